@@ -1,0 +1,33 @@
+"""What a person can repair is a UserError; everything else is a bug and keeps its traceback.
+
+A UserError says what is wrong and where (file, row, field), and its hint says what to do.
+Its standard-library parent lets other programs catch it without knowing Graft.
+"""
+
+
+class UserError(ValueError):
+    """Something the user can repair. `str(error)` is what is wrong; `hint` is what to do about it."""
+
+    def __init__(self, what: str, hint: str = "", field: str | None = None) -> None:
+        super().__init__(what)
+        self.hint = hint
+        self.field = field
+
+    def __reduce__(self):
+        return type(self), (str(self), self.hint, self.field)
+
+
+class NotFound(UserError, LookupError):
+    """An id that does not exist, or that is not the caller's: both look the same from outside."""
+
+
+class DataProblem(UserError):
+    """The examples can't be used as they are."""
+
+
+class ModelProblem(UserError):
+    """The base model can't be found, opened or trained."""
+
+
+class DoesNotFit(UserError, MemoryError):
+    """The configuration needs more memory or disk than there is."""

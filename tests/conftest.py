@@ -1,0 +1,34 @@
+"""Every test lives in a temporary data directory and never reaches a network or another test's files."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data directory of this test; children inherit it through the environment."""
+    path = tmp_path / "data"
+    monkeypatch.setenv("GRAFT_DATA", str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def testdata() -> Path:
+    """Real files with known outcomes, kept outside the repository; tests that need them skip without."""
+    path = Path(os.environ.get("GRAFT_TESTDATA", ROOT.parent / "shared" / "testdata"))
+    if not path.is_dir():
+        pytest.skip("needs the real files of GRAFT_TESTDATA (default ../shared/testdata)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def starter() -> Path:
+    """The embedded starter model."""
+    return ROOT / "starter" / "model"
