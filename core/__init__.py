@@ -1,1 +1,1 @@
-"""Fine-tuning: configuration, data, models, training, chat. Knows torch and peft, never a web page."""
+"""Fine-tuning: settings, data, models, training, chat. Knows torch and peft, never a web page."""

@@ -6,7 +6,7 @@ Its standard-library parent lets other programs catch it without knowing Graft.
 
 
 class UserError(ValueError):
-    """Something the user can repair. `str(error)` is what is wrong; `hint` is what to do about it."""
+    """Something the user can repair: `str(error)` is what is wrong, `hint` what to do about it."""
 
     def __init__(self, what: str, hint: str = "", field: str | None = None) -> None:
         super().__init__(what)

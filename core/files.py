@@ -1,4 +1,4 @@
-"""Files are written whole or not at all; append-only files are JSON lines whose torn end is forgiven."""
+"""Files are written whole or not at all; logs are JSON lines that forgive a torn end."""
 
 import json
 import os
@@ -17,7 +17,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -47,13 +47,21 @@ def append_jsonl(path: Path, row: Any) -> None:
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def read_jsonl(path: Path) -> Iterator[Any]:
-    """The rows of `path`, none where it does not exist. A torn last line is skipped."""
+def read_jsonl(path: Path, tail: int | None = None) -> Iterator[Any]:
+    """The rows of `path`, none where it does not exist. A torn last line is skipped.
+
+    With `tail`, only the rows that stand whole in the last so many bytes.
+    """
     try:
-        file = path.open(encoding="utf-8")
+        file = path.open("rb")
     except FileNotFoundError:
         return
     with file:
+        if tail is not None and (size := file.seek(0, os.SEEK_END)) > tail:
+            file.seek(size - tail)
+            file.readline()
+        elif tail is not None:
+            file.seek(0)
         for line in file:
-            if line.endswith("\n"):
+            if line.endswith(b"\n"):
                 yield json.loads(line)

@@ -1,0 +1,247 @@
+"""TrainConfig: every setting of a run once, with its title, help and limits.
+
+It is the form, the validation, the file on disk, the API's argument and the trainer's argument.
+`None` means "Graft chooses": `complete` fills those fields from the preset, the number of rows
+and the size of the model, and nothing else in the project knows a default.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from core.errors import UserError
+
+PRESETS = ("quick", "balanced", "thorough")
+MODULE_GROUPS = ("all-linear", "attention", "mlp")
+
+
+def setting(default: Any, title: str, help: str, term: str = "", **limits: Any) -> Any:
+    """A field of the form: plain title, a sentence of help, the field's own word in small print."""
+    return Field(default, title=title, description=help, json_schema_extra={"term": term}, **limits)
+
+
+class TrainConfig(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    name: Annotated[str, Field(max_length=80)] = setting(
+        "", "Name", "What you will call it. Left empty, it is named after the examples."
+    )
+    base_model: str = setting(
+        "starter",
+        "Model to teach",
+        "The embedded starter, a model of the Hub (owner/name), or a folder on this machine.",
+        "base model",
+    )
+    dataset: str = setting("", "Examples", "The dataset that it learns from.", "dataset")
+    preset: Literal["quick", "balanced", "thorough"] = setting(
+        "balanced",
+        "How thorough",
+        "Quick gives a first impression; thorough learns longer and can change more.",
+        "preset",
+    )
+    method: Literal["lora", "rslora", "dora"] = setting(
+        "lora",
+        "Way of learning",
+        "LoRA adds two small matrices to each chosen layer. rsLoRA keeps large ranks stable. "
+        "DoRA also learns the size of each weight column: a little better at small ranks, slower.",
+        "method",
+    )
+    quantization: Literal["none", "8bit", "4bit"] = setting(
+        "none",
+        "Memory saver",
+        "Holds the original model in fewer bits. Use it when the model does not fit otherwise.",
+        "quantization",
+    )
+    lora_r: int | None = setting(
+        None,
+        "How much it can learn",
+        "Higher: can take in more, larger file, more memory. Lower: quicker and harder to overdo.",
+        "rank",
+        ge=1,
+        le=512,
+    )
+    lora_alpha: float | None = setting(
+        None,
+        "How strongly it speaks",
+        "Higher: what it learned weighs more. Usually twice the rank.",
+        "alpha",
+        gt=0,
+        le=4096,
+    )
+    lora_dropout: float = setting(
+        0.0,
+        "Forgetful practice",
+        "Leaves out a random share while practising, against learning by heart. Usually 0.",
+        "dropout",
+        ge=0,
+        lt=1,
+    )
+    target_modules: str | list[str] = setting(
+        "all-linear",
+        "Which parts of the model may change",
+        "All linear layers is the strongest choice; fewer parts make a smaller file.",
+        "target modules",
+    )
+    learning_rate: float | None = setting(
+        None,
+        "Step size",
+        "Higher: learns faster, and may become unstable. Lower: steadier, and slower.",
+        "learning rate",
+        gt=0,
+        le=0.1,
+    )
+    lr_scheduler_type: Literal["cosine", "linear", "constant"] = setting(
+        "cosine", "Step size over time", "Cosine slows down smoothly to the end.", "schedule"
+    )
+    warmup_steps: int | None = setting(
+        None, "Gentle start", "Steps over which the step size grows to its full value.", "warm-up",
+        ge=0,
+    )  # fmt: skip
+    num_train_epochs: float | None = setting(
+        None,
+        "Times through the examples",
+        "More: learns the examples better, and at some point by heart.",
+        "epochs",
+        gt=0,
+        le=1000,
+    )
+    max_steps: int | None = setting(
+        None,
+        "Stop after steps",
+        "If set, this many updates are made whatever the times through the examples say.",
+        "max steps",
+        ge=1,
+        le=10_000_000,
+    )
+    batch_size: int | None = setting(
+        None,
+        "Examples per update",
+        "More: steadier and fewer updates. Fewer: more updates from the same examples.",
+        "batch size",
+        ge=1,
+        le=4096,
+    )
+    max_length: int | None = setting(
+        None,
+        "Longest example",
+        "In tokens (about ¾ of a word). What is longer is cut at its end. "
+        "Chosen so that 99 of 100 examples fit.",
+        "max length",
+        ge=8,
+        le=1_048_576,
+    )
+    train_on: Literal["assistant", "all"] = setting(
+        "assistant",
+        "Learn from",
+        "The answers only, or everything in the conversation.",
+        "train on",
+    )
+    eval_fraction: float = setting(
+        0.1,
+        "Share kept back for testing",
+        "These examples are never learned from; they show whether it learned or memorised.",
+        "eval fraction",
+        ge=0,
+        le=0.5,
+    )
+    eval_steps: int | None = setting(
+        None,
+        "Test every … steps",
+        "How often the examples that were kept back are tried, and its progress saved.",
+        "eval steps",
+        ge=1,
+    )
+    early_stopping_patience: int = setting(
+        0,
+        "Stop when it stops improving",
+        "After this many tests without improvement. 0: always go on to the end.",
+        "early stopping",
+        ge=0,
+        le=1000,
+    )
+    seed: int = setting(42, "Seed", "The same seed gives the same run.", "seed", ge=0, le=2**31)
+
+    @field_validator("target_modules")
+    @classmethod
+    def _modules_are_named(cls, value: str | list[str]) -> str | list[str]:
+        if not value:
+            raise ValueError("choose at least one part")
+        if isinstance(value, str) and value not in MODULE_GROUPS:
+            try:
+                re.compile(value)
+            except re.error as error:
+                raise ValueError(f"is not a regular expression: {error}") from None
+        return value
+
+
+def parse_config(values: dict[str, Any]) -> TrainConfig:
+    """A TrainConfig from a form or a JSON object. Raises UserError that names the field."""
+    try:
+        return TrainConfig(**values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        field = TrainConfig.model_fields.get(name)
+        if problem["type"] == "extra_forbidden":
+            raise UserError(
+                f"{name}: there is no such setting",
+                f"The settings are: {', '.join(TrainConfig.model_fields)}.",
+                field=name,
+            ) from None
+        title = field.title if field and field.title else name
+        reason = problem["msg"].removeprefix("Value error, ")
+        raise UserError(f"{name} ({title}): {reason}", field=name) from None
+
+
+def complete(config: TrainConfig, rows: int, parameters: int) -> TrainConfig:
+    """Every `None` but `max_length` replaced by what suits `rows` examples and the model's size.
+
+    `max_length` follows the real token lengths, which only the trainer and the planner know.
+    """
+    return config.model_copy(update=_choices(config, max(rows, 1), parameters))
+
+
+def _choices(config: TrainConfig, rows: int, parameters: int) -> dict[str, Any]:
+    rank, epochs, batch = _by_rows(rows)
+    fewest_steps = 100 if rows < 300 else 0
+    if config.preset == "quick":
+        rank, epochs, fewest_steps = max(rank // 2, 4), epochs * 0.4, fewest_steps * 2 // 5
+    elif config.preset == "thorough":
+        rank, epochs, fewest_steps = rank * 2, epochs * 1.6, fewest_steps * 8 // 5
+    rank = config.lora_r or rank
+    batch = config.batch_size or batch
+    # Few rows need more rounds to make enough updates, but not so many that they are memorised.
+    epochs = config.num_train_epochs or max(epochs, min(fewest_steps * batch / rows, 2 * epochs))
+    steps = config.max_steps or max(1, round(epochs * rows / batch))
+    chosen = {
+        "lora_r": rank,
+        "lora_alpha": 2.0 * rank,
+        "learning_rate": _learning_rate(parameters),
+        "num_train_epochs": round(epochs, 2),
+        "batch_size": batch,
+        "warmup_steps": min(round(steps * 0.05), 100),
+        "eval_steps": max(1, min(steps // 10, 500)),
+    }
+    return {name: value for name, value in chosen.items() if getattr(config, name) is None}
+
+
+def _by_rows(rows: int) -> tuple[int, float, int]:
+    """Rank, epochs and examples per update that suit so many rows."""
+    if rows < 50:
+        return 8, 10.0, 4
+    if rows < 300:
+        return 16, 5.0, 8
+    if rows < 2_000:
+        return 16, 3.0, 8
+    if rows < 20_000:
+        return 32, 2.0, 16
+    return 64, 1.0, 32
+
+
+def _learning_rate(parameters: int) -> float:
+    """LoRA wants about ten times the rate of full tuning, and less the larger the model is."""
+    for limit, rate in ((50e6, 3e-3), (1.2e9, 3e-4), (5e9, 2.5e-4), (12e9, 2e-4), (40e9, 1.5e-4)):
+        if parameters < limit:
+            return rate
+    return 1e-4

@@ -1,0 +1,242 @@
+"""One Run is one folder: what it holds, how it stands, and the requests made to it.
+
+    config.json      TrainConfig, complete; written once
+    train.jsonl      the rows it learns from, and eval.jsonl the rows kept back: a snapshot
+    queued.json      there while the run waits for the worker
+    process.json     the trainer's process and what it is doing; worthless once that process is gone
+    stop             there when somebody asked the trainer to stop
+    plan.json        what the trainer found and decided: steps, tokens, lengths, packing
+    metrics.jsonl    one row per logged step
+    train.log        what the trainer printed
+    checkpoints/     step-000200/, complete only when its last file (trainer.pt) is there
+    adapter/         PEFT format, tokenizer, chat template, model card
+    result.json      written last: status, error, hint, seconds, final and best losses
+
+Status is derived from these facts each time it is asked for, so a dead process can't leave a
+"running" behind: result.json, else a live trainer, else queued.json, else interrupted.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+from filelock import FileLock
+
+from core.config import TrainConfig
+from core.errors import NotFound, UserError
+from core.files import read_json, read_jsonl, write_json
+
+Status = Literal["queued", "running", "completed", "failed", "stopped", "interrupted"]
+ENDED = ("completed", "failed", "stopped")
+
+
+@dataclass(frozen=True)
+class Run:
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def owner(self) -> str:
+        return self.path.parent.parent.name
+
+    @cached_property
+    def config(self) -> TrainConfig:
+        return TrainConfig(**read_json(self.path / "config.json"))
+
+    @property
+    def name(self) -> str:
+        return self.config.name or self.id
+
+    # ---- how it stands
+
+    @property
+    def status(self) -> Status:
+        # The order matters: a trainer writes its result before it goes, so look at it after
+        # finding no live process too.
+        if (result := self.result) is None and self.pid is not None:
+            return "running"
+        result = result or self.result
+        if result:
+            return result["status"]
+        return "queued" if self.queued_at is not None else "interrupted"
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        return read_json(self.path / "result.json")
+
+    @property
+    def queued_at(self) -> float | None:
+        """Seconds since the epoch; the queue's order. None: it does not wait."""
+        queued = read_json(self.path / "queued.json")
+        return queued["at"] if queued else None
+
+    @property
+    def pid(self) -> int | None:
+        """The live trainer's process id. A process that reuses the number has another start."""
+        process = read_json(self.path / "process.json")
+        return process["pid"] if process and is_alive(process) else None
+
+    @property
+    def phase(self) -> str:
+        """What a running trainer is doing, in words; empty otherwise."""
+        process = read_json(self.path / "process.json")
+        return process["phase"] if process and is_alive(process) else ""
+
+    @property
+    def created_at(self) -> float:
+        return (self.path / "config.json").stat().st_mtime
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        return read_json(self.path / "plan.json", {})
+
+    def metrics(self) -> list[dict[str, Any]]:
+        return list(read_jsonl(self.path / "metrics.jsonl"))
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """The latest figures: step, total_steps, epoch, loss, eval_loss, … each maybe None."""
+        latest: dict[str, Any] = {}
+        for row in read_jsonl(self.path / "metrics.jsonl", tail=200_000):
+            latest.update({key: value for key, value in row.items() if value is not None})
+        keys = ("step", "epoch", "loss", "eval_loss", "seconds_left", "tokens_per_second", "memory")
+        progress = {key: latest.get(key) for key in keys}
+        progress["step"] = progress["step"] or 0
+        progress["total_steps"] = self.plan.get("total_steps")
+        return progress
+
+    def rows(self, part: Literal["train", "eval"]) -> list[dict[str, Any]]:
+        return list(read_jsonl(self.path / f"{part}.jsonl"))
+
+    def log(self, characters: int = 20_000) -> str:
+        """The end of the log."""
+        try:
+            with (self.path / "train.log").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - characters))
+                return file.read().decode("utf-8", errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    @property
+    def adapter(self) -> Path | None:
+        """The folder of the finished adapter, None until there is one."""
+        folder = self.path / "adapter"
+        return folder if (folder / "adapter_config.json").exists() else None
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The newest complete checkpoint."""
+        complete = sorted((self.path / "checkpoints").glob("step-*/trainer.pt"))
+        return complete[-1].parent if complete else None
+
+    def describe(self) -> dict[str, Any]:
+        """The run as the API tells it."""
+        result = self.result or {}
+        return {
+            "id": self.id,
+            "name": self.name,
+            "status": self.status,
+            "phase": self.phase,
+            "progress": self.progress,
+            "config": self.config.model_dump(),
+            "error": result.get("error", ""),
+            "hint": result.get("hint", ""),
+            "result": result,
+        }
+
+    # ---- what is asked of it
+
+    def enqueue(self) -> None:
+        """Let it wait for the worker: a new run, or one that goes on from its last checkpoint."""
+        with self._transition():
+            status = self.status
+            if status in ("queued", "running", "completed"):
+                raise UserError(f"{self.name} can't be started: it is {status}.")
+            write_json(self.path / "queued.json", {"at": time.time()})
+            (self.path / "stop").unlink(missing_ok=True)
+            (self.path / "result.json").unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """Ask it to end with everything kept; a waiting run is stopped at once."""
+        with self._transition():
+            match self.status:
+                case "running":
+                    (self.path / "stop").touch()
+                case "queued":
+                    self.finish("stopped")
+                case status:
+                    raise UserError(f"{self.name} is not running: it is {status}.")
+
+    @property
+    def stop_requested(self) -> bool:
+        return (self.path / "stop").exists()
+
+    def delete(self) -> None:
+        """Remove the folder. A running run must be stopped first."""
+        with self._transition():
+            if self.status == "running":
+                raise UserError(f"{self.name} is running.", "Stop it first, then delete it.")
+            # Renamed first, so that a crash in the middle leaves no half a run.
+            trash = self.path.with_name(f".{self.id}.deleted")
+            self.path.rename(trash)
+        shutil.rmtree(trash, ignore_errors=True)
+
+    # ---- what its trainer and the worker say
+
+    @contextmanager
+    def started(self) -> Iterator[None]:
+        """Hold the run as its trainer. Raises UserError where another process trains it."""
+        with self._transition():
+            if self.pid is not None:
+                raise UserError(f"{self.name} is being trained by process {self.pid} already.")
+            self.say("starting")
+            (self.path / "queued.json").unlink(missing_ok=True)
+            (self.path / "stop").unlink(missing_ok=True)
+            (self.path / "result.json").unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            (self.path / "process.json").unlink(missing_ok=True)
+
+    def say(self, phase: str) -> None:
+        """Tell what this process, the trainer, is doing."""
+        process = psutil.Process()
+        write_json(
+            self.path / "process.json",
+            {"pid": process.pid, "created": process.create_time(), "phase": phase},
+        )
+
+    def finish(self, status: Status, **result: Any) -> None:
+        """The run's last word. After it nothing about the run changes."""
+        write_json(self.path / "result.json", {"status": status, **result})
+        (self.path / "queued.json").unlink(missing_ok=True)
+
+    @contextmanager
+    def _transition(self) -> Iterator[None]:
+        """One change of state at a time, over all processes."""
+        if not (self.path / "config.json").exists():
+            raise NotFound(f"There is no run {self.id}.")
+        with FileLock(self.path.with_name(f".{self.id}.lock"), timeout=30):
+            yield
+
+
+def is_alive(process: dict[str, Any]) -> bool:
+    """Whether the process with this pid and this start still runs. Zombies don't."""
+    try:
+        found = psutil.Process(process["pid"])
+        return (
+            abs(found.create_time() - process["created"]) < 1
+            and found.status() != psutil.STATUS_ZOMBIE
+        )
+    except psutil.Error:
+        return False

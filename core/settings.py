@@ -1,0 +1,30 @@
+"""The environment variables that Graft reads, in one place.
+
+GRAFT_HOST   address to serve on          127.0.0.1
+GRAFT_PORT   port to serve on             7860
+GRAFT_DATA   where datasets and runs live ./data
+GRAFT_AUTH   users file; none: no login
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    host: str
+    port: int
+    data: Path
+    auth: Path | None
+
+
+def settings() -> Settings:
+    """Read afresh at each call: a child process, or a test, sees its own environment."""
+    auth = os.environ.get("GRAFT_AUTH")
+    return Settings(
+        host=os.environ.get("GRAFT_HOST", "127.0.0.1"),
+        port=int(os.environ.get("GRAFT_PORT", "7860")),
+        data=Path(os.environ.get("GRAFT_DATA", "data")).resolve(),
+        auth=Path(auth) if auth else None,
+    )

@@ -1,0 +1,137 @@
+"""The data directory: who owns what, and where datasets and runs are.
+
+Every look-up goes through one owner's Store, and an id that is not a plain name below that owner's
+folder is simply not found: no id can lead into another owner's data, or out of the directory.
+"""
+
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from core.config import TrainConfig
+from core.errors import DataProblem, NotFound
+from core.files import read_json, read_jsonl, write_json, write_jsonl
+from core.runs import Run
+from core.settings import settings
+
+LOCAL = "local"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """rows.jsonl is what was read and checked; dataset.json says what it is."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """id, name, shape, rows, columns, mapping, encoding, sha256, findings, created."""
+        return read_json(self.path / "dataset.json")
+
+    @property
+    def name(self) -> str:
+        return self.facts["name"]
+
+    def rows(self) -> Iterable[dict[str, Any]]:
+        return read_jsonl(self.path / "rows.jsonl")
+
+
+@dataclass(frozen=True)
+class Store:
+    """One owner's part of the data directory."""
+
+    owner: str = LOCAL
+
+    @property
+    def path(self) -> Path:
+        return settings().data / self.owner
+
+    # ---- datasets
+
+    def datasets(self) -> list[Dataset]:
+        """Newest first."""
+        found = (self.path / "datasets").glob("[!.]*/dataset.json")
+        return [Dataset(file.parent) for file in _newest_first(found)]
+
+    def dataset(self, id: str) -> Dataset:
+        return Dataset(self._folder("datasets", id, "dataset.json", "dataset"))
+
+    def create_dataset(self, name: str, fill: Callable[[Path], dict[str, Any]]) -> Dataset:
+        """A new dataset, visible once whole.
+
+        `fill(folder)` writes upload.* and rows.jsonl into the folder and returns the facts.
+        When it raises, nothing is left behind.
+        """
+        id = self._new_id("datasets", name)
+        folder = self.path / "datasets" / id
+        hidden = folder.with_name(f".{id}.new")
+        hidden.mkdir(parents=True)
+        try:
+            facts = fill(hidden)
+            write_json(
+                hidden / "dataset.json",
+                {"id": id, "name": name, **facts, "created": time.time()},
+            )
+            hidden.rename(folder)
+        except BaseException:
+            shutil.rmtree(hidden, ignore_errors=True)
+            raise
+        return Dataset(folder)
+
+    def delete_dataset(self, id: str) -> None:
+        """Runs keep their own snapshot of the rows."""
+        shutil.rmtree(self.dataset(id).path)
+
+    # ---- runs
+
+    def runs(self) -> list[Run]:
+        """Newest first."""
+        found = (self.path / "runs").glob("[!.]*/config.json")
+        return [Run(file.parent) for file in _newest_first(found)]
+
+    def run(self, id: str) -> Run:
+        return Run(self._folder("runs", id, "config.json", "run"))
+
+    def create_run(
+        self, config: TrainConfig, train: list[dict[str, Any]], eval: list[dict[str, Any]]
+    ) -> Run:
+        """A new run with its snapshot of the rows; it does not wait for the worker yet."""
+        if not train:
+            raise DataProblem("There is no row to learn from.", "Choose a dataset with examples.")
+        id = self._new_id("runs", f"{time.strftime('%Y%m%d-%H%M%S')}-{config.name}")
+        folder = self.path / "runs" / id
+        folder.mkdir(parents=True)
+        write_jsonl(folder / "train.jsonl", train)
+        write_jsonl(folder / "eval.jsonl", eval)
+        write_json(folder / "config.json", config.model_dump())  # last: now it is a run
+        return Run(folder)
+
+    # ---- ids
+
+    def _folder(self, kind: str, id: str, file: str, word: str) -> Path:
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", str(id)):
+            folder = self.path / kind / id
+            if (folder / file).is_file():
+                return folder
+        raise NotFound(f"There is no {word} {str(id)[:100]!r}.", field="id")
+
+    def _new_id(self, kind: str, name: str) -> str:
+        """Readable, safe as a file name on every system, and free."""
+        plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or kind.rstrip("s")
+        id = plain
+        while (self.path / kind / id).exists() or (self.path / kind / f".{id}.new").exists():
+            id = f"{plain}-{uuid4().hex[:4]}"
+        return id
+
+
+def _newest_first(files: Iterable[Path]) -> list[Path]:
+    return sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
