@@ -1,0 +1,307 @@
+"""Base models: what there is, what a name means, and what is known before any weights are loaded.
+
+Everything here is read from config.json and the headers of the safetensors files, so the page can
+price a configuration, and refuse what can't be trained, without importing torch.
+"""
+
+import json
+import re
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import get_safetensors_metadata, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from core.config import MODULE_GROUPS
+from core.errors import ModelProblem, UserError
+from core.hub import check_online, explain_hub_error
+
+STARTER = Path(__file__).parent.parent / "starter" / "model"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One line of the catalogue: a model that we know to be worth choosing."""
+
+    id: str
+    title: str
+    blurb: str
+    parameters: int
+    context: int
+    licence: str
+    gated: bool = False
+
+
+CATALOGUE = (
+    Listed("starter", "Starter", "Small, embedded, learns in a minute. To try things out.",
+           4_500_000, 512, "Apache-2.0"),
+    Listed("HuggingFaceTB/SmolLM2-135M-Instruct", "SmolLM2 135M", "Tiny; runs on any computer.",
+           134_515_008, 8192, "Apache-2.0"),
+    Listed("HuggingFaceTB/SmolLM2-360M-Instruct", "SmolLM2 360M", "Small; fine without a GPU.",
+           361_821_120, 8192, "Apache-2.0"),
+    Listed("Qwen/Qwen3-0.6B", "Qwen3 0.6B", "Small and able, many languages.",
+           596_049_920, 40960, "Apache-2.0"),
+    Listed("meta-llama/Llama-3.2-1B-Instruct", "Llama 3.2 1B", "A good all-rounder of its size.",
+           1_235_814_400, 131_072, "Llama 3.2 Community", gated=True),
+    Listed("google/gemma-3-1b-it", "Gemma 3 1B", "Writes well for its size.",
+           999_885_952, 32768, "Gemma", gated=True),
+    Listed("Qwen/Qwen3-1.7B", "Qwen3 1.7B", "A step up, many languages.",
+           1_720_574_976, 40960, "Apache-2.0"),
+    Listed("HuggingFaceTB/SmolLM3-3B", "SmolLM3 3B", "Fully open, six languages.",
+           3_075_098_624, 65536, "Apache-2.0"),
+    Listed("Qwen/Qwen3-4B-Instruct-2507", "Qwen3 4B", "The best start with a gaming GPU.",
+           4_022_468_096, 262_144, "Apache-2.0"),
+    Listed("mistralai/Mistral-7B-Instruct-v0.3", "Mistral 7B", "A proven classic.",
+           7_248_023_552, 32768, "Apache-2.0"),
+    Listed("Qwen/Qwen3-8B", "Qwen3 8B", "Strong; wants a GPU of 24 GB, or 4-bit in 12 GB.",
+           8_190_735_360, 40960, "Apache-2.0"),
+    Listed("meta-llama/Llama-3.1-8B-Instruct", "Llama 3.1 8B", "Strong, widely supported.",
+           8_030_261_248, 131_072, "Llama 3.1 Community", gated=True),
+    Listed("microsoft/phi-4", "Phi-4 14B", "The strongest here; 4-bit fits in 16 GB.",
+           14_659_507_200, 16384, "MIT"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """What is known of a base model. `path` is None while it is not on this machine."""
+
+    id: str
+    title: str
+    path: Path | None
+    config: dict[str, Any] = field(repr=False)
+    parameters: int
+    bytes: int
+    linear: dict[str, tuple[int, int]] = field(repr=False)
+    """Linear modules inside the blocks: name -> shape of the weight."""
+
+    @property
+    def context(self) -> int:
+        """The most tokens that it was made for; 2048 where its files don't say."""
+        names = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+        return next((int(self.config[name]) for name in names if self.config.get(name)), 2048)
+
+    @property
+    def modules(self) -> list[str]:
+        """The short names of its linear modules, attention's first: the chips of the form."""
+        names = sorted(self.linear, key=lambda name: "att" not in name)
+        return list(dict.fromkeys(name.rsplit(".", 1)[-1] for name in names))
+
+
+def find(base_model: str) -> BaseModel:
+    """What `base_model` means: "starter", a folder here, or a model of the Hub, on disk or not.
+
+    Raises ModelProblem, in words, for what is missing or can't be trained.
+    """
+    listed = next((model for model in CATALOGUE if model.id == base_model), None)
+    folder = STARTER if base_model == "starter" else Path(base_model).expanduser()
+    if folder.is_dir():
+        title = listed.title if listed else folder.name
+        return _read_folder(base_model, title, folder)
+    if HUB_ID.fullmatch(base_model):
+        title = listed.title if listed else base_model.split("/")[1]
+        cached = hub_folder(base_model)
+        if cached:
+            return _read_folder(base_model, title, cached)
+        return _ask_hub(base_model, title)
+    raise ModelProblem(
+        f"There is no model {base_model!r}: not a folder on this machine, nor a name like "
+        "owner/model.",
+        "Choose a model from the list, or give the whole path of its folder.",
+        field="base_model",
+    )
+
+
+def hub_folder(hub_id: str) -> Path | None:
+    """Where a model of the Hub lies on this machine, None while it is not whole."""
+    config = try_to_load_from_cache(hub_id, "config.json")
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    try:
+        return folder if all(file.exists() for file in weight_files(folder)) else None
+    except ModelProblem:
+        return None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that make up the model. Raises ModelProblem where there are none."""
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        return [folder / name for name in sorted(set(names))]
+    single = folder / "model.safetensors"
+    if single.exists():
+        return [single]
+    pickled = sorted(file.name for file in folder.glob("*.bin"))
+    if pickled:
+        raise ModelProblem(
+            f"The weights of this model are in {pickled[0]}, a format that can run programs when "
+            "it is opened. Graft opens safetensors files only.",
+            "Ask its author for safetensors, or convert it once with transformers: "
+            "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder).",
+            field="base_model",
+        )
+    raise ModelProblem(
+        f"There are no weights in {folder}: no model.safetensors.", field="base_model"
+    )
+
+
+def check_trainable(config: dict[str, Any], title: str) -> None:
+    """Refuse what is not a causal language model, from config.json alone."""
+    architecture = (config.get("architectures") or ["unknown"])[0]
+    if config.get("is_encoder_decoder"):
+        reason = "reads a whole text and writes another (encoder-decoder)"
+    elif not architecture.endswith(("ForCausalLM", "LMHeadModel")) or re.match(
+        r"(Bert|Roberta|XLMRoberta|Electra|Camembert|Ernie|MegatronBert|RoFormer)", architecture
+    ):
+        reason = "is not made for writing text word by word"
+    elif config.get("auto_map") and not config.get("model_type"):
+        reason = "needs program code of its author's, which Graft does not run"
+    else:
+        return
+    raise ModelProblem(
+        f"{title} can't be taught here: it is a {architecture}, which {reason}.",
+        "Choose a causal language model: one whose type ends in ForCausalLM.",
+        field="base_model",
+    )
+
+
+def select_modules(names: Iterable[str], target_modules: str | list[str]) -> list[str]:
+    """Those of the linear modules `names` that `target_modules` asks for.
+
+    It is a group ("all-linear", "attention", "mlp"), a list of short names, or a regular
+    expression for whole names. Raises UserError where nothing is left.
+    """
+    names = list(names)
+
+    def wanted(name: str) -> bool:
+        if isinstance(target_modules, list):
+            return any(name == target or name.endswith(f".{target}") for target in target_modules)
+        if target_modules == "all-linear":
+            return True
+        if target_modules in MODULE_GROUPS:
+            return ("att" in name.rsplit(".", 1)[0].lower()) == (target_modules == "attention")
+        return re.fullmatch(target_modules, name) is not None
+
+    chosen = [name for name in names if wanted(name)]
+    if not chosen:
+        existing = ", ".join(dict.fromkeys(name.rsplit(".", 1)[-1] for name in names))
+        raise UserError(
+            f"target_modules: this model has no part {target_modules!r}.",
+            f"Its parts are: {existing}.",
+            field="target_modules",
+        )
+    return chosen
+
+
+def block_linear(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:
+    """The linear modules inside the repeated blocks, from the shapes of all weights.
+
+    Embeddings and the head stand outside the blocks; norms and biases have one dimension; the
+    experts of a mixture are left alone.
+    """
+    return {
+        name.removesuffix(".weight"): (shape[0], shape[1])
+        for name, shape in shapes.items()
+        if name.endswith(".weight")
+        and len(shape) == 2
+        and re.search(r"\.\d+\.", f".{name}")
+        and not re.search(r"\.experts\.|embed|norm", name)
+    }
+
+
+def _read_folder(id: str, title: str, folder: Path) -> BaseModel:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        raise ModelProblem(
+            f"{folder} is not a model: its config.json is missing or damaged.",
+            "A model's folder holds config.json, model.safetensors and tokenizer.json.",
+            field="base_model",
+        ) from None
+    check_trainable(config, title)
+    files = weight_files(folder)
+    headers = {}
+    for file in files:
+        headers.update(_header(file, file.stat().st_mtime_ns))
+    return _base_model(id, title, folder, config, headers, sum(f.stat().st_size for f in files))
+
+
+def _ask_hub(id: str, title: str) -> BaseModel:
+    check_online(id)
+    try:
+        config = json.loads(Path(hf_hub_download(id, "config.json")).read_text(encoding="utf-8"))
+        check_trainable(config, title)
+        metadata = get_safetensors_metadata(id)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise explain_hub_error(error, id) from error
+    headers = {
+        name: {"dtype": tensor.dtype, "shape": list(tensor.shape)}
+        for file in metadata.files_metadata.values()
+        for name, tensor in file.tensors.items()
+    }
+    size = sum(
+        tensor.data_offsets[1] - tensor.data_offsets[0]
+        for file in metadata.files_metadata.values()
+        for tensor in file.tensors.values()
+    )
+    return _base_model(id, title, None, config, headers, size)
+
+
+def _base_model(
+    id: str, title: str, path: Path | None, config: dict, headers: dict[str, dict], size: int
+) -> BaseModel:
+    shapes = {name: tuple(tensor["shape"]) for name, tensor in headers.items()}
+    return BaseModel(
+        id=id,
+        title=title,
+        path=path,
+        config=config,
+        parameters=sum(prod(shape) for shape in shapes.values()),
+        bytes=size,
+        linear=block_linear(shapes),
+    )
+
+
+@lru_cache(maxsize=256)
+def _header(file: Path, changed: int) -> dict[str, dict[str, Any]]:
+    """The names, types and shapes in a safetensors file: a length of 8 bytes, then JSON."""
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > 100_000_000:
+                raise ValueError
+            header = json.loads(stream.read(length))
+    except (ValueError, struct.error) as error:
+        raise ModelProblem(
+            f"{file.name} is not a whole safetensors file.",
+            "Download the model again.",
+            field="base_model",
+        ) from error
+    header.pop("__metadata__", None)
+    return header
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """The models to choose from, each with whether it is on this machine already."""
+    return [
+        {
+            "id": model.id,
+            "title": model.title,
+            "blurb": model.blurb,
+            "parameters": model.parameters,
+            "context": model.context,
+            "licence": model.licence,
+            "gated": model.gated,
+            "local": model.id == "starter" or hub_folder(model.id) is not None,
+            "bytes": model.parameters * 2,
+        }
+        for model in CATALOGUE
+    ]
