@@ -156,13 +156,16 @@ class Run:
 
     # ---- what is asked of it
 
-    def enqueue(self) -> None:
-        """Let it wait for the worker: a new run, or one that goes on from its last checkpoint."""
+    def enqueue(self, since: float | None = None) -> None:
+        """Let it wait for the worker: a new run, or one that goes on from its last checkpoint.
+
+        `since` (seconds since the epoch) keeps the place of a run that waited before.
+        """
         with self._transition():
             status = self.status
             if status in ("queued", "running", "completed"):
                 raise UserError(f"{self.name} can't be started: it is {status}.")
-            write_json(self.path / "queued.json", {"at": time.time()})
+            write_json(self.path / "queued.json", {"at": since or time.time()})
             (self.path / "stop").unlink(missing_ok=True)
             (self.path / "result.json").unlink(missing_ok=True)
 
@@ -193,24 +196,35 @@ class Run:
 
     # ---- what its trainer and the worker say
 
+    def hand_to(self, pid: int) -> None:
+        """Make this process, which is only starting, the trainer of a waiting run.
+
+        From now on the run is running, and can be asked to stop before its trainer looks.
+        """
+        with self._transition():
+            if self.status == "queued":
+                self.say("starting", pid)
+
     @contextmanager
     def started(self) -> Iterator[None]:
         """Hold the run as its trainer. Raises UserError where another process trains it."""
         with self._transition():
-            if self.pid is not None:
-                raise UserError(f"{self.name} is being trained by process {self.pid} already.")
+            trainer = self.pid
+            if trainer not in (None, os.getpid()):
+                raise UserError(f"{self.name} is being trained by process {trainer} already.")
+            if trainer is None:
+                (self.path / "stop").unlink(missing_ok=True)
             self.say("starting")
             (self.path / "queued.json").unlink(missing_ok=True)
-            (self.path / "stop").unlink(missing_ok=True)
             (self.path / "result.json").unlink(missing_ok=True)
         try:
             yield
         finally:
             (self.path / "process.json").unlink(missing_ok=True)
 
-    def say(self, phase: str) -> None:
-        """Tell what this process, the trainer, is doing."""
-        process = psutil.Process()
+    def say(self, phase: str, pid: int | None = None) -> None:
+        """Tell what the trainer, this process unless another is named, is doing."""
+        process = psutil.Process(pid)
         write_json(
             self.path / "process.json",
             {"pid": process.pid, "created": process.create_time(), "phase": phase},

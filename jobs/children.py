@@ -1,0 +1,52 @@
+"""Child processes that outlive a Ctrl-C meant for their parent, and end in order when asked."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+END_SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")
+    if hasattr(signal, name)
+]
+
+
+def start(module: str, *arguments: str, **options: Any) -> subprocess.Popen:
+    """Run `python -m module` from the project's root, in a process group of its own."""
+    if sys.platform == "win32":
+        options["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
+    else:
+        options["start_new_session"] = True
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, **options
+    )
+
+
+def ask_to_end(pid: int) -> None:
+    """Let the process save what it has and go. It may be gone already."""
+    with suppress(OSError):
+        os.kill(pid, signal.CTRL_BREAK_EVENT if sys.platform == "win32" else signal.SIGTERM)
+
+
+def end(child: subprocess.Popen, seconds: float) -> int:
+    """Ask the child to end, and insist after so many seconds; its exit status."""
+    if child.poll() is None:
+        ask_to_end(child.pid)
+    try:
+        return child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        return child.wait()
+
+
+def identity(pid: int | None = None) -> dict[str, float]:
+    """What tells a process from a later one with the same number; see core.runs.is_alive."""
+    process = psutil.Process(pid)
+    return {"pid": process.pid, "created": process.create_time()}

@@ -1,0 +1,312 @@
+"""Whatever dies, and whenever: no run is lost, none is trained twice, none stays "running".
+
+Real processes: the worker as it is, and a small trainer (tests/jobs/trainer.py) that keeps the
+run folder as core.train does.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from core.config import TrainConfig
+from core.store import Store
+from jobs import queue
+from jobs.children import ROOT
+from jobs.worker import HELD, serving
+
+ROW = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+WORKER = "import sys; from jobs import worker; worker.TRAINER = 'tests.jobs.trainer'; "
+POSIX = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
+
+
+@pytest.fixture
+def start_worker(data_dir):
+    """Start workers on the test's data directory; none outlives the test."""
+    started = []
+
+    def start(settings: str = "pass") -> subprocess.Popen:
+        worker = subprocess.Popen(
+            [sys.executable, "-c", f"{WORKER}{settings}; sys.exit(worker.main())"],
+            cwd=ROOT,
+            start_new_session=True,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(worker)
+        return worker
+
+    yield start
+    for worker in started:
+        worker.kill()
+        worker.wait()
+        worker.stderr.close()
+    for run in Store().runs():
+        if pid := run.pid:
+            psutil.Process(pid).kill()
+
+
+def new_run(name="bot", steps=10, owner="local"):
+    config = TrainConfig(name=name, max_steps=steps)
+    return Store(owner).create_run(config, [ROW], [])
+
+
+def until(what, seconds=15.0):
+    """Wait for it to be true."""
+    end = time.monotonic() + seconds
+    while not (value := what()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+    return value
+
+
+def steps(run):
+    return [row["step"] for row in run.metrics()]
+
+
+def is_running(run):
+    return lambda: run.status == "running" and len(run.metrics()) > 3
+
+
+def test_runs_are_trained_in_the_order_of_their_coming_whoever_owns_them(start_worker):
+    runs = [new_run("one"), new_run("two", owner="anna"), new_run("three")]
+    assert [queue.submit(run) for run in runs] == [1, 2, 3]
+    assert queue.waiting() == runs
+    start_worker()
+    until(lambda: runs[2].status == "completed")
+    ended = [(run.path / "result.json").stat().st_mtime for run in runs]
+    assert ended == sorted(ended)
+    assert [steps(run) for run in runs] == [list(range(1, 11))] * 3
+    assert queue.waiting() == []
+    assert queue.running() is None
+
+
+def test_the_queue_brings_a_new_run_to_an_idle_worker_soon(start_worker):
+    start_worker("worker.LOOK_EVERY = 60")
+    until(serving)
+    time.sleep(1.5)  # its polling has slowed down by now
+    run = new_run()
+    queue.submit(run)
+    until(lambda: run.status == "completed", 4)
+
+
+def test_a_second_worker_refuses_to_start(start_worker):
+    first = start_worker()
+    until(serving)
+    second = start_worker()
+    assert second.wait(15) == HELD
+    assert f"process {first.pid}" in second.stderr.read()
+    assert first.poll() is None
+    assert serving()["pid"] == first.pid
+
+
+def test_a_run_stopped_while_it_waits_is_not_trained_and_can_be_resumed(start_worker):
+    before, run = new_run("before", 100), new_run()
+    queue.submit(before)
+    queue.submit(run)
+    start_worker()
+    until(is_running(before))
+    assert queue.position(run) == 1
+    run.stop()
+    assert run.status == "stopped"
+    assert queue.position(run) is None
+    until(lambda: before.status == "completed")
+    last = new_run("last")
+    queue.submit(last)
+    until(lambda: last.status == "completed")
+    assert run.status == "stopped"
+    assert steps(run) == []
+    queue.submit(run)
+    until(lambda: run.status == "completed")
+
+
+def test_a_running_run_stops_with_its_checkpoint_and_goes_on_from_there(start_worker):
+    run = new_run(steps=60)
+    queue.submit(run)
+    start_worker()
+    until(is_running(run))
+    run.stop()
+    until(lambda: run.status == "stopped")
+    assert run.checkpoint
+    done = len(steps(run))
+    assert done < 60
+    queue.submit(run)
+    until(lambda: run.status == "completed")
+    assert steps(run) == list(range(1, 61))
+
+
+def test_a_run_can_be_stopped_while_its_trainer_is_only_starting(start_worker):
+    run = new_run("slow start")
+    queue.submit(run)
+    start_worker()
+    until(lambda: run.status == "running")
+    assert run.queued_at is not None  # the trainer itself has not begun
+    run.stop()
+    until(lambda: run.status == "stopped")
+    assert len(steps(run)) <= 1
+
+
+@POSIX
+def test_the_worker_is_killed_and_nothing_is_lost(start_worker):
+    run, second = new_run(steps=100), new_run("second")
+    queue.submit(run)
+    queue.submit(second)
+    worker = start_worker()
+    until(is_running(run))
+    worker.kill()
+    worker.wait()
+    until(lambda: run.status == "interrupted", 2)
+    assert run.checkpoint
+    assert second.status == "queued"
+    assert serving() is None
+    start_worker()
+    until(lambda: second.status == "completed")
+    assert run.status == "interrupted"
+    queue.submit(run)
+    until(lambda: run.status == "completed")
+    assert steps(run) == list(range(1, 101))
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_is_asked_to_end_puts_its_run_back_to_the_head_of_the_line(
+    start_worker, number
+):
+    run, second = new_run(steps=100), new_run("second")
+    queue.submit(run)
+    queue.submit(second)
+    worker = start_worker()
+    until(is_running(run))
+    worker.send_signal(number)
+    assert worker.wait(5) == 0
+    assert queue.waiting() == [run, second]
+    assert run.checkpoint
+    start_worker()
+    until(lambda: second.status == "completed")
+    assert run.status == "completed"
+    assert steps(run) == list(range(1, 101))
+
+
+@POSIX
+def test_a_killed_trainer_is_a_failure_with_its_reason_and_the_next_run_starts(start_worker):
+    run, second = new_run(steps=60), new_run("second")
+    queue.submit(run)
+    start_worker()
+    until(is_running(run))
+    run.stop()
+    until(lambda: run.status == "stopped")
+    at = int(run.checkpoint.name.removeprefix("step-"))
+    queue.submit(run)
+    queue.submit(second)
+    until(lambda: run.status == "running" and len(steps(run)) > at)
+    os.kill(run.pid, signal.SIGKILL)
+    until(lambda: run.status == "failed")
+    assert "memory ran out" in run.result["error"]
+    assert "starting, in" in run.result["error"]
+    assert f"Resume goes on from step {at}." in run.result["hint"]
+    until(lambda: second.status == "completed")
+    queue.submit(run)
+    until(lambda: run.status == "completed")
+
+
+@POSIX
+def test_a_trainer_that_somebody_else_ends_in_order_is_interrupted_not_failed(start_worker):
+    run = new_run(steps=100)
+    queue.submit(run)
+    start_worker()
+    until(is_running(run))
+    os.kill(run.pid, signal.SIGTERM)
+    until(lambda: run.status == "interrupted")
+    time.sleep(1.2)
+    assert run.status == "interrupted"
+
+
+def test_a_run_that_can_only_fail_says_why_and_does_not_hold_up_the_line(start_worker):
+    crash, broken, good = new_run("crash"), new_run(), new_run()
+    (broken.path / "config.json").write_text("{ this is no configuration")
+    for run in (crash, broken, good):
+        queue.submit(run)
+    start_worker()
+    until(lambda: good.status == "completed")
+    assert crash.status == broken.status == "failed"
+    assert "made of cheese" in crash.result["error"]
+    assert "exit status 1" in crash.result["error"]
+    assert "from the beginning" in crash.result["hint"]
+    assert "Traceback" in crash.log()
+
+
+@POSIX
+def test_a_crash_inside_a_library_is_named(start_worker):
+    run = new_run("segfault")
+    queue.submit(run)
+    start_worker()
+    until(lambda: run.status == "failed")
+    assert "SIGSEGV" in run.result["error"]
+
+
+def test_the_folders_decide_who_waits_not_the_database(start_worker):
+    runs = [new_run("one"), new_run("two"), new_run("three")]
+    runs[2].enqueue()  # known to the folders only
+    for run in runs[:2]:
+        queue.submit(run)
+    assert queue.waiting() == [runs[2], runs[0], runs[1]]
+    start_worker()
+    until(lambda: all(run.status == "completed" for run in runs))
+    ended = [(run.path / "result.json").stat().st_mtime for run in (runs[2], *runs[:2])]
+    assert ended == sorted(ended)
+
+
+def test_a_message_without_a_waiting_run_does_nothing(start_worker):
+    gone, done, good = new_run("gone"), new_run("done"), new_run("good")
+    for run in (gone, done, good):
+        queue.submit(run)
+    gone.delete()
+    done.stop()
+    start_worker()
+    until(lambda: good.status == "completed")
+    assert done.status == "stopped"
+    assert not gone.path.exists()
+
+
+def test_a_damaged_database_is_set_aside_and_rebuilt(start_worker, data_dir):
+    run = new_run()
+    queue.submit(run)
+    for file in data_dir.glob("queue.db*"):
+        file.write_bytes(b"this was a database once" * 400)
+    worker = start_worker()
+    until(lambda: run.status == "completed")
+    assert list(data_dir.glob("queue.db.damaged-*"))
+    worker.terminate()
+    assert "is damaged" in worker.stderr.read()
+
+
+def test_a_damaged_database_does_not_keep_a_run_from_waiting(data_dir):
+    data_dir.mkdir()
+    (data_dir / "queue.db").write_bytes(b"this was a database once" * 400)
+    run = new_run()
+    assert queue.submit(run) == 1
+    assert run.status == "queued"
+
+
+@POSIX
+@pytest.mark.parametrize("what", ["the database", "the data directory"])
+def test_what_is_removed_under_an_idle_worker_is_made_again(start_worker, data_dir, what):
+    worker = start_worker()
+    until(serving)
+    time.sleep(0.5)
+    if what == "the database":
+        for file in data_dir.glob("queue.db*"):
+            file.unlink()
+    else:
+        shutil.rmtree(data_dir)
+    run = new_run()
+    queue.submit(run)
+    until(lambda: run.status == "completed")
+    assert worker.poll() is None
+    until(serving)
+    assert start_worker().wait(15) == HELD

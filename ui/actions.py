@@ -1,0 +1,234 @@
+"""What a person can do in Graft: one plain function each, which the pages and the API both call.
+
+Each takes the caller's Store first, so none can reach another owner's data, and gives back what
+JSON can hold. What the person can repair raises UserError; its `field` names the argument.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from core import prepare, tokens
+from core.config import parse_config
+from core.errors import UserError
+from core.models import catalogue
+from core.runs import Run
+from core.store import Store
+from jobs import queue
+
+
+def import_dataset(
+    store: Store,
+    upload: Path,
+    file_name: str,
+    *,
+    name: str = "",
+    mapping: dict[str, str] | None = None,
+    sheet: str | None = None,
+    member: str | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
+    """Read a file of examples, check it and keep it; the dataset's facts.
+
+    Raises NeedsMapping or NeedsChoice where the person has to say more, Refused where the file
+    can't be used.
+    """
+    return prepare.import_dataset(
+        store,
+        upload,
+        file_name,
+        name=name,
+        mapping=mapping,
+        sheet=sheet,
+        member=member,
+        progress=progress,
+    ).facts
+
+
+def datasets(store: Store) -> list[dict[str, Any]]:
+    """All datasets, newest first.
+
+    Returns:
+        A list of datasets: id, name, shape, rows, columns, mapping, findings.
+    """
+    return [dataset.facts for dataset in store.datasets()]
+
+
+def dataset(store: Store, id: str) -> dict[str, Any]:
+    """One dataset.
+
+    Parameters:
+        id: the dataset's id
+    Returns:
+        id, name, shape, rows (their number), columns, mapping, findings.
+    """
+    return store.dataset(id).facts
+
+
+def models(store: Store) -> list[dict[str, Any]]:
+    """The base models to choose from, the embedded starter first.
+
+    Returns:
+        A list of models: id, title, parameters, context, licence, local (on this machine), fits.
+    """
+    return catalogue()
+
+
+def estimate(store: Store, config: dict[str, Any]) -> dict[str, Any]:
+    """What a run with these settings needs in memory and time, before it is started.
+
+    Parameters:
+        config: a TrainConfig; what is left out is chosen
+    Returns:
+        trainable_parameters, total_parameters, adapter_bytes, memory_bytes by part, fits ("fits",
+        "tight" or "does not fit"), steps, seconds, advice, and the completed config.
+    """
+    from core import planner
+
+    return planner.estimate(parse_config(config), store)
+
+
+def xray(store: Store, config: dict[str, Any], row: int = 0) -> dict[str, Any]:
+    """What the model sees of one example, token by token.
+
+    Parameters:
+        config: a TrainConfig with dataset and base_model
+        row: which row of the dataset, counted from 0
+    Returns:
+        tokens with text and state ("learned", "context" or "cut"); learned and total counts.
+    """
+    checked = parse_config(config)
+    return tokens.xray(checked, prepare.row(store, checked, row))
+
+
+def start_run(store: Store, config: dict[str, Any]) -> dict[str, Any]:
+    """Let a new run wait for its turn. It trains in a process of its own, whatever the caller does.
+
+    Parameters:
+        config: a TrainConfig; only dataset must be given
+    Returns:
+        id of the run and its position in the line (1: the next).
+    """
+    run = prepare.new_run(store, parse_config(config))
+    return {"id": run.id, "position": queue.submit(run)}
+
+
+def runs(store: Store) -> list[dict[str, Any]]:
+    """All runs, newest first.
+
+    Returns:
+        A list of runs, each as from `run`.
+    """
+    return [_told(run) for run in store.runs()]
+
+
+def run(store: Store, id: str) -> dict[str, Any]:
+    """How one run stands.
+
+    Parameters:
+        id: the run's id
+    Returns:
+        id, name, status (queued, running, completed, failed, stopped or interrupted), phase,
+        position (in the line, while queued), progress {step, total_steps, epoch, loss, eval_loss,
+        seconds_left, tokens_per_second}, config, error, hint, result.
+    """
+    return _told(store.run(id))
+
+
+def metrics(store: Store, id: str) -> list[dict[str, Any]]:
+    """The figures of every logged step of a run.
+
+    Parameters:
+        id: the run's id
+    Returns:
+        A list of rows: step, epoch, loss, eval_loss, learning_rate, grad_norm, tokens,
+        tokens_per_second, memory (bytes), seconds; a row may lack any but step.
+    """
+    return store.run(id).metrics()
+
+
+def stop_run(store: Store, id: str) -> dict[str, Any]:
+    """Ask a run to end with everything that it learned kept; a waiting run is stopped at once.
+
+    Parameters:
+        id: the run's id
+    Returns:
+        id and status; a running run is still "running" until its trainer has saved.
+    """
+    run = store.run(id)
+    run.stop()
+    return {"id": run.id, "status": run.status}
+
+
+def resume_run(store: Store, id: str) -> dict[str, Any]:
+    """Let a stopped, failed or interrupted run wait again; it goes on from its last checkpoint.
+
+    Parameters:
+        id: the run's id
+    Returns:
+        id, status and position in the line.
+    """
+    run = store.run(id)
+    position = queue.submit(run)
+    return {"id": run.id, "status": run.status, "position": position}
+
+
+def delete_run(store: Store, id: str) -> dict[str, Any]:
+    """Remove a run with its adapter and checkpoints. A running run must be stopped first.
+
+    Parameters:
+        id: the run's id
+    Returns:
+        id, and "deleted" as status.
+    """
+    run = store.run(id)
+    run.delete()
+    return {"id": run.id, "status": "deleted"}
+
+
+def compare(
+    store: Store,
+    run: str | list[str],
+    message: str | list[dict[str, Any]],
+    sampling: dict[str, Any] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Answers of the base model and of a run's adapter, side by side, while they grow.
+
+    Closing the iterator ends the answers.
+
+    Parameters:
+        run: the run's id, or a list of ids of runs with the same base model
+        message: what to ask, or a whole conversation as a list of {role, content}
+        sampling: max_new_tokens, temperature, top_p, seed
+    Returns:
+        A stream of {base, tuned, done}: the answers so far; the last has done: true. `tuned` is
+        the first run's answer; each run's answer also stands under its id.
+    """
+    ids = [run] if isinstance(run, str) else run
+    messages = [{"role": "user", "content": message}] if isinstance(message, str) else message
+    if not ids:
+        raise UserError("No run was named.", "Give the id of a finished run.", field="run")
+    if not messages:
+        raise UserError("There is no message to answer.", field="message")
+    for answers in chat_server().compare([store.run(id) for id in ids], messages, sampling or {}):
+        yield {**answers, "tuned": answers[ids[0]]}
+
+
+def download_adapter(store: Store, id: str) -> Path:
+    """The finished adapter of a run as a zip file, which may lie in the data directory."""
+    from core.export import adapter_zip
+
+    return adapter_zip(store.run(id))
+
+
+@cache
+def chat_server():
+    """This process's one connection to the chat process, which starts when it is first asked."""
+    from core.chat import ChatServer
+
+    return ChatServer()
+
+
+def _told(run: Run) -> dict[str, Any]:
+    return {**run.describe(), "position": queue.position(run)}

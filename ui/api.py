@@ -1,0 +1,187 @@
+"""The contract for programs: the actions of the pages as named, typed endpoints and MCP tools.
+
+A caller who is wrong gets a sentence with the field's name, the reason and what to do. Anything
+else is a bug: its traceback goes to the server's log and the caller gets a plain sentence.
+"""
+
+import functools
+import inspect
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+from pydantic import TypeAdapter, ValidationError
+
+from core.errors import NotFound, UserError
+from core.store import LOCAL, Store
+from ui import actions
+
+log = logging.getLogger(__name__)
+
+QUICK = (
+    actions.datasets,
+    actions.dataset,
+    actions.models,
+    actions.estimate,
+    actions.xray,
+    actions.start_run,
+    actions.runs,
+    actions.run,
+    actions.metrics,
+    actions.stop_run,
+    actions.resume_run,
+    actions.delete_run,
+)
+IMPORT_OPTIONS = ("name", "mapping", "sheet", "split")
+
+
+def owner(request: gr.Request) -> str:
+    """Whose data this caller works with. Without a login everybody is `local`."""
+    return LOCAL
+
+
+def register(demo: gr.Blocks) -> None:
+    """Add the endpoints to the page that is being built."""
+    with demo:
+        for action in QUICK:
+            gr.api(endpoint(action), api_name=action.__name__, queue=False)
+        gr.api(endpoint(import_dataset), api_name="import_dataset", concurrency_limit=2)
+        gr.api(endpoint(download_adapter), api_name="download_adapter", concurrency_limit=2)
+        # Closing the stream must reach the chat process, so it goes through Gradio's queue.
+        gr.api(endpoint(actions.compare), api_name="compare", concurrency_limit=8)
+
+
+def import_dataset(
+    store: Store, file: gr.FileData, options: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Read a file of examples, check it and keep it as a dataset.
+
+    Parameters:
+        file: CSV, Excel, JSON, JSON lines, Parquet, Arrow, text, or an archive of one of these
+        options: name; mapping of columns, where they don't say what is question and what is
+            answer; sheet of a workbook; split, which one of several datasets in the file
+    Returns:
+        id, name, shape, rows (their number), mapping, columns, findings [{level, code, count,
+        text, rows}].
+    """
+    options = options or {}
+    if unknown := set(options) - set(IMPORT_OPTIONS):
+        raise UserError(
+            f"there is no option {', '.join(sorted(unknown))}",
+            f"The options are: {', '.join(IMPORT_OPTIONS)}.",
+            field="options",
+        )
+    chosen = {key: value for key, value in options.items() if value is not None}
+    if "split" in chosen:
+        chosen["member"] = chosen.pop("split")
+    upload = Path(file["path"])
+    return actions.import_dataset(store, upload, file.get("orig_name") or upload.name, **chosen)
+
+
+def download_adapter(store: Store, id: str) -> gr.FileData:
+    """The finished adapter of a run: PEFT format, tokenizer, chat template and model card.
+
+    Parameters:
+        id: the run's id
+    Returns:
+        A zip file.
+    """
+    archive = actions.download_adapter(store, id)
+    # The data directory is not served: exactly this file goes to Gradio's own folder.
+    folder = Path(get_upload_folder())
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = Path(tempfile.mkdtemp(dir=folder)) / archive.name
+    shutil.copyfile(archive, copy)
+    return gr.FileData(path=str(copy), orig_name=archive.name).model_dump()
+
+
+# ---- from an action to an endpoint
+
+
+def endpoint(action: Callable[..., Any]) -> Callable[..., Any]:
+    """The action as Gradio wants it: the caller's request in the place of the Store, arguments
+    checked against the action's types, errors in words."""
+    signature = inspect.signature(action)
+    hints = get_type_hints(action)
+    _, *parameters = signature.parameters.values()
+    returned = hints["return"]
+
+    def call(request: gr.Request, *values: Any) -> Any:
+        arguments = {
+            parameter.name: _checked(parameter.name, hints[parameter.name], value)
+            for parameter, value in zip(parameters, values, strict=True)
+        }
+        return action(Store(owner(request)), **arguments)
+
+    if inspect.isgeneratorfunction(action):
+
+        @functools.wraps(action)
+        def wrapper(request: gr.Request, *values: Any) -> Any:
+            with errors_in_words():
+                yield from call(request, *values)
+    else:
+
+        @functools.wraps(action)
+        def wrapper(request: gr.Request, *values: Any) -> Any:
+            with errors_in_words():
+                return call(request, *values)
+
+    caller = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    wrapper.__signature__ = signature.replace(
+        parameters=[caller, *parameters], return_annotation=returned
+    )
+    wrapper.__annotations__ = {**hints, "request": gr.Request}
+    del wrapper.__annotations__["store"]
+    return wrapper
+
+
+@contextmanager
+def errors_in_words() -> Iterator[None]:
+    """What goes wrong within becomes a sentence for the caller, and a bug's traceback is logged."""
+    try:
+        yield
+    except UserError as error:
+        raise gr.Error(in_words(error), print_exception=False) from error
+    except gr.Error:
+        raise
+    except Exception as error:
+        log.exception("An action failed")
+        raise gr.Error(
+            "Something went wrong inside Graft. It is not your doing; the server's log has the "
+            "details.",
+            print_exception=False,
+        ) from error
+
+
+def in_words(error: UserError) -> str:
+    """Field, what is wrong, what to do, in one line of plain text."""
+    what = str(error)
+    if isinstance(error, NotFound):
+        what = f"{what.rstrip('.')} (not found)."
+    elif error.field and not what.startswith(error.field):
+        what = f"{error.field}: {what}"
+    return f"{what} {error.hint}".strip()
+
+
+def _checked(name: str, hint: Any, value: Any) -> Any:
+    if hint is gr.FileData:
+        return _uploaded(name, value)
+    try:
+        return TypeAdapter(hint).validate_python(value)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UserError(f"{name}: {problem['msg']}, not {str(value)[:100]!r}", field=name) from None
+
+
+def _uploaded(name: str, value: Any) -> dict[str, Any]:
+    """Only a file that this server took in: a path of the caller's own could name any file."""
+    path = Path(str(value.get("path", ""))).resolve() if isinstance(value, dict) else Path()
+    if not path.is_file() or not path.is_relative_to(Path(get_upload_folder()).resolve()):
+        raise UserError(f"{name}: a file must be uploaded here", field=name)
+    return {**value, "path": str(path)}
