@@ -4,6 +4,8 @@ A UserError says what is wrong and where (file, row, field), and its hint says w
 Its standard-library parent lets other programs catch it without knowing Graft.
 """
 
+from errno import ENOSPC
+
 
 class UserError(ValueError):
     """Something the user can repair: `str(error)` is what is wrong, `hint` what to do about it."""
@@ -31,3 +33,18 @@ class ModelProblem(UserError):
 
 class DoesNotFit(UserError, MemoryError):
     """The configuration needs more memory or disk than there is."""
+
+
+def explain(error: BaseException) -> tuple[str, str]:
+    """What happened and what to do about it, for the person at the screen."""
+    if isinstance(error, UserError):
+        return str(error), error.hint
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return (
+            "There was not enough memory.",
+            "Use the memory saver, shorter examples or a smaller model.",
+        )
+    if isinstance(error, OSError) and error.errno == ENOSPC:
+        return "The disk is full.", "Free some space, then resume."
+    name = type(error).__name__
+    return f"Something went wrong inside Graft ({name}: {error}).", "The log has the details."

@@ -7,7 +7,7 @@ price a configuration, and refuse what can't be trained, without importing torch
 import json
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
@@ -201,7 +201,7 @@ def select_modules(names: Iterable[str], target_modules: str | list[str]) -> lis
     return chosen
 
 
-def block_linear(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:
+def block_linear(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:
     """The linear modules inside the repeated blocks, from the shapes of all weights.
 
     Embeddings and the head stand outside the blocks; norms and biases have one dimension; the

@@ -8,7 +8,6 @@ once, in a process of its own.
 
 import hashlib
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -93,15 +92,15 @@ class Tokenizer:
     def opening(self) -> str:
         """What the template writes to open the assistant's turn; empty where it writes nothing."""
         question = [{"role": "user", "content": "x"}]
-        closed, _ = self.render(question)
-        opened, _ = self.render(question, add_generation_prompt=True)
+        closed = self.render(question)
+        opened = self.render(question, add_generation_prompt=True)
         return opened[len(closed) :] if opened.startswith(closed) else ""
 
     @cached_property
     def turn_end(self) -> str | None:
         """The special token with which the template ends the assistant's turn, if it does."""
         answer = "\ue000"
-        text, _ = self.render(
+        text = self.render(
             [{"role": "user", "content": "x"}, {"role": "assistant", "content": answer}]
         )
         ids = self.encode(text.rpartition(answer)[2].lstrip()).ids
@@ -137,22 +136,15 @@ class Tokenizer:
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         return self.fast.decode(list(ids), skip_special_tokens=skip_special_tokens)
 
-    def render(
-        self, messages: Sequence[Message], add_generation_prompt: bool = False
-    ) -> tuple[str, list[tuple[int, int]]]:
-        """The conversation as the model's text, and the character spans that the template itself
-        marks as the assistant's (none where it has no generation marks).
-
-        Raises jinja2.TemplateError where the template refuses the conversation.
-        """
-        texts, spans = render_jinja_template(
+    def render(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
+        """The conversation as the model's text. Raises jinja2.TemplateError where it refuses."""
+        rendered = render_jinja_template(  # a pair, whatever its annotation says
             [list(messages)],
             chat_template=self.template,
-            return_assistant_tokens_mask=re.search(r"{%-?\s*generation", self.template) is not None,
             add_generation_prompt=add_generation_prompt,
-            **{"bos_token": "", "eos_token": "", **self.special},
+            **{"bos_token": "", "eos_token": "", **self.special},  # type: ignore[arg-type]
         )
-        return texts[0], spans[0] if spans else []
+        return str(rendered[0][0])
 
     def save(self, folder: Path) -> None:
         """The tokenizer's files and the template that was used, for whoever loads the adapter."""

@@ -9,8 +9,9 @@ the markers is the template's, and what it leaves of the first rendering is the 
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import jinja2
@@ -28,71 +29,95 @@ class Encoded:
 
     ids: list[int]
     labels: list[int]
-    full_length: int
-    """How many tokens it had before it was cut."""
 
     @property
     def learned(self) -> int:
-        return sum(label != IGNORED for label in self.labels)
+        """How many of its tokens are predicted from the ones before and learned."""
+        return sum(label != IGNORED for label in self.labels[1:])
 
 
 @dataclass(frozen=True)
 class Tokenized:
-    """A whole conversation or document, uncut."""
+    """A whole conversation or document, before anything is cut."""
 
     ids: list[int]
     learned: list[bool]
-    texts: list[str]
-    """What each token shows; a character that several tokens make up stands in the first."""
+    document: bool = False
+    texts: list[str] = field(default_factory=list)
+    """What each token shows, if asked for; a character made of several tokens is in the first."""
+
+    def examples(self, max_length: int) -> list[Encoded]:
+        """Cut to `max_length` tokens: a conversation at its end, a document into several."""
+        starts = range(0, len(self.ids), max_length) if self.document else (0,)
+        return [self._cut(slice(start, start + max_length)) for start in starts]
+
+    def _cut(self, part: slice) -> Encoded:
+        ids = self.ids[part]
+        learned = zip(ids, self.learned[part], strict=True)
+        return Encoded(ids, [id if yes else IGNORED for id, yes in learned])
 
 
-def encode_rows(
-    tokenizer: Tokenizer, rows: Iterable[dict[str, Any]], max_length: int, train_on: TrainOn
-) -> Iterator[Encoded]:
-    """Each row's example, cut at its end to `max_length` tokens; documents are cut into several."""
-    for row in rows:
-        whole = tokenize(tokenizer, row, train_on)
-        pieces = range(0, len(whole.ids), max_length) if "text" in row else (0,)
-        for start in pieces:
-            ids = whole.ids[start : start + max_length]
-            learned = whole.learned[start : start + max_length]
-            labels = [id if yes else IGNORED for id, yes in zip(ids, learned, strict=True)]
-            yield Encoded(ids, labels, len(whole.ids) if len(pieces) == 1 else len(ids))
+def tokenize_rows(
+    tokenizer: Tokenizer, rows: Iterable[dict[str, Any]], train_on: TrainOn
+) -> tuple[list[Tokenized], dict[int, str]]:
+    """The rows that the model's template takes, and why it refused the others, by row number."""
+    whole, refused = [], {}
+    for number, row in enumerate(rows):
+        try:
+            whole.append(tokenize(tokenizer, row, train_on))
+        except DataProblem as problem:
+            refused[number] = str(problem)
+    return whole, refused
 
 
-def tokenize(tokenizer: Tokenizer, row: dict[str, Any], train_on: TrainOn) -> Tokenized:
+def tokenize(
+    tokenizer: Tokenizer, row: dict[str, Any], train_on: TrainOn, show: bool = False
+) -> Tokenized:
     """The row's tokens and which of them are learned. Raises DataProblem in words."""
     if "text" in row:
-        encoding = tokenizer.encode(row["text"], add_special_tokens=True)
-        ids, texts = list(encoding.ids), _shown(row["text"], encoding)
-        eos = tokenizer.special.get("eos_token")
-        if eos and ids and ids[-1] not in tokenizer.stop_ids:
-            ids, texts = [*ids, tokenizer.fast.token_to_id(eos)], [*texts, eos]
-        return Tokenized(ids, [True] * len(ids), texts)
+        return _tokenize_document(tokenizer, row["text"], show)
     messages = row["messages"]
     if "chosen" in row:
         messages = [*messages, {"role": "assistant", "content": row["chosen"]}]
-    return _tokenize_chat(tokenizer, messages, train_on)
+    text, messages = _render(tokenizer, messages)
+    turns = _find_turns(tokenizer, messages, text)
+    tokens = _encode(tokenizer, text, turns, show)
+    learned = [
+        train_on == "all" or any(turn.start <= begin < end <= turn.stop for turn in turns)
+        for begin, end in tokens.offsets
+    ]
+    return Tokenized(tokens.ids, learned, texts=tokens.texts)
+
+
+def xray(
+    tokenizer: Tokenizer, row: dict[str, Any], max_length: int, train_on: TrainOn
+) -> dict[str, Any]:
+    """The row as the model will see it: tokens with their text, each learned, context or cut."""
+    whole = tokenize(tokenizer, row, train_on, show=True)
+    limit = len(whole.ids) if whole.document else max_length
+    tokens = [
+        {"text": text, "state": "cut" if at >= limit else "learned" if yes else "context"}
+        for at, (text, yes) in enumerate(zip(whole.texts, whole.learned, strict=True))
+    ]
+    counts = Counter(token["state"] for token in tokens)
+    return {"tokens": tokens, **{state: counts[state] for state in ("learned", "context", "cut")}}
 
 
 def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
     """The ids after which the model answers: exactly the prefix that it was trained on."""
     text, messages = _render(tokenizer, messages, add_generation_prompt=True)
-    return _encode(tokenizer, text, _find_turns(tokenizer, messages, text)).ids
-
-
-def _tokenize_chat(
-    tokenizer: Tokenizer, messages: Sequence[Message], train_on: TrainOn
-) -> Tokenized:
-    text, messages = _render(tokenizer, messages)
     turns = _find_turns(tokenizer, messages, text)
-    tokens = _encode(tokenizer, text, turns)
-    learned = [
-        train_on == "all"
-        or any(turn.start <= begin < end <= turn.stop for turn in turns)
-        for begin, end in tokens.offsets
-    ]  # fmt: skip
-    return Tokenized(tokens.ids, learned, tokens.texts)
+    return _encode(tokenizer, text, turns, show=False).ids
+
+
+def _tokenize_document(tokenizer: Tokenizer, text: str, show: bool) -> Tokenized:
+    encoding = tokenizer.encode(text, add_special_tokens=True)
+    ids, texts = list(encoding.ids), _shown(text, encoding) if show else []
+    eos = tokenizer.id_of(tokenizer.special.get("eos_token"))
+    if eos is not None and ids and ids[-1] not in tokenizer.stop_ids:
+        ids.append(eos)
+        texts += [tokenizer.special["eos_token"]] if show else []
+    return Tokenized(ids, [True] * len(ids), document=True, texts=texts)
 
 
 # ---- rendering what templates refuse or drop
@@ -111,7 +136,7 @@ def _render(
     problem = ""
     for attempt in (messages, _fold_system(messages), _join_turns(_fold_system(messages))):
         try:
-            text, _ = tokenizer.render(attempt, add_generation_prompt)
+            text = tokenizer.render(attempt, add_generation_prompt)
         except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
             problem = str(error)
             continue
@@ -162,7 +187,7 @@ def _find_turns(tokenizer: Tokenizer, messages: Sequence[Message], text: str) ->
     if not answers:
         return []
     marks = {i: f"\ue000{hashlib.md5(f'{i} {text}'.encode()).hexdigest()}" for i in answers}
-    marked, _ = tokenizer.render(
+    marked = tokenizer.render(
         [{**m, "content": marks.get(i, m["content"])} for i, m in enumerate(messages)]
     )
     between = []  # the template's own text before, between and after the answers
@@ -220,22 +245,22 @@ class _Tokens(NamedTuple):
     offsets: list[tuple[int, int]]
 
 
-def _encode(tokenizer: Tokenizer, text: str, turns: list[_Turn]) -> _Tokens:
+def _encode(tokenizer: Tokenizer, text: str, turns: list[_Turn], show: bool) -> _Tokens:
     """The text's tokens. Where the template ends turns without a stop token, eos is put behind
     each answer, or the model would never learn to stop."""
     tokens = _Tokens([], [], [])
     eos = tokenizer.id_of(tokenizer.special.get("eos_token"))
-    stopless = [turn.end for turn in turns if turn.stop == turn.end and eos is not None]
+    stopless = [turn.end for turn in turns if turn.stop == turn.end] if eos is not None else []
     position = 0
     for end in [*stopless, None]:
         piece = text[position:end]
         encoding = tokenizer.encode(piece)
         tokens.ids.extend(encoding.ids)
-        tokens.texts.extend(_shown(piece, encoding))
+        tokens.texts.extend(_shown(piece, encoding) if show else [])
         tokens.offsets.extend((position + a, position + b) for a, b in encoding.offsets)
-        if end is not None:
+        if end is not None and eos is not None:
             tokens.ids.append(eos)
-            tokens.texts.append(tokenizer.special["eos_token"])
+            tokens.texts.extend([tokenizer.special["eos_token"]] if show else [])
             tokens.offsets.append((end - 1, end))
             position = end
     return tokens

@@ -1,0 +1,214 @@
+"""What a configuration costs: memory by part, steps, time, and whether it fits here.
+
+The figures come from the shapes of the model's weights and the lengths of the rows; torch is not
+needed. What the trainer decides from them (how many tokens at a time, checkpointing or not) is
+decided here too, so that the page's promise and the trainer's choice can't differ.
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from core.config import TrainConfig, complete
+from core.errors import UserError
+from core.hardware import Device, device
+from core.models import BaseModel, find, select_modules
+from core.store import Store
+from core.tokenizer import Tokenizer
+from core.tokens import tokenize_rows
+
+SAMPLED_ROWS = 1000
+RESERVE = 0.10  # of the device's memory, for what no formula knows
+RUNTIME_BYTES = {"cpu": 600e6, "mps": 800e6, "cuda": 700e6}  # libraries and kernels
+TOKENS_AT_ONCE = {"cpu": 2048, "mps": 4096, "cuda": 16384}  # more is no faster
+START_SECONDS = 10  # until the first step, for a model that is on the disk
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How the trainer divides a batch: tokens per forward pass, and whether to recompute."""
+
+    tokens: int
+    checkpointing: bool
+
+
+def choose_max_length(lengths: Sequence[int], context: int) -> int:
+    """So long that 99 of 100 examples fit, rounded up to a multiple of 128, within the model's
+    context."""
+    if not lengths:
+        return min(512, context)
+    longest = sorted(lengths)[math.ceil(0.99 * len(lengths)) - 1]
+    return min(math.ceil(longest / 128) * 128, context)
+
+
+def forward_budget(
+    base: BaseModel, config: TrainConfig, max_length: int, kind: str, free: float
+) -> Budget:
+    """The largest forward pass that fits in `free` bytes, at least one longest example;
+    activations are recomputed (gradient checkpointing) only when they don't fit otherwise."""
+    wanted = max(TOKENS_AT_ONCE[kind], max_length)
+    for checkpointing in (False, True):
+        per_token = activation_bytes(base, config, kind, checkpointing)
+        tokens = min(wanted, int(free * (1 - RESERVE) / per_token))
+        if tokens >= max_length:
+            return Budget(tokens, checkpointing)
+    return Budget(max_length, True)
+
+
+def activation_bytes(base: BaseModel, config: TrainConfig, kind: str, checkpointing: bool) -> float:
+    """Bytes kept for the backward pass for each token of a forward pass.
+
+    Without recomputing, each linear module keeps about its input and its output; with it, each
+    block keeps its input and one block at a time keeps everything. The logits are counted as if
+    half of the positions were learned, in the model's type and twice in fp32.
+    """
+    wide = _compute_bytes(kind)
+    chosen = select_modules(base.linear, config.target_modules)
+    blocks = max(1, len(base.linear) // max(1, len(base.modules)))
+    inside = sum(sum(shape) for shape in base.linear.values()) * wide * 1.3
+    inside += len(chosen) * (config.lora_r or 16) * 4 * 2
+    hidden = int(base.config.get("hidden_size") or base.config.get("n_embd") or 1024)
+    vocabulary = int(base.config.get("vocab_size") or 32000)
+    logits = vocabulary * (wide + 8) / 2
+    if checkpointing:
+        inside = inside / blocks + blocks * hidden * wide
+    return inside + logits
+
+
+def trainable_parameters(base: BaseModel, config: TrainConfig) -> int:
+    """r (in + out) for each chosen module, and its output once more for DoRA's lengths."""
+    chosen = [base.linear[name] for name in select_modules(base.linear, config.target_modules)]
+    rank = config.lora_r or 16
+    lengths = sum(out for out, _ in chosen) if config.method == "dora" else 0
+    return sum(rank * (out + into) for out, into in chosen) + lengths
+
+
+def memory(base: BaseModel, config: TrainConfig, max_length: int, here: Device) -> dict[str, int]:
+    """Bytes by part while training: weights, adapter, optimizer, activations, runtime, total."""
+    wide = _compute_bytes(here.kind)
+    linear = sum(out * into for out, into in base.linear.values())
+    # nf4 with double quantisation: 4 bits and about 0.13 more for the scales.
+    per_weight = {"none": wide, "8bit": 1.01, "4bit": 0.52}[config.quantization]
+    trainable = trainable_parameters(base, config)
+    parts = {
+        "weights": linear * per_weight + (base.parameters - linear) * wide,
+        "adapter": trainable * 4.0,
+        "optimizer": trainable * 12.0,  # the gradient and Adam's two averages
+        "runtime": RUNTIME_BYTES[here.kind],
+    }
+    free = here.memory_free - sum(parts.values())
+    budget = forward_budget(base, config, max_length, here.kind, max(free, 0))
+    # A batch may hold fewer tokens than fit into a forward pass.
+    tokens = min(budget.tokens, (config.batch_size or 8) * max_length)
+    parts["activations"] = tokens * activation_bytes(base, config, here.kind, budget.checkpointing)
+    parts["total"] = sum(parts.values())
+    return {name: int(value) for name, value in parts.items()}
+
+
+def estimate(config: TrainConfig, store: Store) -> dict[str, Any]:
+    """What a run of `config` would take, here and now, as the API tells it.
+
+    Raises UserError where the model or the dataset is missing, or the settings contradict them.
+    """
+    base = find(config.base_model)
+    here = device()
+    rows, lengths = _row_lengths(store, config, base)
+    config = complete(config, rows, base.parameters)
+    assert config.batch_size and config.num_train_epochs
+    max_length = config.max_length or choose_max_length(lengths, base.context)
+    steps = config.max_steps or math.ceil(
+        round(config.num_train_epochs * rows / min(config.batch_size, max(rows, 1)), 6)
+    )
+    tokens = steps * config.batch_size * _mean(min(length, max_length) for length in lengths)
+    speed, measured = _tokens_per_second(store, config, base, here)
+    parts = memory(base, config, max_length, here)
+    trainable = trainable_parameters(base, config)
+    available = here.memory_free
+    share = parts["total"] / available
+    fits = "fits" if share < 0.85 else "tight" if share < 1 else "does not fit"
+    return {
+        "trainable_parameters": trainable,
+        "total_parameters": base.parameters,
+        "adapter_bytes": trainable * 4,
+        "memory_bytes": {**parts, "available": available},
+        "fits": fits,
+        "steps": steps,
+        "seconds": round(START_SECONDS + 1.1 * tokens / speed),
+        "seconds_measured": measured,
+        "max_length": max_length,
+        "cut_rows": round(rows * _mean(length > max_length for length in lengths)),
+        "advice": _advice(config, base, fits, rows, here),
+        "config": config.model_dump(),
+    }
+
+
+def _advice(config: TrainConfig, base: BaseModel, fits: str, rows: int, here: Device) -> list[str]:
+    advice = []
+    if fits != "fits":
+        if config.quantization != "4bit":
+            advice.append("Use the memory saver (4-bit): the model takes a quarter of the memory.")
+        advice.append("Shorten the longest example, or choose a smaller model.")
+    elif config.quantization != "none":
+        advice.append("It would fit without the memory saver, and train faster.")
+    if base.path is None:
+        advice.append(f"The model will be downloaded first: {base.bytes / 1e9:.1f} GB.")
+    if rows < 50:
+        advice.append(f"{rows} examples teach a tone or a format; facts need more.")
+    if here.kind == "cpu" and base.parameters > 400e6:
+        advice.append("Without a GPU a model of this size takes long.")
+    return advice
+
+
+def _row_lengths(store: Store, config: TrainConfig, base: BaseModel) -> tuple[int, list[int]]:
+    """The number of rows to learn from, and the token lengths of a sample of them."""
+    if not config.dataset:
+        raise UserError("dataset: choose your examples first.", field="dataset")
+    dataset = store.dataset(config.dataset)
+    rows = int(dataset.facts["rows"])
+    learned = rows if dataset.facts.get("held_out") else round(rows * (1 - config.eval_fraction))
+    if base.path is None:
+        return max(1, learned), []
+    changed = (dataset.path / "rows.jsonl").stat().st_mtime_ns
+    return max(1, learned), list(
+        _sampled_lengths(dataset.path, base.path, changed, config.train_on)
+    )
+
+
+@lru_cache(maxsize=64)
+def _sampled_lengths(dataset_path, base_path, changed: int, train_on) -> tuple[int, ...]:
+    from core.store import Dataset
+
+    rows = list(Dataset(dataset_path).rows())
+    if len(rows) > SAMPLED_ROWS:
+        rows = random.Random(0).sample(rows, SAMPLED_ROWS)
+    whole, _ = tokenize_rows(Tokenizer.load(base_path), rows, train_on)
+    return tuple(len(row.ids) for row in whole)
+
+
+def _tokens_per_second(
+    store: Store, config: TrainConfig, base: BaseModel, here: Device
+) -> tuple[float, bool]:
+    """Measured by an earlier run of this model, else computed; and which of the two."""
+    for run in store.runs()[:50]:
+        same = run.config.base_model == config.base_model
+        if same and run.config.quantization == config.quantization and run.status == "completed":
+            speed = run.progress["tokens_per_second"]
+            if speed:
+                return float(speed), True
+    linear = sum(out * into for out, into in base.linear.values())
+    head = base.parameters - linear
+    flops = 4 * (linear + head / 2) + 6 * trainable_parameters(base, config)
+    slower = {"none": 1.0, "8bit": 2.0, "4bit": 1.3}[config.quantization]
+    return here.flops / (flops * slower), False
+
+
+def _compute_bytes(kind: str) -> int:
+    return 2 if kind == "cuda" else 4
+
+
+def _mean(values) -> float:
+    values = list(values)
+    return sum(values) / len(values) if values else 128.0

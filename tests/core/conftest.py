@@ -1,0 +1,61 @@
+"""A language model so small that a test can train it in a second, and rows for it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROWS = [
+    {
+        "messages": [
+            {"role": "user", "content": f"What is {a} and {b}?"},
+            {"role": "assistant", "content": f"{a} and {b} make {a + b}." + " Good." * (a % 3)},
+        ]
+    }
+    for a in range(6)
+    for b in range(5)
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory, starter: Path) -> Path:
+    """A Llama of two layers with random weights and the starter's tokenizer, in its own folder."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=4096,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copyfile(starter / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def make_run(tiny_model):
+    """make_run(**settings) -> a Run on the tiny model with 24 rows to learn and 6 kept back."""
+    from core.config import TrainConfig
+    from core.store import Store
+
+    def make(rows=ROWS, **settings):
+        settings = {
+            "name": "sums",
+            "base_model": str(tiny_model),
+            "max_steps": 6,
+            "eval_steps": 3,
+            "batch_size": 4,
+            "lora_r": 4,
+            "learning_rate": 0.01,
+        } | settings
+        return Store().create_run(TrainConfig(**settings), rows[:24], rows[24:])
+
+    return make

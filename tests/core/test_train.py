@@ -1,0 +1,256 @@
+"""The trainer: right in its gradients, exact when it resumes, honest about how it ended."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from core import adapters, train
+from core.batches import micro_batches
+from core.config import TrainConfig
+from core.errors import DataProblem, UserError
+from core.models import find
+from core.tokenizer import Tokenizer
+from core.tokens import tokenize_rows
+from tests.core.conftest import ROWS
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def losses(run) -> dict[int, float]:
+    return {row["step"]: row["loss"] for row in run.metrics() if "loss" in row}
+
+
+def learn(run) -> str:
+    """Train in this process."""
+    return train.train(run, Accelerator(cpu=True))
+
+
+def start(run, **environment) -> subprocess.Popen:
+    """Train in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "core.train", str(run.path)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def model(tiny_model):
+    """The tiny model with an adapter whose B is not zero any more."""
+    torch.manual_seed(1)
+    base = adapters.load_base(find(str(tiny_model)), "none", torch.device("cpu"), torch.float32)
+    model = adapters.attach(base, TrainConfig(lora_r=4, lora_alpha=8))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+@pytest.fixture
+def examples(tiny_model):
+    whole, _ = tokenize_rows(Tokenizer.load(tiny_model), ROWS[:8], "assistant")
+    return [row.examples(256)[0] for row in whole]
+
+
+def gradients(model, micros) -> list[torch.Tensor]:
+    model.zero_grad()
+    learned = sum(len(micro.targets) for micro in micros)
+    for micro in micros:
+        (train.token_losses(model, micro) / learned).backward()
+    return [p.grad.clone() for p in model.parameters() if p.requires_grad]
+
+
+@pytest.mark.parametrize(("tokens", "packing"), [(1, True), (60, True), (60, False), (9999, False)])
+def test_gradients_do_not_depend_on_how_a_batch_is_divided(model, examples, tokens, packing):
+    whole = gradients(model, micro_batches(examples, 9999, packing=True))
+    parts = gradients(model, micro_batches(examples, tokens, packing))
+    for a, b in zip(whole, parts, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_the_loss_is_the_librarys_own(model, examples):
+    (micro,) = micro_batches(examples[:1], 999, packing=True)
+    labels = torch.tensor([examples[0].labels])
+    reference = model(input_ids=torch.tensor([examples[0].ids]), labels=labels).loss
+    ours = train.token_losses(model, micro) / len(micro.targets)
+    torch.testing.assert_close(ours, reference)
+
+
+def test_a_run_learns_and_leaves_an_adapter_that_peft_loads(make_run, tiny_model):
+    run = make_run(max_steps=30, eval_steps=10)
+    assert learn(run) == "completed"
+    assert run.status == "completed"
+    assert [row["step"] for row in run.metrics() if "eval_loss" in row] == [0, 10, 20, 30]
+    assert run.result["best_eval_loss"] < run.result["base_eval_loss"] - 0.5
+    assert run.plan["packing"] is True
+    assert run.plan["trainable_parameters"] == sum(
+        tensor.numel() for tensor in torch_load(run.adapter / adapters.WEIGHTS).values()
+    )
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = AutoModelForCausalLM.from_pretrained(tiny_model)
+    PeftModel.from_pretrained(base, run.adapter)
+    messages = ROWS[0]["messages"]
+    ours = Tokenizer.load(run.adapter).render(messages)
+    theirs = AutoTokenizer.from_pretrained(run.adapter).apply_chat_template(
+        messages, tokenize=False
+    )
+    assert ours == theirs
+
+
+def torch_load(path):
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def test_killed_at_any_moment_it_goes_on_with_the_same_losses(make_run):
+    undisturbed = make_run(max_steps=20, eval_steps=5, lora_dropout=0.1)
+    learn(undisturbed)
+    run = make_run(max_steps=20, eval_steps=5, lora_dropout=0.1, name="killed")
+    trainer = start(run)
+    wait_for(lambda: (run.progress["step"] or 0) >= 7)
+    trainer.send_signal(signal.SIGKILL)
+    trainer.wait()
+    trainer.stdout.close()
+    assert run.status == "interrupted"
+    assert run.checkpoint.name in {"step-000005", "step-000010", "step-000015"}
+    assert learn(run) == "completed"
+    assert losses(run) == pytest.approx(losses(undisturbed), abs=1e-6)
+    assert run.result["final_eval_loss"] == pytest.approx(
+        undisturbed.result["final_eval_loss"], abs=1e-6
+    )
+
+
+def test_stopped_it_keeps_what_it_learned_and_goes_on_when_asked(make_run):
+    run = make_run(max_steps=1000, eval_steps=500)
+    trainer = start(run)
+    wait_for(lambda: (run.progress["step"] or 0) >= 3)
+    run.stop()
+    assert trainer.wait(timeout=30) == 0
+    trainer.stdout.close()
+    assert run.status == "stopped"
+    assert run.adapter is not None
+    stopped_at = run.result["step"]
+    assert run.checkpoint.name == f"step-{stopped_at:06d}"
+    run.enqueue()
+    assert run.status == "queued"
+    trainer = start(run)
+    wait_for(lambda: (run.progress["step"] or 0) > stopped_at)
+    trainer.terminate()
+    assert trainer.wait(timeout=30) == 0
+    trainer.stdout.close()
+    assert run.status == "interrupted"
+    steps = list(losses(run))
+    assert steps == list(range(1, len(steps) + 1))
+    assert run.checkpoint.name == f"step-{steps[-1]:06d}"
+
+
+def test_it_leaves_when_its_parent_is_gone(make_run):
+    run = make_run(max_steps=1000)
+    trainer = start(run, GRAFT_PARENT="999999:1.0")
+    assert trainer.wait(timeout=60) == 0
+    trainer.stdout.close()
+    assert run.status == "interrupted"
+
+
+def test_rows_that_teach_nothing_are_refused_in_words(make_run):
+    rows = [{"messages": [{"role": "user", "content": "only a question"}]}] * 24
+    with pytest.raises(DataProblem, match="None of the 24 examples"):
+        learn(make_run(rows=rows))
+
+
+def test_a_failed_run_says_why(make_run):
+    run = make_run(base_model="nowhere")
+    trainer = start(run)
+    assert trainer.wait(timeout=60) == 1
+    trainer.stdout.close()
+    assert run.status == "failed"
+    assert "nowhere" in run.result["error"]
+    assert run.result["hint"]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_in_words(make_run, monkeypatch):
+    broken = iter([False] * 2 + [True] * 99)
+    honest = train.token_losses
+    monkeypatch.setattr(
+        train,
+        "token_losses",
+        lambda model, micro: (
+            honest(model, micro) * (float("nan") if model.training and next(broken) else 1.0)
+        ),
+    )
+    run = make_run(max_steps=20, eval_steps=2)
+    with pytest.raises(UserError, match="stopped being a number") as caught:
+        learn(run)
+    assert caught.value.field == "learning_rate"
+    kept = torch_load(run.checkpoint / adapters.WEIGHTS)
+    assert all(tensor.isfinite().all() for tensor in kept.values())
+
+
+def test_early_stopping_keeps_the_best(make_run):
+    rows = [*ROWS[:24], *({"messages": [ROWS[i]["messages"][0], ROWS[i + 9]["messages"][1]]}
+                          for i in range(6))]  # fmt: skip
+    run = make_run(rows, max_steps=400, eval_steps=10, early_stopping_patience=2)
+    assert learn(run) == "completed"
+    result = run.result
+    assert result["step"] < 400
+    assert result["used_step"] == result["best_step"] == result["step"] - 20
+
+
+@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
+def test_quantised_bases_learn_and_the_first_layer_still_has_gradients_after_a_test(
+    make_run, quantization, tiny_model, examples
+):
+    run = make_run(quantization=quantization, max_steps=20, eval_steps=10)
+    assert learn(run) == "completed"
+    assert run.result["best_eval_loss"] < run.result["base_eval_loss"]
+
+    base = adapters.load_base(
+        find(str(tiny_model)), quantization, torch.device("cpu"), torch.float32
+    )
+    model = adapters.attach(base, TrainConfig(lora_r=4, lora_alpha=8))
+    micros = micro_batches(examples, 999, packing=True)
+    train.evaluate(model, micros, Accelerator(cpu=True))
+    model.train()
+    gradients(model, micros)
+    first, *_, last = (p.grad.norm() for n, p in model.named_parameters() if "lora_B" in n)
+    assert first > 0
+    assert last > 0
+
+
+@pytest.mark.parametrize("method", ["rslora", "dora"])
+def test_every_method_learns_and_resumes(make_run, method):
+    run = make_run(method=method, max_steps=12, eval_steps=6)
+    assert learn(run) == "completed"
+    assert run.result["best_eval_loss"] < run.result["base_eval_loss"]
+
+
+def test_gradient_checkpointing_changes_nothing(make_run, monkeypatch):
+    plain = make_run()
+    learn(plain)
+    monkeypatch.setattr(
+        train.planner, "forward_budget", lambda *_: train.planner.Budget(2048, True)
+    )
+    careful = make_run(name="careful")
+    learn(careful)
+    assert careful.plan["gradient_checkpointing"] is True
+    assert losses(careful) == pytest.approx(losses(plain), abs=1e-5)
