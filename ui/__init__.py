@@ -1,0 +1,1 @@
+"""What people see: pages, form, look, endpoints. Knows gradio, jobs, core; never torch or huey."""

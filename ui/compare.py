@@ -1,0 +1,144 @@
+"""Compare: the original and the tuned model answer the same question side by side.
+
+Both answers come from one generator, so that stopping stops both. A chat is not a run: it lives in
+the open page only.
+"""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from core.store import Store
+from ui import actions, api, page, views
+from ui.parts import panel
+
+Turn = dict[str, str]
+"""question, base, tuned"""
+
+GO = "(run) => { window.location.href = 'compare?run=' + encodeURIComponent(run) }"
+
+
+def build(demo: gr.Blocks) -> None:
+    with page.frame(demo, "Compare"):
+        with gr.Row(elem_classes="compare-head"):
+            panel(views.heading("Compare answers"))
+            run = gr.Dropdown(label="Your model", allow_custom_value=True, elem_classes="picker")
+        empty = panel()
+        with gr.Column(visible=False) as arena:
+            with gr.Row(elem_classes="panes"):
+                base, tuned = panel(), panel()
+            with gr.Column(elem_classes=["card", "ask"]):
+                expected = panel(views.chips())
+                with gr.Row(elem_classes="line"):
+                    prompt = gr.Textbox(
+                        label="Your question", show_label=False, container=False, lines=1,
+                        max_lines=8, placeholder="Ask both the same thing", autofocus=True,
+                    )  # fmt: skip
+                    ask = gr.Button("Ask both", variant="primary", min_width=120, scale=0)
+                    stop = gr.Button("Stop", visible=False, min_width=120, scale=0)
+                with gr.Accordion("How they answer", open=False):
+                    sampling = _sampling()
+    turns = gr.State([])
+    shown = [base, tuned, turns]
+    demo.load(_open, None, [run, empty, arena, *shown], **page.QUIET)
+    run.input(None, run, None, js=GO)
+    answering = gr.on(
+        [prompt.submit, ask.click],
+        lambda: (gr.Button(visible=False), gr.Button(visible=True)),
+        None,
+        [ask, stop],
+        **page.POLL,
+    ).then(
+        _answer,
+        inputs_kwargs={"prompt": prompt, "turns": turns, **sampling},
+        outputs=[prompt, *shown],
+        show_progress="hidden",
+        api_visibility="private",
+        concurrency_limit=8,
+    )
+    idle = (lambda: (gr.Button(visible=True), gr.Button(visible=False)), None, [ask, stop])
+    answering.then(*idle, **page.POLL)
+    stop.click(*idle, cancels=answering, **page.POLL)
+    expected.click(_chip, None, [prompt, sampling["system"], expected, *shown], **page.QUIET)
+
+
+def _sampling() -> dict[str, gr.components.Component]:
+    return {
+        "system": gr.Textbox(
+            label="Instruction for both", info="*system prompt* · Said before the conversation.",
+            lines=2,
+        ),
+        "temperature": gr.Slider(
+            0, 1.5, 0, step=0.1, label="Freedom",
+            info="*temperature* · 0: the most likely words, the same each time.",
+        ),
+        "max_new_tokens": gr.Slider(
+            16, 1024, 200, step=8, label="Longest answer", info="*in tokens*, about ¾ of a word."
+        ),
+        "seed": gr.Number(42, precision=0, label="Seed", info="The same seed, the same answers."),
+    }  # fmt: skip
+
+
+def _open(request: gr.Request) -> tuple:
+    """(picker, empty state, arena, both panes, turns) for the run that the address names."""
+    store, asked = page.store(request), request.query_params.get("run")
+    usable = [run for run in store.runs() if run.adapter is not None]
+    chosen = next((run.id for run in usable if run.id == asked), None)
+    picker = gr.Dropdown([(run.name, run.id) for run in usable], value=chosen, visible=bool(usable))
+    if not chosen:
+        return picker, views.nothing_to_compare(bool(usable)), gr.skip(), *_panes([]), []
+    return picker, "", gr.Column(visible=True), *_panes([]), []
+
+
+def _answer(
+    request: gr.Request, prompt: str, turns: list[Turn], system: str, **sampling: Any
+) -> Iterator[tuple]:
+    """(prompt, both panes, turns), growing."""
+    if not prompt.strip():
+        yield prompt, *_panes(turns), turns
+        return
+    run = request.query_params.get("run", "")
+    turn = {"question": prompt.strip(), "base": "", "tuned": ""}
+    conversations = {side: _messages(turns, side, system, prompt) for side in ("base", "tuned")}
+    yield "", *_panes([*turns, turn]), [*turns, turn]
+    with api.errors_in_words():
+        for answer in actions.compare(page.store(request), run, conversations, sampling):
+            turn = {**turn, "base": answer["base"], "tuned": answer["tuned"]}
+            yield "", *_panes([*turns, turn]), [*turns, turn]
+
+
+def _chip(event: gr.EventData, request: gr.Request) -> tuple:
+    """(prompt, instruction, chips with the expected answer, both panes, turns)."""
+    if event.action == "clear":
+        return "", gr.skip(), views.chips(), *_panes([]), []
+    said = _held_out(page.store(request), request.query_params.get("run", ""))
+    chips = views.chips(said.get("assistant", ""))
+    return said.get("user", ""), said.get("system", ""), chips, *[gr.skip()] * 3
+
+
+def _held_out(store: Store, id: str) -> dict[str, str]:
+    """A random row that the run kept back: the first that each role says in it."""
+    rows = [row for row in store.run(id).rows("eval") if "messages" in row]
+    if not rows:
+        raise gr.Error("This run kept no examples back.", print_exception=False)
+    messages = random.choice(rows)["messages"]
+    return {message["role"]: message["content"] for message in reversed(messages)}
+
+
+def _messages(turns: list[Turn], side: str, system: str, prompt: str) -> list[dict[str, str]]:
+    """The conversation as this side remembers it."""
+    said = [{"role": "system", "content": system}] if system.strip() else []
+    for turn in turns:
+        said.append({"role": "user", "content": turn["question"]})
+        said.append({"role": "assistant", "content": turn[side]})
+    return [*said, {"role": "user", "content": prompt.strip()}]
+
+
+def _panes(turns: list[Turn]) -> tuple[str, str]:
+    same = bool(turns) and all(turn["base"] and turn["base"] == turn["tuned"] for turn in turns)
+    return (
+        views.pane("Original", "base", [(turn["question"], turn["base"]) for turn in turns]),
+        views.pane("Yours", "tuned", [(turn["question"], turn["tuned"]) for turn in turns], same),
+    )

@@ -1,0 +1,31 @@
+"""Datasets: what was brought so far, a look inside, a start, and the way out."""
+
+from itertools import islice
+
+import gradio as gr
+
+from ui import actions, api, page, views
+from ui.parts import panel
+
+LOOK = 3
+
+
+def build(demo: gr.Blocks) -> None:
+    with page.frame(demo, "Datasets"):
+        panel(views.heading("Datasets", "The examples that your models learn from."))
+        listed = panel()
+    demo.load(_list, None, listed, **page.POLL)
+    listed.click(_act, None, listed, **page.QUIET)
+
+
+def _list(request: gr.Request, shown: str = "") -> str:
+    store = page.store(request)
+    rows = list(islice(store.dataset(shown).rows(), LOOK)) if shown else []
+    return views.datasets(actions.datasets(store), shown, rows)
+
+
+def _act(event: gr.EventData, request: gr.Request) -> str:
+    with api.errors_in_words():
+        if event.action == "delete":
+            page.store(request).delete_dataset(event.id)
+    return _list(request, event.id if event.action == "show" else "")

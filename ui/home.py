@@ -1,0 +1,28 @@
+"""Home: what runs now and what ran last; on the first visit, the way in."""
+
+import gradio as gr
+
+from starter.samples import SAMPLES
+from ui import actions, page, runs, views
+from ui.parts import panel
+
+LAST = 5
+
+
+def build(demo: gr.Blocks) -> None:
+    with page.frame(demo, "Home"):
+        shown = panel()
+    demo.load(_home, None, shown, **page.POLL)
+    gr.Timer(3).tick(_home, None, shown, **page.POLL)
+    shown.click(_resume, None, shown, **page.QUIET)
+
+
+def _home(request: gr.Request) -> str:
+    listed = runs.listed(page.store(request), LAST)
+    return views.home(listed) if listed else views.first_visit(SAMPLES.values())
+
+
+def _resume(event: gr.EventData, request: gr.Request) -> str:
+    with runs.told():
+        actions.resume_run(page.store(request), event.id)
+    return _home(request)

@@ -1,0 +1,364 @@
+"""New: four steps from examples to a run, and a card that always shows what will run.
+
+The examples, and a run to start from, travel in the address (/new?dataset=ID, ?sample=ID, ?run=ID);
+everything else is in the form, so the server keeps nothing between two clicks.
+"""
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from core import models
+from core.config import PRESETS
+from core.data import NeedsChoice, NeedsMapping
+from core.errors import UserError
+from core.prepare import import_dataset
+from core.store import Store
+from starter.samples import SAMPLES
+from ui import actions, api, form, page, views
+from ui.parts import cards, column_parts, panel
+
+KINDS = sorted({"csv", "tsv", "json", "jsonl", "xlsx", "parquet", "txt", "md", "zip", "gz"})
+MISSING = {"dataset": "Choose your examples first", "base_model": "Choose another model"}
+IN_THE_ADDRESS = """(id) => {
+  const here = new URL(window.location.href);
+  here.search = id ? '?dataset=' + encodeURIComponent(id) : '';
+  window.history.replaceState(null, '', here);
+}"""
+
+
+def build(demo: gr.Blocks) -> None:
+    with page.frame(demo, "New"):
+        panel(views.heading("Teach a model"))
+        stepper = panel(views.stepper(0, [False] * 4))
+        with gr.Row(elem_classes="split"):
+            with gr.Column(elem_classes="steps"):
+                with gr.Column() as data_step:
+                    data = _data_step()
+                with gr.Column(visible=False) as model_step:
+                    model = _model_step()
+                with gr.Column(visible=False) as settings_step:
+                    preset, settings, seeded = _settings_step()
+                with gr.Column(visible=False) as review_step:
+                    name, review = _review_step()
+                onward = panel(views.onward(0))
+            with gr.Column(elem_classes=["aside", "card"]):
+                summary = panel(views.summary())
+                start = gr.Button(MISSING["dataset"], variant="primary", interactive=False)
+        step = gr.Number(0, visible=False)
+        address = gr.Textbox(visible=False)
+
+    dataset = data["dataset"]
+    values = {"dataset": dataset, **model, "preset": preset, "name": name, **settings}
+    optional = [settings[field] for field in form.optional()]
+
+    # Opening the page, and choosing the examples.
+    opened = [dataset, model["base_model"], preset, *settings.values(), seeded]
+    demo.load(_open, None, opened, **page.QUIET)
+    demo.load(_model_cards, None, model["base_model"], **page.QUIET)
+    _wire_data(data)
+    dataset.change(
+        _show_dataset, dataset, [data["chooser"], data["recognised"], data["first"]], **page.QUIET
+    )
+    dataset.change(None, dataset, None, js=IN_THE_ADDRESS)
+
+    # Whatever is chosen, the card, the review and the hints follow.
+    chosen = [dataset.change, model["base_model"].input, model["other"].submit, model["other"].blur]
+    changed = [preset.input, preset.change, *(field.change for field in settings.values())]
+    gr.on(
+        [demo.load, *chosen, *changed, name.change],
+        _refresh,
+        inputs_kwargs=values,
+        outputs=[summary, start, review, *optional],
+        trigger_mode="always_last",
+        **page.QUIET,
+    )
+    gr.on(
+        [*chosen, settings["train_on"].change, settings["max_length"].change],
+        _xray,
+        inputs_kwargs=values,
+        outputs=data["xray"],
+        trigger_mode="always_last",
+        **page.QUIET,
+    )
+    gr.on(chosen, _by_model, inputs_kwargs=values, outputs=[preset, settings["target_modules"]],
+          trigger_mode="always_last", **page.QUIET)  # fmt: skip
+    model["base_model"].input(lambda: "", None, model["other"], **page.POLL)
+    settings["target_modules"].select(
+        _pick_modules, settings["target_modules"], settings["target_modules"], **page.POLL
+    )
+
+    # Going from step to step.
+    steps = [data_step, model_step, settings_step, review_step]
+    gr.on([stepper.click, onward.click], _go, None, step, **page.POLL)
+    gr.on([step.change, dataset.change], _steps, [step, dataset], [stepper, onward, *steps],
+          **page.POLL)  # fmt: skip
+    start.click(_start, inputs_kwargs=values, outputs=address, **page.QUIET).success(
+        None, address, None, js=page.HERE
+    )
+
+
+# ---- the four steps
+
+
+def _data_step() -> dict[str, gr.blocks.Block]:
+    with gr.Column(elem_classes="chooser") as chooser:
+        panel(views.title("Choose your examples", "Questions with the answers that you want."))
+        samples = [(s.id, views.sample_card(s.title, s.blurb)) for s in SAMPLES.values()]
+        sample = cards(views.radio_cards(samples, "sample", "Try an example"))
+        panel(views.subtitle("Or bring a file of your own"))
+        upload = gr.File(
+            file_types=[f".{kind}" for kind in KINDS],
+            label="Your file",
+            show_label=False,
+            elem_classes="upload",
+        )
+        told = panel()
+        choice = gr.Radio(visible=False, label="Which one?")
+        parts = column_parts(visible=False)
+        use = gr.Button("Use these columns", variant="primary", visible=False)
+        known = gr.Dropdown(
+            label="Or go on with a dataset from before", visible=False, allow_custom_value=True
+        )
+    recognised = panel()
+    first = panel()
+    xray = panel()
+    return {
+        "dataset": gr.Textbox(visible=False),
+        "chooser": chooser, "sample": sample, "upload": upload, "told": told, "choice": choice,
+        "parts": parts, "use": use, "known": known, "recognised": recognised, "first": first,
+        "xray": xray,
+    }  # fmt: skip
+
+
+def _wire_data(data: dict[str, Any]) -> None:
+    asked = [data[key] for key in ("dataset", "told", "choice", "parts", "use")]
+    given = {"upload": data["upload"], "choice": data["choice"], "parts": data["parts"]}
+    data["sample"].input(_take_sample, data["sample"], data["dataset"], **page.QUIET)
+    data["upload"].upload(
+        _import, inputs_kwargs={"upload": data["upload"]}, outputs=asked, api_visibility="private"
+    )
+    gr.on([data["use"].click, data["choice"].input], _import, inputs_kwargs=given, outputs=asked,
+          api_visibility="private")  # fmt: skip
+    data["known"].input(lambda id: id, data["known"], data["dataset"], **page.POLL)
+    data["recognised"].click(
+        lambda: ("", None, None, ""),
+        None,
+        [data["dataset"], data["sample"], data["upload"], data["told"]],
+        **page.POLL,
+    )
+
+
+def _model_step() -> dict[str, gr.components.Component]:
+    panel(views.title("Choose a model to teach", "It keeps what it knows and learns from you."))
+    base_model = cards(value="starter")
+    other = gr.Textbox(
+        label="Another model",
+        info="A model of the Hugging Face Hub, or a folder on this machine.",
+        placeholder="owner/name, or /path/to/folder",
+    )
+    return {"base_model": base_model, "other": other}
+
+
+def _settings_step() -> tuple[gr.HTML, dict[str, gr.components.Component], gr.HTML]:
+    panel(views.title("How thorough?", "Graft chooses the settings that suit your examples."))
+    seeded = panel()
+    preset = cards(_preset_cards({}), value="balanced")
+    with gr.Accordion("Fine-tune the settings", open=False):
+        settings = form.components()
+    return preset, settings, seeded
+
+
+def _review_step() -> tuple[gr.Textbox, gr.HTML]:
+    panel(views.title("Look it over", "Nothing is sent anywhere: it runs on this machine."))
+    name = gr.Textbox(label="Name", placeholder="Named after the examples", max_length=80)
+    return name, panel()
+
+
+# ---- the handlers
+
+
+def _open(request: gr.Request) -> list[Any]:
+    """What the address asks for: dataset, base model, preset, settings, a note."""
+    store, asked = page.store(request), request.query_params
+    if id := asked.get("run"):
+        config = store.run(id).config.model_dump()
+        note = views.notice(f"The settings of {config['name'] or id} are filled in.", kind="good")
+        known = {facts["id"] for facts in actions.datasets(store)}
+        dataset = config["dataset"] if config["dataset"] in known else ""
+        return [dataset, config["base_model"], config["preset"], *form.write(config).values(), note]
+    dataset = asked.get("dataset") or ""
+    if sample := asked.get("sample"):
+        dataset = _take_sample(sample, request)
+    return [dataset, *[gr.skip()] * (3 + len(form.FIELDS))]
+
+
+def _take_sample(sample: str, request: gr.Request) -> str:
+    """The dataset of a sample: made once, then found again by its name."""
+    store, chosen = page.store(request), SAMPLES.get(sample)
+    if not chosen:
+        return ""
+    known = (found["id"] for found in actions.datasets(store) if found["name"] == chosen.title)
+    with api.errors_in_words():
+        return (
+            next(known, None)
+            or import_dataset(
+                store, chosen.file, chosen.file.name, name=chosen.title, held_out=chosen.held_out
+            ).id
+        )
+
+
+def _import(
+    request: gr.Request,
+    upload: str | None,
+    choice: str | None = None,
+    parts: dict[str, str] | None = None,
+) -> tuple:
+    """(dataset, what to say, choice, parts, use): the dataset, or the question that is open."""
+    hidden = gr.update(visible=False)
+    if not upload:
+        return "", "", hidden, hidden, hidden
+    kind, _, member = (choice or "").partition(":")
+    more = {kind: member} if member else {}
+    try:
+        with page.bugs_in_words():
+            facts = actions.import_dataset(
+                page.store(request), Path(upload), Path(upload).name, mapping=parts or None, **more
+            )
+    except NeedsMapping as question:
+        table = views.column_parts(question.columns, question.preview, parts or {})
+        return (
+            "", views.notice(str(question), question.hint, "warn"), gr.skip(),
+            gr.update(html=table, value={}, visible=True), gr.update(visible=True),
+        )  # fmt: skip
+    except NeedsChoice as question:
+        kind = "sheet" if question.details.get("sheets") else "member"
+        names = question.details.get("sheets") or question.details["members"]
+        choices = gr.Radio([(name, f"{kind}:{name}") for name in names], value=None, visible=True)
+        return "", views.notice(str(question), question.hint, "warn"), choices, hidden, hidden
+    except UserError as refused:
+        return "", views.notice(str(refused), refused.hint), hidden, hidden, hidden
+    return facts["id"], "", hidden, hidden, hidden
+
+
+def _show_dataset(dataset: str, request: gr.Request) -> tuple:
+    """(chooser, what was recognised, the first row as a chat)."""
+    if not dataset:
+        return gr.Column(visible=True), "", ""
+    with api.errors_in_words():
+        found = page.store(request).dataset(dataset)
+    row = next(iter(islice(found.rows(), 1)), None)
+    return (
+        gr.Column(visible=False),
+        views.recognised(found.facts),
+        views.conversation(row) if row else "",
+    )
+
+
+def _model_cards() -> dict[str, Any]:
+    listed = [(model["id"], views.model_card(model)) for model in models.catalogue()]
+    return gr.update(html=views.radio_cards(listed, "model", "Model to teach"))
+
+
+def _preset_cards(seconds: dict[str, float]) -> str:
+    listed = [(name, views.preset_card(name, seconds.get(name))) for name in PRESETS]
+    return views.radio_cards(listed, "preset", "How thorough")
+
+
+def _config(values: dict[str, Any]) -> dict[str, Any]:
+    """The form's values as a TrainConfig in the making."""
+    own = {key: values[key] or "" for key in ("dataset", "preset", "name")}
+    base_model = (values["other"] or "").strip() or values["base_model"]
+    return {**own, "base_model": base_model, **form.read({f: values[f] for f in form.FIELDS})}
+
+
+def _refresh(request: gr.Request, **values: Any) -> list[Any]:
+    """(card, start button, review, hints of the empty fields): what these choices mean."""
+    store, config = page.store(request), _config(values)
+    facts = _facts(store, config["dataset"])
+    if not facts:
+        return [
+            views.summary(config=config), _start_button("dataset"), views.nothing_to_review(),
+            *[gr.skip()] * len(form.optional()),
+        ]  # fmt: skip
+    try:
+        with page.bugs_in_words():
+            estimate = actions.estimate(store, config)
+    except UserError as problem:
+        return [
+            views.summary(facts, config) + views.notice(str(problem), problem.hint),
+            _start_button(problem.field or ""), views.notice(str(problem), problem.hint),
+            *[gr.skip()] * len(form.optional()),
+        ]  # fmt: skip
+    hints = form.placeholders(estimate["config"])
+    return [
+        views.summary(facts, config, estimate),
+        _start_button(fits=estimate["fits"]),
+        views.settings_in_words(estimate["config"]),
+        *(hints.get(name, gr.skip()) for name in form.optional()),
+    ]
+
+
+def _start_button(missing: str | None = None, fits: str = "fits") -> gr.Button:
+    """Its label says what is missing while it can't start."""
+    if missing is not None:
+        return gr.Button(MISSING.get(missing, "Check the settings"), interactive=False)
+    label = "Start anyway" if fits == "does not fit" else "Start training"
+    return gr.Button(label, interactive=True)
+
+
+def _xray(request: gr.Request, **values: Any) -> str:
+    config = _config(values)
+    if not config["dataset"]:
+        return ""
+    try:
+        with page.bugs_in_words():
+            return views.xray(actions.xray(page.store(request), config, 0))
+    except UserError as problem:
+        return views.notice(str(problem), problem.hint, "warn")
+
+
+def _by_model(request: gr.Request, **values: Any) -> tuple[dict[str, Any], gr.CheckboxGroup]:
+    """The presets with their times, and the parts that the chosen model really has."""
+    store, config = page.store(request), _config(values)
+    seconds, modules = {}, []
+    try:
+        modules = models.find(config["base_model"]).modules
+        if config["dataset"]:
+            for preset in PRESETS:
+                seconds[preset] = actions.estimate(store, {**config, "preset": preset})["seconds"]
+    except UserError:
+        pass  # The card says what is wrong; here it only means that there is nothing to add.
+    return (
+        gr.update(html=_preset_cards(seconds)),
+        gr.CheckboxGroup(form.module_choices(modules)),
+    )
+
+
+def _pick_modules(chosen: list[str], event: gr.SelectData) -> list[str]:
+    return form.pick_modules(chosen, event.value if event.selected else "")
+
+
+def _go(event: gr.EventData) -> int:
+    return int(event.id)
+
+
+def _steps(step: float, dataset: str) -> list[Any]:
+    at = int(step)
+    return [
+        views.stepper(at, [bool(dataset), at > 1, at > 2, False]),
+        views.onward(at),
+        *(gr.Column(visible=i == at) for i in range(len(views.STEPS))),
+    ]
+
+
+def _start(request: gr.Request, **values: Any) -> str:
+    with api.errors_in_words():
+        return "runs?run=" + actions.start_run(page.store(request), _config(values))["id"]
+
+
+def _facts(store: Store, dataset: str) -> dict[str, Any] | None:
+    known = (found for found in actions.datasets(store) if found["id"] == dataset)
+    return next(known, None)

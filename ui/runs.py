@@ -1,0 +1,127 @@
+"""Runs: the list, and one run's page at /runs?run=ID.
+
+Everything is read from the run's folder at each tick, so a reload, a second tab or a new server
+shows the same. Where nothing happens, the page asks seldom.
+"""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from core.errors import NotFound
+from core.runs import Run
+from core.store import Store
+from jobs import queue
+from ui import actions, api, page, views
+from ui.parts import panel
+
+BUSY, IDLE = 1.5, 10
+
+
+def build(demo: gr.Blocks) -> None:
+    with page.frame(demo, "Runs"):
+        heading = panel()
+        buttons = panel()
+        dialogs = panel(views.run_dialogs())
+        chart = panel()
+        figures = panel()
+        settings = panel()
+        rows = panel()
+        with gr.Accordion("Log", open=False, visible=False) as fold:
+            log = panel()
+        archive = gr.DownloadButton(visible="hidden", elem_id="archive")
+        address = gr.Textbox(visible=False)
+    timer, log_timer = gr.Timer(BUSY), gr.Timer(BUSY, active=False)
+    shown = [heading, buttons, chart, figures, settings, rows, fold, timer]
+    demo.load(_show, None, shown, **page.POLL)
+    timer.tick(_show, None, shown, **page.POLL)
+    fold.expand(lambda: gr.Timer(active=True), None, log_timer, **page.POLL)
+    fold.collapse(lambda: gr.Timer(active=False), None, log_timer, **page.POLL)
+    gr.on([fold.expand, log_timer.tick], _log, None, log, **page.POLL)
+    for clicked in (buttons, dialogs, rows):
+        clicked.click(_act, None, [archive, address], **page.QUIET).then(
+            _show, None, shown, **page.POLL
+        )
+    address.change(None, address, None, js=page.HERE)
+    archive.change(None, None, None, js=CLICK)
+
+
+CLICK = "() => setTimeout(() => document.querySelector('#archive')?.click(), 50)"
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """What the page tells of a run: as the API does, and what its folder knows besides."""
+    return {
+        **run.describe(),
+        "position": queue.position(run),
+        "created": run.created_at,
+        "plan": run.plan,
+        "stopping": run.stop_requested,
+        "has_adapter": run.adapter is not None,
+        "has_checkpoint": run.checkpoint is not None,
+    }
+
+
+def listed(store: Store, most: int = 1000) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """The newest runs with their curves."""
+    return [(facts(run), run.metrics()) for run in store.runs()[:most]]
+
+
+def told() -> AbstractContextManager[None]:
+    return api.errors_in_words()
+
+
+def _show(request: gr.Request) -> tuple:
+    """The list, or the run that the address names."""
+    store, id = page.store(request), request.query_params.get("run")
+    if not id:
+        found = listed(store)
+        busy = any(run["status"] in ("running", "queued") for run, _ in found)
+        return (
+            views.heading("Runs"), "", "", "", "", views.runs(found),
+            gr.Accordion(visible=False), gr.Timer(BUSY if busy else IDLE),
+        )  # fmt: skip
+    try:
+        run = store.run(id)
+    except NotFound as error:
+        return (
+            views.heading("Runs"), "", "", "", "", views.no_such_run(str(error)),
+            gr.Accordion(visible=False), gr.Timer(IDLE),
+        )  # fmt: skip
+    told, metrics = facts(run), run.metrics()
+    busy = told["status"] in ("running", "queued")
+    return (
+        views.run_heading(told),
+        views.run_actions(told),
+        views.run_chart(told, metrics),
+        views.run_figures(told, metrics),
+        views.run_settings(told),
+        "",
+        gr.Accordion(visible=True),
+        gr.Timer(BUSY if busy else IDLE),
+    )
+
+
+def _log(request: gr.Request) -> str:
+    run = page.store(request).run(request.query_params["run"])
+    return views.log(run.log())
+
+
+def _act(event: gr.EventData, request: gr.Request) -> tuple[Any, Any]:
+    """Stop, resume, delete, download: (archive, address to go to)."""
+    store, id = page.store(request), event.id or request.query_params.get("run", "")
+    with told():
+        match event.action:
+            case "stop":
+                actions.stop_run(store, id)
+            case "resume":
+                actions.resume_run(store, id)
+            case "delete":
+                actions.delete_run(store, id)
+                return gr.skip(), "runs"
+            case "download":
+                archive = api.download_adapter(store, id)
+                return str(Path(archive["path"])), gr.skip()
+    return gr.skip(), gr.skip()
