@@ -5,6 +5,7 @@ else is a bug: its traceback goes to the server's log and the caller gets a plai
 """
 
 import functools
+import html
 import inspect
 import logging
 import shutil
@@ -123,13 +124,13 @@ def endpoint(action: Callable[..., Any]) -> Callable[..., Any]:
 
         @functools.wraps(action)
         def wrapper(request: gr.Request, *values: Any) -> Any:
-            with errors_in_words():
+            with errors_in_words(escape=False):
                 yield from call(request, *values)
     else:
 
         @functools.wraps(action)
         def wrapper(request: gr.Request, *values: Any) -> Any:
-            with errors_in_words():
+            with errors_in_words(escape=False):
                 return call(request, *values)
 
     caller = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -142,12 +143,16 @@ def endpoint(action: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def errors_in_words() -> Iterator[None]:
-    """What goes wrong within becomes a sentence for the caller, and a bug's traceback is logged."""
+def errors_in_words(escape: bool = True) -> Iterator[None]:
+    """What goes wrong within becomes a sentence for the caller, and a bug's traceback is logged.
+
+    Pages show the sentence as HTML, and it may quote a file: it is escaped unless told otherwise.
+    """
     try:
         yield
     except UserError as error:
-        raise gr.Error(in_words(error), print_exception=False) from error
+        words = in_words(error)
+        raise gr.Error(html.escape(words) if escape else words, print_exception=False) from error
     except gr.Error:
         raise
     except Exception as error:

@@ -1,0 +1,198 @@
+"""Graft's web server: settings -> worker -> pages -> launch.
+
+python app.py [--port N] [--data DIR] [--host H] [--no-browser]
+
+It answers within seconds, holds no model and trains nothing: killing it loses nothing. It keeps one
+worker alive for the data directory, or shares the one that is there; when it ends in good order, it
+ends the worker that is its own.
+"""
+
+import argparse
+import errno
+import io
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import webbrowser
+from contextlib import redirect_stdout
+from typing import Any
+
+from core.errors import UserError
+from core.runs import is_alive
+from core.settings import Settings, settings
+from jobs import children
+from jobs.worker import HELD, PATIENCE, serving
+
+log = logging.getLogger("graft")
+
+PORTS = 100  # how many ports are tried from the wanted one on
+MAX_UPLOAD = "2gb"
+
+
+def main(arguments: list[str]) -> int:
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
+    log.setLevel(logging.INFO)
+    try:
+        options = read(arguments)
+        check(options, settings())
+        return serve(settings(), browser=options.browser)
+    except UserError as error:
+        print(f"{error} {error.hint}".strip(), file=sys.stderr)
+        return 2
+
+
+def read(arguments: list[str]) -> argparse.Namespace:
+    """The command line; it overrules the environment, which the worker and trainers inherit."""
+    parser = argparse.ArgumentParser(prog="start.py", description="Fine-tune language models.")
+    parser.add_argument("--port", type=int, help="port to serve on (7860)")
+    parser.add_argument("--data", help="where datasets and runs are kept (./data)")
+    parser.add_argument("--host", help="address to serve on (127.0.0.1: this computer only)")
+    parser.add_argument("--no-browser", dest="browser", action="store_false")
+    parser.add_argument(
+        "--allow-open",
+        action="store_true",
+        default=os.environ.get("GRAFT_ALLOW_OPEN") == "1",
+        help="serve other computers without a login",
+    )
+    options = parser.parse_args(arguments)
+    for name in ("port", "data", "host"):
+        if (value := getattr(options, name)) is not None:
+            os.environ[f"GRAFT_{name.upper()}"] = str(value)
+    return options
+
+
+def check(options: argparse.Namespace, chosen: Settings) -> None:
+    """Raise UserError rather than open somebody's data to everybody, or lose it."""
+    if chosen.auth:
+        raise UserError(
+            "GRAFT_AUTH is set, but Graft has no logins yet.", "Start it without GRAFT_AUTH."
+        )
+    if not (is_loopback(chosen.host) or options.allow_open):
+        raise UserError(
+            f"On the address {chosen.host} everybody who can reach this computer could use Graft "
+            "and read its data, because there is no login.",
+            "If that is meant, add --allow-open or set GRAFT_ALLOW_OPEN=1.",
+        )
+    try:
+        chosen.data.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=chosen.data).close()
+    except OSError as error:
+        raise UserError(
+            f"The data directory {chosen.data} can't be written to: {error.strerror}.",
+            "Choose another with --data.",
+        ) from None
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def serve(chosen: Settings, browser: bool) -> int:
+    """Worker and pages, until SIGTERM or Ctrl-C."""
+    ending = threading.Event()
+    for number in children.END_SIGNALS:
+        signal.signal(number, lambda *_: ending.set())
+    keeper = threading.Thread(target=keep_worker, args=(ending,), name="keep_worker")
+    keeper.start()
+    try:
+        demo, url = launch(chosen)
+        print(f"Graft is at {url}\nIts data is in {chosen.data}. Ctrl-C ends it.", flush=True)
+        if browser:
+            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+        while not ending.wait(1):  # in pieces: Windows heeds Ctrl-C between them
+            pass
+        print("Ending. A run that is in training is saved, and goes on at the next start.")
+        demo.close(verbose=False)
+    finally:
+        ending.set()
+        keeper.join()
+    return 0
+
+
+def launch(chosen: Settings) -> tuple[Any, str]:
+    """The pages (gr.Blocks) on the wanted port, or on the next that is free, and their address."""
+    from ui import site, theme  # Gradio takes seconds: the worker starts meanwhile
+
+    demo = site.build()
+    for port in range(chosen.port, chosen.port + PORTS):
+        if not is_free(chosen.host, port):
+            log.warning("Port %s is taken, trying %s.", port, port + 1)
+            continue
+        try:
+            with redirect_stdout(io.StringIO()):  # Gradio's own greetings
+                demo.launch(
+                    server_name=chosen.host,
+                    server_port=port,
+                    prevent_thread_lock=True,
+                    quiet=True,
+                    share=False,
+                    ssr_mode=False,
+                    run_history=False,
+                    enable_monitoring=False,
+                    mcp_server=True,
+                    max_file_size=MAX_UPLOAD,
+                    blocked_paths=[str(chosen.data)],
+                    **theme.launch_options(),
+                )
+        except OSError:  # taken a moment ago
+            if is_free(chosen.host, port):
+                raise
+            continue
+        return demo, demo.local_url
+    raise UserError(f"The ports {chosen.port} to {chosen.port + PORTS - 1} are all taken.")
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server can listen there. Raises UserError for an address that isn't ours."""
+    try:
+        kind, *_, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(kind) as probe:
+            if sys.platform != "win32":  # where it would let two servers share a port
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except socket.gaierror as error:
+        raise UserError(f"There is no address {host!r} on this computer: {error}.") from None
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise UserError(f"The address {host} is not this computer's.") from None
+        return False
+    return True
+
+
+# ---- the worker
+
+
+def keep_worker(ending: threading.Event) -> None:
+    """Keep one worker alive for the data directory until `ending`, then end it.
+
+    Where another app's worker serves the directory, that one is used while it lives.
+    """
+    worker: subprocess.Popen | None = None
+    waits, started = 0.0, 0.0
+    while not ending.wait(0.5):
+        if worker and (status := worker.poll()) is not None:
+            worker = None
+            waits = 1.0 if time.monotonic() - started > 60 else min(2 * waits or 1.0, 30.0)
+            if status != HELD:
+                log.warning("The worker ended (%s); the next one starts in %.0f s.", status, waits)
+                ending.wait(waits)
+        elif not worker and not serving():
+            worker, started = children.start("jobs.worker"), time.monotonic()
+    if worker:
+        children.end(worker, PATIENCE + 5)
+    elif (other := serving()) and not is_alive(other["parent"]):
+        children.ask_to_end(other["pid"])  # left behind by an app that was killed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
