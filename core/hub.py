@@ -1,27 +1,33 @@
 """Models of the Hugging Face Hub: downloaded with progress, stoppable, going on where it stopped.
 
-Only the files that are needed come down: safetensors, configuration, tokenizer. Never code.
+Only the files that are needed come down (safetensors, configuration, tokenizer; never code), into
+`models/` of the data directory. The Hub's own cache is used where a model is in it already.
 """
 
 import os
 import socket
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from huggingface_hub import constants, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
-from tqdm.auto import tqdm
+import httpx
+from huggingface_hub import HfApi, constants, hf_hub_url
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.file_download import http_get
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import build_hf_headers, disable_progress_bars
 
 from core.errors import ModelProblem
+from core.files import write_bytes
+from core.settings import settings
 
-FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt"]
-OTHER_FORMATS = ["original/*", "onnx/*", "*/*.safetensors", "*.msgpack", "*.h5"]
+ENDINGS = (".safetensors", ".json", ".jinja", ".model", "merges.txt", "vocab.txt")
+
+
+def folder_of(hub_id: str) -> Path:
+    """Where Graft keeps a model of the Hub. It is whole when its `.complete` is there."""
+    return settings().data / "models" / hub_id.replace("/", "--")
 
 
 def check_online(hub_id: str) -> None:
@@ -39,34 +45,54 @@ def check_online(hub_id: str) -> None:
 
 
 def download(hub_id: str, say: Callable[[int, int], None]) -> Path:
-    """The folder of the model, fetched where it is missing.
+    """The folder of the model, with what is missing fetched.
 
-    `say(done, total)` is called with bytes as they come; what it raises stops the download, and
-    the next one goes on from there. Raises ModelProblem when offline, gated or unknown.
+    `say(done, total)` is called with bytes as they come; what it raises ends the download, and the
+    next one goes on behind the last byte. Raises ModelProblem when offline, gated or unknown.
     """
-
-    class Progress(tqdm):
-        """Reports the byte counters; the counter of files is not of interest."""
-
-        def __init__(self, *args, **kwargs):
-            kwargs.pop("name", None)
-            super().__init__(*args, **{**kwargs, "disable": False, "file": _Nowhere()})
-
-        def update(self, n=1):
-            shown = super().update(n)
-            if self.unit == "B" and self.total:
-                say(int(self.n), int(self.total))
-            return shown
-
     check_online(hub_id)
+    disable_progress_bars()
+    folder = folder_of(hub_id)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        return Path(
-            snapshot_download(
-                hub_id, allow_patterns=FILES, ignore_patterns=OTHER_FORMATS, tqdm_class=Progress
-            )
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError) as error:
+        api = HfApi()
+        revision = api.model_info(hub_id).sha
+        listing = api.list_repo_tree(hub_id, revision=revision)
+        files = [f for f in listing if isinstance(f, RepoFile) and f.path.endswith(ENDINGS)]
+        total = sum(file.size for file in files)
+        earlier = 0
+        for file in files:
+            target = folder / file.path
+            if not (target.exists() and target.stat().st_size == file.size):
+                partial = folder / f".{file.path}.{revision}.part"
+                with _Counted(partial, earlier, lambda done: say(done, total)) as stream:
+                    http_get(
+                        hf_hub_url(hub_id, file.path, revision=revision),
+                        stream,
+                        resume_size=stream.tell(),
+                        headers=build_hf_headers(),
+                        expected_size=file.size,
+                    )
+                partial.replace(target)
+            earlier += file.size
+            say(earlier, total)
+    except (HfHubHTTPError, httpx.HTTPError) as error:
         raise explain_hub_error(error, hub_id) from error
+    write_bytes(folder / ".complete", (revision or "").encode())
+    return folder
+
+
+class _Counted(FileIO):
+    """A file, written behind what it holds, that tells how far the download is."""
+
+    def __init__(self, path: Path, before: int, say: Callable[[int], None]) -> None:
+        super().__init__(path, "ab")
+        self._before, self._say = before, say
+
+    def write(self, content) -> int:
+        written = super().write(content)
+        self._say(self._before + self.tell())
+        return written
 
 
 def explain_hub_error(error: Exception, hub_id: str) -> ModelProblem:
@@ -96,12 +122,3 @@ def explain_hub_error(error: Exception, hub_id: str) -> ModelProblem:
         "Connect to the internet, or choose the starter or a model in a folder on this machine.",
         field="base_model",
     )
-
-
-class _Nowhere:
-    """A file for a progress bar that nobody looks at."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None: ...

@@ -19,7 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from core.config import MODULE_GROUPS
 from core.errors import ModelProblem, UserError
-from core.hub import check_online, explain_hub_error
+from core.hub import check_online, explain_hub_error, folder_of
 
 STARTER = Path(__file__).parent.parent / "starter" / "model"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -120,6 +120,8 @@ def find(base_model: str) -> BaseModel:
 
 def hub_folder(hub_id: str) -> Path | None:
     """Where a model of the Hub lies on this machine, None while it is not whole."""
+    if (folder_of(hub_id) / ".complete").exists():
+        return folder_of(hub_id)
     config = try_to_load_from_cache(hub_id, "config.json")
     if not isinstance(config, str):
         return None

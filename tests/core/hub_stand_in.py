@@ -1,0 +1,110 @@
+"""A small stand-in for the Hub on 127.0.0.1: models from folders, with byte ranges and gates."""
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Hub(ThreadingHTTPServer):
+    """Serves `models`: id -> folder. Those in `gated` are refused; each request is in `asked`."""
+
+    daemon_threads = True
+
+    def __init__(self, models: dict[str, Path], gated: set[str]) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.models, self.gated = models, gated
+        self.asked: list[str] = []
+        self.sent: dict[str, int] = {}
+        """Bytes sent of each file."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Hub
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        self.server.asked.append(f"{self.command} {path}")
+        about = re.fullmatch(r"/api/models/([^/]+/[^/]+)(/revision/[^/]+|/tree/.+)?", path)
+        file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)", path)
+        id = (about or file)[1] if about or file else ""
+        folder = self.server.models.get(id)
+        if folder is None:
+            self._say(401, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
+        elif id in self.server.gated and file:
+            self._say(403, {"error": "gated"}, {"X-Error-Code": "GatedRepo"})
+        elif file:
+            self._send(folder / file[2])
+        elif about and about[2] and about[2].startswith("/tree"):
+            self._say(200, [_entry(f) for f in sorted(folder.iterdir())])
+        else:
+            siblings = [{"rfilename": f.name} for f in sorted(folder.iterdir())]
+            self._say(200, {"id": id, "sha": COMMIT, "siblings": siblings, "private": False})
+
+    do_HEAD = do_GET
+
+    def _say(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
+        content = json.dumps(body).encode()
+        self._head(status, len(content), {"Content-Type": "application/json", **(headers or {})})
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def _send(self, file: Path) -> None:
+        if not file.is_file():
+            return self._say(404, {"error": "no file"}, {"X-Error-Code": "EntryNotFound"})
+        content = file.read_bytes()
+        etag = hashlib.sha256(content).hexdigest()
+        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        start, end = 0, len(content)
+        if wanted:
+            start, end = int(wanted[1]), min(int(wanted[2] or end) + 1, end)
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
+        self._head(206 if wanted else 200, end - start, headers)
+        if self.command == "GET":
+            for at in range(start, end, 65_536):
+                piece = content[at : min(at + 65_536, end)]
+                self.wfile.write(piece)
+                self.server.sent[file.name] = self.server.sent.get(file.name, 0) + len(piece)
+        return None
+
+    def _head(self, status: int, length: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(length)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        """Quiet: what was asked is in `server.asked`."""
+
+
+def _entry(file: Path) -> dict:
+    content = file.read_bytes()
+    return {
+        "type": "file",
+        "path": file.name,
+        "size": len(content),
+        "oid": hashlib.sha1(content, usedforsecurity=False).hexdigest(),
+    }
+
+
+@contextmanager
+def serve(models: dict[str, Path], gated: set[str] = frozenset()) -> Iterator[Hub]:
+    hub = Hub(models, set(gated))
+    threading.Thread(target=hub.serve_forever, daemon=True).start()
+    try:
+        yield hub
+    finally:
+        hub.shutdown()
+        hub.server_close()
