@@ -1,0 +1,1 @@
+"""Figures that anyone can print again. What they were, and where, is in RESULTS.md."""
