@@ -4,6 +4,8 @@ GRAFT_HOST   address to serve on          127.0.0.1
 GRAFT_PORT   port to serve on             7860
 GRAFT_DATA   where datasets and runs live ./data
 GRAFT_AUTH   users file; none: no login
+
+GRAFT_CHAT_IDLE   seconds without a question after which the chat's memory is freed   600
 """
 
 import os
@@ -17,6 +19,7 @@ class Settings:
     port: int
     data: Path
     auth: Path | None
+    chat_idle: float
 
 
 def settings() -> Settings:
@@ -27,4 +30,5 @@ def settings() -> Settings:
         port=int(os.environ.get("GRAFT_PORT", "7860")),
         data=Path(os.environ.get("GRAFT_DATA", "data")).resolve(),
         auth=Path(auth) if auth else None,
+        chat_idle=float(os.environ.get("GRAFT_CHAT_IDLE", "600")),
     )

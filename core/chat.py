@@ -1,0 +1,245 @@
+"""Chatting with the base model and with adapters side by side, from a process without torch.
+
+ChatServer starts the chat process (core.chat_process) when it is first asked and speaks JSON lines
+with it; its log is chat.log in the data directory. That process holds one base model, answers one
+request after another, and leaves by itself: when nobody asked for GRAFT_CHAT_IDLE seconds, and when
+this process is gone, however it went.
+"""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+from core.runs import Run
+from core.sampling import parse_sampling
+from core.settings import settings
+from core.tokenizer import Message
+
+BASE = "base"
+MOST_RUNS = 8  # compared at once, and kept in memory
+HEARTBEAT = 0.5  # seconds, after which an iterator yields even if there is nothing new
+ROLES = ("system", "user", "assistant")
+
+
+class ChatServer:
+    """One connection to one chat process, shared by all threads of this process."""
+
+    def __init__(self) -> None:
+        self._child: _Child | None = None
+        self._line: deque[object] = deque()  # in the order they came; the first is served
+        self._moved = threading.Condition()
+        self._numbers = count(1)
+
+    def compare(
+        self,
+        runs: Sequence[Run],
+        messages: Sequence[Message] | dict[str, Sequence[Message]],
+        sampling: dict[str, Any] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """The answers of the base model and of the runs' adapters, while they grow.
+
+        `messages` is one conversation for all sides, or one for each side: "base" and the run ids.
+        `sampling` are fields of core.sampling.Sampling. Yields at least twice a second:
+
+            base, <run id>, …   the side's answer so far
+            done                True in the last one
+            phase               what happens now, in words; "" while the answers grow
+            waiting             how many are served before; 0: it is this one's turn
+            notes               sentences for the person: what was left out, and why
+
+        and in the last one `tokens` and `seconds` by side, and `changed` by run: at what share of
+        the places of the base model's text this adapter would have gone on differently.
+
+        Closing the iterator stops the answers after the token that is being computed. Raises
+        UserError, here or while iterating, in words.
+        """
+        runs = list({run.id: run for run in runs}.values())
+        request = {
+            "id": next(self._numbers),
+            "runs": [str(run.path) for run in runs],
+            "messages": _conversations(messages, [BASE, *(run.id for run in runs)]),
+            "sampling": parse_sampling(sampling or {}).model_dump(),
+        }
+        if not 1 <= len(runs) <= MOST_RUNS:
+            raise UserError(
+                f"{len(runs)} runs can't be compared at once.", f"Choose 1 to {MOST_RUNS}."
+            )
+        for run in runs:
+            if run.adapter is None:
+                raise UserError(
+                    f"{run.name} has nothing to compare yet: it is {run.status}.",
+                    "Wait until it has finished, or stop it and keep what it learned.",
+                )
+        return self._answers(request, [BASE, *(run.id for run in runs)])
+
+    def close(self) -> None:
+        """End the chat process. The next question starts another one."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.end()
+
+    def _answers(self, request: dict[str, Any], sides: list[str]) -> Iterator[dict[str, Any]]:
+        shown = {
+            **dict.fromkeys(sides, ""), "done": False, "phase": "Starting", "waiting": 0, "notes": []
+        }  # fmt: skip
+        place = object()
+        with self._moved:
+            self._line.append(place)
+        try:
+            while (ahead := self._ahead(place)) > 0:
+                yield {**shown, "phase": "Waiting for the answers before", "waiting": ahead}
+                with self._moved:
+                    self._moved.wait(HEARTBEAT)
+            for event in self._ask(request):
+                shown |= event
+                yield dict(shown)
+        finally:
+            with self._moved:
+                self._line.remove(place)
+                self._moved.notify_all()
+
+    def _ahead(self, place: object) -> int:
+        with self._moved:
+            return self._line.index(place)
+
+    def _ask(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """What the chat process says about the request; the empty event is a heartbeat."""
+        fresh = self._child is None or not self._child.alive
+        if fresh:
+            self._child = _Child()
+        child = self._child
+        assert child is not None
+        child.send(request)
+        accepted = done = False
+        try:
+            while not done:
+                try:
+                    event = child.events.get(timeout=HEARTBEAT)
+                except queue.Empty:
+                    yield {}
+                    continue
+                if event is None:
+                    done = True
+                    if not accepted and not fresh:  # it left, idle, just when it was asked
+                        yield from self._ask(request)
+                        return
+                    raise child.obituary()
+                if event.pop("id") != request["id"]:
+                    continue  # the end of an answer that nobody waits for any more
+                accepted = True
+                done = event.get("done", False)
+                if "error" in event:
+                    done = True
+                    raise _as_exception(event)
+                yield event
+        finally:
+            if not done:
+                child.send({"stop": request["id"]})
+
+
+class _Child:
+    """The chat process. `events` is filled as it speaks; None is its last word."""
+
+    def __init__(self) -> None:
+        data = settings().data
+        data.mkdir(parents=True, exist_ok=True)
+        self._log = data / "chat.log"
+        options: dict[str, Any] = {}
+        if sys.platform == "win32":
+            options["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
+        else:
+            options["start_new_session"] = True  # a Ctrl-C is meant for the parent
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "core.chat_process"],
+                cwd=Path(__file__).parent.parent,
+                env={**os.environ, "GRAFT_DATA": str(data)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                encoding="utf-8",
+                **options,
+            )
+        self.events: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def send(self, message: dict[str, Any]) -> None:
+        """If it is gone, `events` tells."""
+        assert self._process.stdin is not None
+        with suppress(OSError, ValueError):
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+
+    def end(self) -> None:
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def obituary(self) -> UserError:
+        if self._process.wait() == 0:
+            return UserError("The chat was closed.", "Ask again.")
+        return UserError(
+            "The answer broke off: the chat process ended, perhaps because memory ran out.",
+            "Ask again. If it happens again, choose a smaller model or the memory saver; the "
+            f"details are in {self._log.name} in the data directory.",
+        )
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout:
+            for line in self._process.stdout:
+                if line.endswith("\n"):
+                    self.events.put(json.loads(line))
+        self._process.wait()
+        self.events.put(None)
+
+
+def _conversations(
+    messages: Sequence[Message] | dict[str, Sequence[Message]], sides: list[str]
+) -> dict[str, list[Message]]:
+    """The conversation of each side, checked."""
+    by_side = messages if isinstance(messages, dict) else dict.fromkeys(sides, messages)
+    if missing := [side for side in sides if not by_side.get(side)]:
+        raise UserError(f"There is no message for {', '.join(missing)}.", field="messages")
+    return {side: [_message(message) for message in by_side[side]] for side in sides}
+
+
+def _message(message: Any) -> Message:
+    role = message.get("role") if isinstance(message, dict) else None
+    if role not in ROLES or not isinstance(message.get("content"), str):
+        raise UserError(
+            f"This is not a message: {str(message)[:100]}.",
+            'A message is {"role": "user", "content": "text"}; the roles are '
+            f"{', '.join(ROLES)}.",
+            field="messages",
+        )
+    return {"role": role, "content": message["content"]}
+
+
+def _as_exception(event: dict[str, Any]) -> Exception:
+    if event["repairable"]:
+        return UserError(event["error"], event["hint"])
+    return RuntimeError(f"{event['error']} The traceback is in chat.log.")

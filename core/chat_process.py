@@ -1,0 +1,290 @@
+"""python -m core.chat_process: answers of one base model and adapters on it, for core.chat.
+
+Reads requests and writes events, one JSON object a line, on its standard input and output:
+
+    {"id": 1, "runs": [folders], "messages": {side: conversation}, "sampling": {…}}
+    {"stop": 1}
+
+    {"id": 1, "phase": "Loading the model"}
+    {"id": 1, "base": "so far", "<run id>": "so far", "phase": "", "notes": […]}
+    {"id": 1, …, "done": true, "tokens": {…}, "seconds": {…}, "changed": {…}}
+    {"id": 1, "error": "what", "hint": "what to do", "repairable": true}
+
+A stopped request ends with {"id": 1, "done": true}. Everything that libraries print goes to
+standard error. It leaves when its input ends and after GRAFT_CHAT_IDLE seconds without a request.
+"""
+
+import gc
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+
+from core.adapters import WEIGHTS, load_base, pick_device, pick_dtype
+from core.chat import BASE, MOST_RUNS
+from core.errors import DoesNotFit, ModelProblem, UserError, explain
+from core.generate import Answer, changed_choices, generate
+from core.mixed import MixedModel
+from core.models import BaseModel, find, weight_files
+from core.runs import Run
+from core.sampling import Sampling
+from core.settings import settings
+from core.tokenizer import Message, Tokenizer
+from core.tokens import encode_prompt
+
+EVENTS_PER_SECOND = 25
+SMALLEST_FIRST = ("4bit", "8bit", "none")
+
+
+class Chat:
+    """One base model in memory, and the adapters that were asked for last beside it."""
+
+    def __init__(self) -> None:
+        self._device = pick_device()
+        self._dtype = pick_dtype(self._device)
+        self._held: Any = None  # what tells the base model in memory from another
+        self._mixed: MixedModel | None = None
+        self._stop_ids: frozenset[int] = frozenset()
+        self._tokenizers: dict[str, Tokenizer] = {}  # by adapter, the least recently used first
+
+    def answer(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The events of one request. Closing the iterator stops it."""
+        runs = [Run(Path(folder)) for folder in request["runs"]]
+        sampling = Sampling(**request["sampling"])
+        notes: list[str] = []
+        base = _common_base(runs)
+        quantization = min((run.config.quantization for run in runs), key=SMALLEST_FIRST.index)
+        if any(run.config.quantization != quantization for run in runs):
+            notes.append(f"All answer on the original model in {quantization.removesuffix('bit')} "
+                         "bits, as the smallest of these runs.")  # fmt: skip
+        if not self._holds(base, quantization):
+            yield {"phase": f"Loading {base.title}"}
+            self._hold(base, quantization)
+        adapters = [self._adapter(run) for run in runs]
+        assert self._mixed is not None
+
+        sides = [BASE, *(run.id for run in runs)]
+        tokenizers = [self._tokenizers[name] for name in (adapters[0], *adapters)]
+        answers = []
+        left_out = 0
+        for side, adapter, tokenizer in zip(sides, [None, *adapters], tokenizers, strict=True):
+            ids, dropped = fit(
+                tokenizer, request["messages"][side], base.context, sampling.max_new_tokens
+            )
+            left_out = max(left_out, dropped)
+            limit = min(sampling.max_new_tokens, base.context - len(ids))
+            answers.append(Answer(ids, adapter, limit))
+        if left_out:
+            notes.append(
+                f"The conversation is longer than the {base.context} tokens that this model reads: "
+                f"its oldest {left_out} messages were left out."
+            )
+
+        def texts() -> dict[str, Any]:
+            written = zip(sides, answers, tokenizers, strict=True)
+            return {side: answer.text(tokenizer) for side, answer, tokenizer in written}
+
+        stop_ids = self._stop_ids.union(*(tokenizer.stop_ids for tokenizer in tokenizers))
+        started = told = time.monotonic()
+        seconds: dict[str, float] = {}
+        yield {"phase": "Reading the question", "notes": notes}
+        for _ in generate(self._mixed, answers, sampling, stop_ids):
+            now = time.monotonic()
+            for side, answer in zip(sides, answers, strict=True):
+                if answer.done:
+                    seconds.setdefault(side, round(now - started, 2))
+            first = len(answers[0].ids) <= 1
+            if first or now - told > 1 / EVENTS_PER_SECOND:
+                told = now
+                yield {**texts(), "phase": ""}
+            else:
+                yield {}
+        if any(len(answer.ids) == answer.limit < sampling.max_new_tokens for answer in answers):
+            notes.append(f"An answer ends here because this model reads {base.context} tokens.")
+        yield {**texts(), "phase": "Comparing", "notes": notes}
+        read = answers[0].prompt + answers[0].ids
+        yield {
+            "phase": "",
+            "done": True,
+            "tokens": {s: len(answer.ids) for s, answer in zip(sides, answers, strict=True)},
+            "seconds": seconds,
+            "changed": {
+                run.id: changed_choices(self._mixed, read, adapter)
+                for run, adapter in zip(runs, adapters, strict=True)
+            },
+        }
+
+    def free(self) -> None:
+        """Give the memory of the models back."""
+        self._held = self._mixed = None
+        self._tokenizers.clear()
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _holds(self, base: BaseModel, quantization: str) -> bool:
+        return self._mixed is not None and self._held == _stamp(base, quantization)
+
+    def _hold(self, base: BaseModel, quantization: str) -> None:
+        assert base.path is not None
+        self.free()
+        model = load_base(base, quantization, self._device, self._dtype)
+        self._mixed = MixedModel(model.to(self._device) if quantization == "none" else model)
+        self._stop_ids = Tokenizer.load(base.path).stop_ids
+        self._held = _stamp(base, quantization)
+
+    def _adapter(self, run: Run) -> str:
+        """The name of the run's adapter, which is in memory now. Trained anew it is another."""
+        assert self._mixed is not None
+        folder = run.adapter
+        if folder is None:
+            raise UserError(f"{run.name} has no adapter.", "Let it learn first.")
+        name = f"{folder}:{(folder / WEIGHTS).stat().st_mtime_ns}"
+        if name not in self._tokenizers:
+            self._mixed.load(name, folder)
+            self._tokenizers[name] = Tokenizer.load(folder)
+        self._tokenizers[name] = self._tokenizers.pop(name)
+        while len(self._tokenizers) > MOST_RUNS:
+            oldest = next(iter(self._tokenizers))
+            del self._tokenizers[oldest]
+            self._mixed.drop(oldest)
+        return name
+
+
+def fit(
+    tokenizer: Tokenizer, messages: list[Message], context: int, max_new_tokens: int
+) -> tuple[list[int], int]:
+    """The ids after which the model answers, and how many of the oldest messages had to go.
+
+    The system message and the last one stay. A quarter of the context is kept free for the answer
+    if it may be that long. Raises UserError where the last message alone is too long.
+    """
+    room = min(max_new_tokens, context // 4)
+    system, turns = (1, 1) if messages[0]["role"] == "system" else (0, 0)
+    while True:
+        ids = encode_prompt(tokenizer, [*messages[:system], *messages[turns:]])
+        if len(ids) + room <= context:
+            return ids, turns - system
+        turns += 1
+        while turns < len(messages) and messages[turns]["role"] != "user":
+            turns += 1
+        if turns >= len(messages):
+            break
+    if len(ids) < context:
+        return ids, len(messages) - 1 - system
+    raise UserError(
+        f"The question has {len(ids)} tokens, and this model reads {context}, the answer included.",
+        "Shorten the question.",
+        field="messages",
+    )
+
+
+def _common_base(runs: list[Run]) -> BaseModel:
+    names = list(dict.fromkeys(run.config.base_model for run in runs))
+    if len(names) > 1:
+        raise UserError(
+            f"These runs have different base models: {', '.join(names)}.",
+            "Compare runs of one base model.",
+        )
+    try:
+        base = find(names[0])
+    except ModelProblem as problem:
+        raise ModelProblem(
+            f"The base model of {runs[0].name} can't be opened: {problem}", problem.hint
+        ) from problem
+    if base.path is None:
+        raise ModelProblem(
+            f"The base model of {runs[0].name}, {base.id}, is no longer on this machine.",
+            "Start a training with it: that downloads it again.",
+        )
+    return base
+
+
+def _stamp(base: BaseModel, quantization: str) -> Any:
+    assert base.path is not None
+    changed = [file.stat().st_mtime_ns for file in weight_files(base.path)]
+    return base.path, quantization, changed
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """The CPU's allocator raises a plain RuntimeError."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(words in str(error) for words in ("allocate memory", "not enough memory"))
+    )
+
+
+def serve(requests: "queue.Queue[dict]", stopped: set[int], emit: Callable[..., None]) -> None:
+    """Answer requests in their order until none has come for a while."""
+    chat = Chat()
+    while True:
+        try:
+            request = requests.get(timeout=settings().chat_idle)
+        except queue.Empty:
+            return
+        number = request["id"]
+        emit(id=number, phase="Starting")
+        try:
+            for event in chat.answer(request):
+                if number in stopped:
+                    emit(id=number, done=True)
+                    break
+                if event:
+                    emit(id=number, **event)
+        except Exception as error:
+            failure: Exception = error
+            if is_out_of_memory(error):
+                traceback.clear_frames(error.__traceback__)  # they hold tensors
+                chat.free()
+                failure = DoesNotFit(
+                    "There is not enough memory for the chat.",
+                    "If a run is training on this machine, ask again when it has finished. "
+                    "Otherwise ask something shorter, or choose a smaller model.",
+                )
+            elif not isinstance(error, UserError):
+                traceback.print_exc()
+            what, hint = explain(failure)
+            repairable = isinstance(failure, UserError)
+            emit(id=number, error=what, hint=hint, repairable=repairable)
+        stopped.discard(number)
+
+
+def listen(source: TextIO, requests: "queue.Queue[dict]", stopped: set[int]) -> None:
+    """Take what comes in. When the other side is gone, so is this process, whatever it does."""
+    for line in source:
+        message = json.loads(line)
+        if "stop" in message:
+            stopped.add(message["stop"])
+        else:
+            requests.put(message)
+    os._exit(0)
+
+
+def main() -> None:
+    # Libraries print where they like: the real output is kept for the events.
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    source = os.fdopen(os.dup(0), encoding="utf-8")
+
+    def emit(**event: Any) -> None:
+        out.write(json.dumps(event) + "\n")
+        out.flush()
+
+    requests: queue.Queue[dict] = queue.Queue()
+    stopped: set[int] = set()
+    threading.Thread(target=listen, args=(source, requests, stopped), daemon=True).start()
+    serve(requests, stopped, emit)
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

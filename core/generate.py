@@ -1,0 +1,131 @@
+"""Answers of the base model and of adapters, decoded together in one batch.
+
+Each row has its own prompt and its own adapter; prompts of different length are padded on the left.
+A row that ends leaves the batch, so the others neither wait for it nor change because of it. Each
+row draws its own random numbers from the same seed: rows whose models agree give the same text, so
+what differs between two answers is due to the models.
+"""
+
+import inspect
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from core.mixed import MixedModel
+from core.sampling import Sampling
+from core.tokenizer import Tokenizer
+
+UNFINISHED = "�"  # what a character decodes to while bytes of it are missing
+
+
+@dataclass
+class Answer:
+    """One row: what was asked of which adapter (None: the base), and the answer so far."""
+
+    prompt: list[int]
+    adapter: str | None
+    limit: int
+    """The most tokens that this answer may have."""
+    ids: list[int] = field(default_factory=list)
+    """Without the token that ended it."""
+    stopped: bool = False
+    """The model ended it itself."""
+
+    @property
+    def done(self) -> bool:
+        return self.stopped or len(self.ids) >= self.limit
+
+    def text(self, tokenizer: Tokenizer) -> str:
+        """What can be shown: until it is done, without a last character that is not whole yet."""
+        text = tokenizer.decode(self.ids)
+        return text if self.done else text.rstrip(UNFINISHED)
+
+
+@torch.inference_mode()
+def generate(
+    mixed: MixedModel, answers: Sequence[Answer], sampling: Sampling, stop_ids: frozenset[int]
+) -> Iterator[None]:
+    """Let the answers grow by one token each, then yield, until all are done.
+
+    Closing the iterator stops after the token that is being computed.
+    """
+    rows = list(answers)
+    draws = {id(row): random.Random(sampling.seed) for row in rows}
+    longest = max(len(row.prompt) for row in rows)
+    ids = torch.tensor([[0] * (longest - len(row.prompt)) + row.prompt for row in rows])
+    mask = torch.tensor([[0] * (longest - len(r.prompt)) + [1] * len(r.prompt) for r in rows])
+    ids, mask = ids.to(mixed.device), mask.to(mixed.device)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    cache = None
+    while True:
+        with mixed.rows([row.adapter for row in rows]):
+            output = forward(mixed, ids, mask, positions, cache, last=1)
+        cache = output.past_key_values
+        chosen = _choose(output.logits[:, -1].float(), rows, sampling, draws)
+        for row, token in zip(rows, chosen, strict=True):
+            if token in stop_ids:
+                row.stopped = True
+            else:
+                row.ids.append(token)
+        yield
+        keep = [i for i, row in enumerate(rows) if not row.done]
+        if not keep:
+            return
+        if len(keep) < len(rows):
+            rows = [rows[i] for i in keep]
+            kept = torch.tensor(keep, device=mixed.device)
+            cache.batch_select_indices(kept)
+            mask, positions = mask[kept], positions[kept]
+        ids = torch.tensor([[row.ids[-1]] for row in rows], device=mixed.device)
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+        positions = positions[:, -1:] + 1
+
+
+@torch.inference_mode()
+def changed_choices(mixed: MixedModel, ids: list[int], adapter: str, window: int = 512) -> float:
+    """At what share of the places of a text the adapter would go on with another token than the
+    base model: 0 where the adapter does nothing. Of a long text, the last `window` tokens."""
+    row = torch.tensor([ids[-window:]] * 2, device=mixed.device)
+    with mixed.rows([None, adapter]):
+        output = forward(mixed, row, torch.ones_like(row), torch.arange(row.shape[1])[None].to(row))
+    base, tuned = output.logits.argmax(-1)
+    return float((base != tuned).float().mean())
+
+
+def forward(mixed: MixedModel, ids, mask, positions, cache=None, last: int = 0):
+    """One pass through the model, with what its kind of model takes. `last`: how many positions
+    need logits; 0: all."""
+    takes = inspect.signature(mixed.model.forward).parameters
+    optional = {"position_ids": positions, "logits_to_keep": last}
+    return mixed.model(
+        input_ids=ids,
+        attention_mask=mask,
+        past_key_values=cache,
+        use_cache=True,
+        **{name: value for name, value in optional.items() if name in takes},
+    )
+
+
+def _choose(
+    logits: torch.Tensor, rows: list[Answer], sampling: Sampling, draws: dict[int, random.Random]
+) -> list[int]:
+    """The next token of each row, from logits of (rows, vocabulary)."""
+    if sampling.repetition_penalty != 1:
+        for scores, row in zip(logits, rows, strict=True):
+            said = torch.tensor(sorted(set(row.ids)), dtype=torch.long, device=logits.device)
+            penalty = torch.where(
+                scores[said] > 0, 1 / sampling.repetition_penalty, sampling.repetition_penalty
+            )
+            scores[said] *= penalty
+    if sampling.temperature == 0:
+        return logits.argmax(-1).tolist()
+    probability, token = (logits / sampling.temperature).softmax(-1).sort(-1, descending=True)
+    up_to = probability.cumsum(-1)
+    probability[up_to - probability >= sampling.top_p] = 0  # the likeliest one always stays
+    up_to = probability.cumsum(-1)
+    draw = torch.tensor([[draws[id(row)].random()] for row in rows], device=logits.device)
+    at = torch.searchsorted(up_to, draw.float() * up_to[:, -1:], right=True)
+    at = at.clamp(max=logits.shape[-1] - 1)
+    return token.gather(-1, at).flatten().tolist()
