@@ -32,6 +32,7 @@ import psutil
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from peft import PeftModel
 
 from core import adapters, hardware, hub, planner
@@ -184,7 +185,7 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         """The loss on the held-out rows; keeps the adapter when it is the best so far."""
         say("Testing on the examples kept back")
         started = time.perf_counter()
-        loss = evaluate(model, tests, accelerator)
+        loss = evaluate(plain, tests, accelerator)
         if state.step == 0:
             state.base_eval_loss = loss
         elif state.best_eval_loss is None or loss < state.best_eval_loss:
@@ -215,7 +216,7 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
     # ---- learning
     say("Learning")
     while state.step < total_steps:
-        if (reason := leaving.reason()) is not None:
+        if (reason := leaving.reason(accelerator)) is not None:
             outcome = reason
             break
         started = time.perf_counter()
@@ -453,13 +454,16 @@ class _Leaving:
     def _terminate(self, number: int, frame: object) -> None:
         self._terminated = True
 
-    def reason(self) -> Outcome | None:
-        """ "stopped", "interrupted", or None to go on."""
+    def reason(self, accelerator: Accelerator | None = None) -> Outcome | None:
+        """Stopped, interrupted, or None to go on. Several devices leave together."""
+        reason: Outcome | None = None
         if self._run.stop_requested:
-            return "stopped"
-        if self._terminated or (self._parent and not is_alive(self._parent)):
-            return "interrupted"
-        return None
+            reason = "stopped"
+        elif self._terminated or (self._parent and not is_alive(self._parent)):
+            reason = "interrupted"
+        if accelerator and accelerator.num_processes > 1:
+            reason = broadcast_object_list([reason])[0]
+        return reason
 
 
 def _downloaded(base: BaseModel, say: Any, leaving: _Leaving) -> BaseModel:
@@ -496,11 +500,10 @@ def _memory(device: torch.device, peak: bool = False) -> int:
 
 def main() -> int:
     run = Run(Path(sys.argv[1]).resolve())
-    accelerator = Accelerator(
-        mixed_precision="fp16"
-        if adapters.pick_dtype(adapters.pick_device()) == torch.float16
-        else "no"
-    )
+    half = adapters.pick_dtype(adapters.pick_device()) == torch.float16
+    # Devices may need different numbers of forward passes, so none may wait for the others in one.
+    apart = DistributedDataParallelKwargs(broadcast_buffers=False)
+    accelerator = Accelerator(mixed_precision="fp16" if half else "no", kwargs_handlers=[apart])
     if not accelerator.is_main_process:
         train(run, accelerator)
         return 0

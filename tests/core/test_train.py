@@ -254,3 +254,22 @@ def test_gradient_checkpointing_changes_nothing(make_run, monkeypatch):
     learn(careful)
     assert careful.plan["gradient_checkpointing"] is True
     assert losses(careful) == pytest.approx(losses(plain), abs=1e-5)
+
+
+@pytest.mark.long
+def test_two_devices_share_each_batch_and_make_the_same_steps(make_run):
+    alone = make_run(max_steps=6, eval_steps=3)
+    learn(alone)
+    shared = make_run(max_steps=6, eval_steps=3, name="shared")
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+         "-m", "core.train", str(shared.path)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert shared.status == "completed"
+    assert losses(shared) == pytest.approx(losses(alone), abs=1e-4)
