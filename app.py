@@ -105,6 +105,8 @@ def serve(chosen: Settings, browser: bool) -> int:
     keeper = threading.Thread(target=keep_worker, args=(ending,), name="keep_worker")
     keeper.start()
     try:
+        from ui import actions  # takes seconds to import: the worker starts meanwhile
+
         demo, url = launch(chosen)
         print(f"Graft is at {url}\nIts data is in {chosen.data}. Ctrl-C ends it.", flush=True)
         if browser:
@@ -113,6 +115,7 @@ def serve(chosen: Settings, browser: bool) -> int:
             pass
         print("Ending. A run that is in training is saved, and goes on at the next start.")
         demo.close(verbose=False)
+        actions.chat_server().close()
     finally:
         ending.set()
         keeper.join()
@@ -121,7 +124,7 @@ def serve(chosen: Settings, browser: bool) -> int:
 
 def launch(chosen: Settings) -> tuple[Any, str]:
     """The pages (gr.Blocks) on the wanted port, or on the next that is free, and their address."""
-    from ui import site, theme  # Gradio takes seconds: the worker starts meanwhile
+    from ui import site, theme
 
     demo = site.build()
     for port in range(chosen.port, chosen.port + PORTS):

@@ -5,16 +5,19 @@ JSON can hold. What the person can repair raises UserError; its `field` names th
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from core import prepare, tokens
+from core import planner, prepare, tokens
+from core.chat import ChatServer
 from core.config import parse_config
-from core.errors import UserError
-from core.models import catalogue
+from core.errors import ModelProblem, UserError
+from core.models import catalogue, find
 from core.runs import Run
 from core.store import Store
+from core.tokenizer import Tokenizer
 from jobs import queue
 
 
@@ -84,8 +87,6 @@ def estimate(store: Store, config: dict[str, Any]) -> dict[str, Any]:
         trainable_parameters, total_parameters, adapter_bytes, memory_bytes by part, fits ("fits",
         "tight" or "does not fit"), steps, seconds, advice, and the completed config.
     """
-    from core import planner
-
     return planner.estimate(parse_config(config), store)
 
 
@@ -96,10 +97,20 @@ def xray(store: Store, config: dict[str, Any], row: int = 0) -> dict[str, Any]:
         config: a TrainConfig with dataset and base_model
         row: which row of the dataset, counted from 0
     Returns:
-        tokens with text and state ("learned", "context" or "cut"); learned and total counts.
+        tokens with text and state: "learned", "context" (read, not learned) or "cut"; and how many
+        there are of each.
     """
     checked = parse_config(config)
-    return tokens.xray(checked, prepare.row(store, checked, row))
+    example = prepare.row(store, checked, row)
+    base = find(checked.base_model)
+    if base.path is None:
+        raise ModelProblem(
+            f"{base.title} is not on this machine yet, so its tokens can't be shown.",
+            "It is downloaded when its first run starts.",
+            field="base_model",
+        )
+    max_length = checked.max_length or planner.estimate(checked, store)["max_length"]
+    return tokens.xray(Tokenizer.load(base.path), example, max_length, checked.train_on)
 
 
 def start_run(store: Store, config: dict[str, Any]) -> dict[str, Any]:
@@ -190,7 +201,7 @@ def delete_run(store: Store, id: str) -> dict[str, Any]:
 def compare(
     store: Store,
     run: str | list[str],
-    message: str | list[dict[str, Any]],
+    message: str | list[dict[str, Any]] | dict[str, list[dict[str, Any]]],
     sampling: dict[str, Any] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Answers of the base model and of a run's adapter, side by side, while they grow.
@@ -199,20 +210,26 @@ def compare(
 
     Parameters:
         run: the run's id, or a list of ids of runs with the same base model
-        message: what to ask, or a whole conversation as a list of {role, content}
+        message: what to ask; or a conversation, a list of {role, content}; or one conversation for
+            each side, {"base": […], "tuned": […]}, with run ids where there are several
         sampling: max_new_tokens, temperature, top_p, seed
     Returns:
-        A stream of {base, tuned, done}: the answers so far; the last has done: true. `tuned` is
-        the first run's answer; each run's answer also stands under its id.
+        A stream of {base, tuned, done, phase, …}: the answers so far; the last has done: true.
+        `tuned` is the first run's answer; each run's answer also stands under its id.
     """
     ids = [run] if isinstance(run, str) else run
-    messages = [{"role": "user", "content": message}] if isinstance(message, str) else message
     if not ids:
-        raise UserError("No run was named.", "Give the id of a finished run.", field="run")
-    if not messages:
-        raise UserError("There is no message to answer.", field="message")
-    for answers in chat_server().compare([store.run(id) for id in ids], messages, sampling or {}):
-        yield {**answers, "tuned": answers[ids[0]]}
+        raise UserError("run: none is named.", "Give the id of a finished run.", field="run")
+    if isinstance(message, str):
+        message = [{"role": "user", "content": message}] if message.strip() else []
+    elif isinstance(message, dict) and "tuned" in message:
+        message = {ids[0]: message["tuned"], **message}
+    if not message:
+        raise UserError("message: there is nothing to answer.", field="message")
+    runs = [store.run(id) for id in ids]
+    with closing(chat_server().compare(runs, message, sampling)) as answers:
+        for answer in answers:
+            yield {**answer, "tuned": answer[ids[0]]}
 
 
 def download_adapter(store: Store, id: str) -> Path:
@@ -223,10 +240,8 @@ def download_adapter(store: Store, id: str) -> Path:
 
 
 @cache
-def chat_server():
+def chat_server() -> ChatServer:
     """This process's one connection to the chat process, which starts when it is first asked."""
-    from core.chat import ChatServer
-
     return ChatServer()
 
 

@@ -1,0 +1,215 @@
+"""The contract, as another program sees it: the real app, its worker and its trainer."""
+
+import json
+import re
+import time
+import zipfile
+from pathlib import Path
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from tests.serving import serving
+
+CONTRACT = {
+    "import_dataset", "datasets", "dataset", "models", "estimate", "xray", "start_run", "runs",
+    "run", "metrics", "stop_run", "resume_run", "delete_run", "compare", "download_adapter",
+}  # fmt: skip
+QUESTIONS = "question,answer\n" + "".join(
+    f"What is {a} and {b}?,{a} and {b} make {a + b}.\n" for a in range(6) for b in range(5)
+)
+MODEL = "starter"
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("served") / "data") as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def client(app):
+    return Client(app.url, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def dataset(client, tmp_path_factory):
+    """The id of a dataset of 30 sums."""
+    file = tmp_path_factory.mktemp("files") / "sums.csv"
+    file.write_text(QUESTIONS)
+    return client.predict(handle_file(str(file)), {"name": "Sums"}, api_name="/import_dataset")[
+        "id"
+    ]
+
+
+def ask(client, endpoint, *arguments):
+    return client.predict(*arguments, api_name=f"/{endpoint}")
+
+
+def until(what, seconds=120.0):
+    end = time.monotonic() + seconds
+    while not (value := what()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.2)
+    return value
+
+
+def test_the_endpoints_are_those_of_the_contract_each_documented_and_no_other(client):
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert {name.strip("/") for name in endpoints} == CONTRACT
+    for name, endpoint in endpoints.items():
+        assert endpoint["description"], name
+        assert all(parameter["type"] for parameter in endpoint["parameters"]), name
+
+
+def test_the_same_endpoints_are_tools_for_other_programs(app):
+    tools = httpx.get(f"{app.url}gradio_api/mcp/schema").json()
+    assert {tool["name"] for tool in tools} == CONTRACT
+    (tool,) = (tool for tool in tools if tool["name"] == "xray")
+    assert "request" not in tool["inputSchema"]["properties"]
+    assert "counted from 0" in tool["inputSchema"]["properties"]["row"]["description"]
+
+
+def test_a_file_becomes_a_dataset(client, dataset):
+    facts = ask(client, "dataset", dataset)
+    assert (facts["name"], facts["shape"], facts["rows"]) == ("Sums", "pairs", 30)
+    assert facts["columns"] == ["question", "answer"]
+    assert all({"level", "code", "count", "text", "rows"} <= set(f) for f in facts["findings"])
+    assert dataset in [found["id"] for found in ask(client, "datasets")]
+
+
+def test_columns_that_say_nothing_are_asked_for_and_can_be_mapped(client, tmp_path):
+    file = tmp_path / "things.csv"
+    file.write_text(QUESTIONS.replace("question,answer", "aa,bb"))
+    with pytest.raises(AppError, match="aa, bb"):
+        ask(client, "import_dataset", handle_file(str(file)))
+    mapping = {"aa": "user", "bb": "assistant"}
+    facts = ask(client, "import_dataset", handle_file(str(file)), {"mapping": mapping})
+    assert facts["rows"] == 30
+    assert facts["name"] == "things"
+
+
+def test_a_run_from_its_settings_to_its_adapter(client, dataset, tmp_path):
+    config = {"base_model": MODEL, "dataset": dataset, "max_steps": 4, "eval_steps": 2}
+    estimate = ask(client, "estimate", config)
+    assert estimate["steps"] == 4
+    assert estimate["fits"] == "fits"
+    assert estimate["adapter_bytes"] > 0
+    seen = ask(client, "xray", config, 0)
+    assert {token["state"] for token in seen["tokens"]} <= {"learned", "context", "cut"}
+    learned = "".join(token["text"] for token in seen["tokens"] if token["state"] == "learned")
+    assert "0 and 0 make 0." in learned
+
+    started = ask(client, "start_run", config)
+    assert started["position"] == 1
+    id = started["id"]
+    waits = ("queued", "running")
+    run = until(lambda: (run := ask(client, "run", id))["status"] not in waits and run)
+    assert (run["status"], run["error"]) == ("completed", "")
+    assert run["progress"]["step"] == run["progress"]["total_steps"] == 4
+    assert run["config"]["lora_r"] == estimate["config"]["lora_r"]
+    assert id in [found["id"] for found in ask(client, "runs")]
+    assert [row["step"] for row in ask(client, "metrics", id)][-1] == 4
+
+    with pytest.raises(AppError, match="completed"):
+        ask(client, "stop_run", id)
+    with zipfile.ZipFile(ask(client, "download_adapter", id)) as archive:
+        assert any(name.endswith("adapter_config.json") for name in archive.namelist())
+
+    *_, last = client.submit(id, "What is 2 and 3?", {"max_new_tokens": 8}, api_name="/compare")
+    assert last["done"] is True
+    assert {"base", "tuned", id} <= set(last)
+
+    assert ask(client, "delete_run", id) == {"id": id, "status": "deleted"}
+    with pytest.raises(AppError, match="not found"):
+        ask(client, "run", id)
+
+
+@pytest.mark.long
+def test_a_run_is_stopped_and_resumed(client, dataset):
+    config = {"base_model": MODEL, "dataset": dataset, "max_steps": 100_000, "name": "long one"}
+    id = ask(client, "start_run", config)["id"]
+    waiting = ask(client, "start_run", {**config, "max_steps": 1})
+    assert ask(client, "run", waiting["id"])["position"] in (1, 2)
+    assert ask(client, "stop_run", waiting["id"])["status"] == "stopped"
+    until(lambda: ask(client, "run", id)["progress"]["step"] > 2)
+    assert ask(client, "stop_run", id)["id"] == id
+    until(lambda: ask(client, "run", id)["status"] == "stopped")
+    steps = ask(client, "run", id)["progress"]["step"]
+    assert ask(client, "resume_run", id)["position"] == 1
+    until(lambda: ask(client, "run", id)["progress"]["step"] > steps)
+    ask(client, "stop_run", id)
+    until(lambda: ask(client, "run", id)["status"] == "stopped")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "arguments", "words"),
+    [
+        ("run", ["nowhere"], r"There is no run 'nowhere' \(not found\)\."),
+        ("metrics", ["../../x"], "not found"),
+        ("dataset", [""], "not found"),
+        ("stop_run", ["nowhere"], "not found"),
+        ("resume_run", ["nowhere"], "not found"),
+        ("delete_run", ["nowhere"], "not found"),
+        ("download_adapter", ["nowhere"], "not found"),
+        ("compare", ["nowhere", "Hello", None], "not found"),
+        ("run", [7], "id: .*string"),
+        ("start_run", ["a text"], "config: .*dict"),
+        ("start_run", [{}], "dataset"),
+        ("start_run", [{"dataset": "nowhere"}], "not found"),
+        ("start_run", [{"lora_r": -1}], "lora_r.*greater than or equal to 1"),
+        ("start_run", [{"learning": 1}], "learning: there is no such setting"),
+        ("start_run", [{"dataset": "sums", "base_model": "no such model"}], "no such model"),
+        ("estimate", [{"dataset": "sums", "batch_size": "many"}], "batch_size"),
+        ("xray", [{"dataset": "sums"}, 3000], "row: Sums has no row 3000. Its rows are 0 to 29"),
+        ("xray", [{"dataset": "sums"}, "first"], "row: .*integer"),
+        ("import_dataset", [{"path": __file__}, None], "file: a file must be uploaded"),
+        ("import_dataset", [None, None], "file: a file must be uploaded"),
+        ("compare", [[], "Hello", None], "run: none is named"),
+        ("compare", ["nowhere", [], None], "message: there is nothing"),
+    ],
+)
+def test_who_is_wrong_is_told_the_field_and_the_reason(app, dataset, endpoint, arguments, words):
+    assert re.search(words, error_of(app, endpoint, arguments))
+
+
+def error_of(app, endpoint, arguments):
+    """What the plain HTTP interface answers; the client would mend some arguments first."""
+    calls = f"{app.url}gradio_api/call/{endpoint}"
+    event = httpx.post(calls, json={"data": arguments}).json()["event_id"]
+    kind, data = httpx.get(f"{calls}/{event}", timeout=30).text.strip().split("\n")[-2:]
+    assert kind == "event: error"
+    return json.loads(data.removeprefix("data: "))["error"]
+
+
+def test_an_option_that_does_not_exist_is_named(client, tmp_path):
+    file = tmp_path / "sums.csv"
+    file.write_text(QUESTIONS)
+    with pytest.raises(AppError, match="options: there is no option seperator"):
+        ask(client, "import_dataset", handle_file(str(file)), {"seperator": ";"})
+
+
+def test_a_bug_is_a_plain_sentence_outside_and_a_traceback_in_the_log(app, client):
+    broken = app.data / "local" / "datasets" / "broken"
+    broken.mkdir(parents=True)
+    (broken / "dataset.json").write_text("{")
+    try:
+        with pytest.raises(AppError, match="Something went wrong inside Graft"):
+            ask(client, "dataset", "broken")
+    finally:
+        (broken / "dataset.json").unlink()
+    assert "JSONDecodeError" in (app.data.parent / "app.log").read_text()
+
+
+def test_files_of_the_data_directory_are_not_served(app, dataset):
+    rows = app.data / "local" / "datasets" / dataset / "rows.jsonl"
+    assert rows.exists()
+    assert httpx.get(f"{app.url}gradio_api/file={rows}").status_code == 403
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads Linux' /proc")
+def test_the_web_process_has_never_loaded_torch(app, client, dataset):
+    ask(client, "estimate", {"base_model": MODEL, "dataset": dataset})
+    assert "libtorch" not in Path(f"/proc/{app.process.pid}/maps").read_text()
