@@ -125,10 +125,11 @@ def test_the_first_start_installs_and_starts_the_app(made):
 
 
 def test_a_second_start_is_quick_and_silent(made):
+    """Quick by the processor's time, so that a busy machine can't fail it: 0.2 s with the app."""
     root, _ = made
-    began = time.monotonic()
+    before = sum(os.times()[2:4])
     done = start(root)
-    assert time.monotonic() - began < 2
+    assert sum(os.times()[2:4]) - before < 1
     app_answer(done)
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""
