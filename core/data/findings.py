@@ -20,6 +20,11 @@ NAMED = 5  # lines named in its sentence
 KINDS = 40  # different sentences under one code; further ones are counted together
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 row`, `2 rows`, `1,200 rows`."""
+    return f"{number:,} {thing}{'s' * (number != 1)}"
+
+
 class Finding(BaseModel, frozen=True):
     """`text` is true of `count` rows, or of the file. `rows`: the first 100 line numbers."""
 
@@ -38,6 +43,7 @@ class Notes:
         self.bad = 0
         self._about_file: list[Finding] = []
         self._about_rows: dict[tuple[Level, str, str, bool], tuple[list[int], list[int]]] = {}
+        self._last: dict[tuple[Level, str, str, bool], int] = {}
 
     def left_out(self, line: int, code: str, reason: str) -> None:
         """The row at `line` can't be used. `reason` is a clause that starts a sentence."""
@@ -63,6 +69,9 @@ class Notes:
                 key = (level, code, "Other problems of this kind", out)
             self._about_rows.setdefault(key, ([0], []))
         total, lines = self._about_rows[key]
+        if self._last.get(key) == line:  # two fields of one row are one observation
+            return
+        self._last[key] = line
         total[0] += 1
         if len(lines) < LISTED:
             lines.append(line)
@@ -79,7 +88,7 @@ class Notes:
         return self._about_file + sorted(about_rows, key=lambda finding: gravity[finding.level])
 
     def _sentence(self, text: str, count: int, lines: list[int], out: bool) -> str:
-        rows = f"{count:,} row{'s' * (count != 1)}{' left out' * out}"
+        rows = f"{counted(count, 'row')}{' left out' * out}"
         where = ", ".join(map(str, lines[:NAMED]))
         more = f" and {count - NAMED:,} more" * (count > NAMED)
         return f"{text}: {rows} ({self.unit}{'s' * (count != 1)} {where}{more})."

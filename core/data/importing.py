@@ -12,6 +12,7 @@ JSON lines, JSON arrays, Parquet and Arrow; workbooks and JSON objects of column
 
 import array
 import collections
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +22,12 @@ import numpy as np
 
 from core.data.bytes import Source, open_source
 from core.data.documents import Documents
-from core.data.findings import Finding, NeedsMapping, Notes, Refused, _Stopped
+from core.data.findings import Finding, NeedsMapping, Notes, Refused, _Stopped, counted
 from core.data.json_records import JsonRecords, looks_like_json
+from core.data.records import Reader, Record, sampled
 from core.data.shapes import Plan, Unusable, planned, recognise
-from core.data.tables import Columnar, Delimited, Reader, Record, Sheet, open_sheet
+from core.data.tables import Columnar, Delimited, Sheet, open_sheet, unique
 
-PREFIX = 1000  # records that decide about the shape
 FEW = 10  # rows; fewer are worth a warning
 STRAY = 0.05  # up to this share of records of another shape is set aside instead of refused
 EVERY = 500  # rows between two calls of `progress`
@@ -101,7 +102,7 @@ class Rows:
         elif len(hashes) < FEW and self._plan.shape != "text":
             notes.file(
                 "few_rows",
-                f"Very few rows: {len(hashes)}. Some 50 good ones are a sensible minimum.",
+                f"Only {counted(len(hashes), 'row')}. Some 50 good ones are a sensible minimum.",
                 "warning",
             )
 
@@ -158,10 +159,9 @@ def read(
         if plan is None:
             raise _needs_mapping(reader, sheets, source)
     except _Stopped as stopped:
-        stopped.details = {
-            "encoding": encoding,
-            "findings": [finding.model_dump() for finding in about_file.findings],
-        } | stopped.details
+        about = [finding.model_dump() for finding in about_file.findings]
+        stopped.details["findings"] = about + stopped.details.get("findings", [])
+        stopped.details.setdefault("encoding", encoding)
         raise
     _note_ignored(plan, about_file)
 
@@ -174,7 +174,7 @@ def read(
         rows=Rows(reader, plan, repeat, progress),
         columns=reader.columns,
         mapping=plan.mapping,
-        preview=reader.raw,
+        preview=reader.preview,
         encoding=source.encoding,
         sheets=sheets,
     )
@@ -183,17 +183,22 @@ def read(
 def _reader(
     source: Source, sheet: str | None, mapping: dict[str, str] | None, notes: Notes
 ) -> tuple[Any, list[str]]:
-    headless = bool(mapping) and all(column.startswith("column ") for column in mapping or ())
     if source.kind == "sheets":
-        return open_sheet(source, sheet, _sheet_is_known, headless, notes)
+        found, sheets = open_sheet(source, sheet, _sheet_is_known, notes)
+        if _names_other_header(found, mapping):
+            header = not found.layout.has_header
+            found, _ = open_sheet(source, sheet, _sheet_is_known, Notes(), header)
+        return found, sheets
     if source.kind != "text":
         return Columnar(source), []
     extension = source.extension
     if extension in _JSON or looks_like_json(source):
         return JsonRecords(source), []
+    table = Delimited(source)
+    if _names_other_header(table, mapping):
+        table = Delimited(source, not table.layout.has_header)
     if extension in _TABLE:
-        return Delimited(source, headless), []
-    table = Delimited(source, headless)
+        return table, []
     tabular = table.consistent and len(table.columns) > 1
     if tabular and (extension not in _PROSE or recognise(table.columns, [])):
         return table, []
@@ -207,35 +212,35 @@ def _reader(
     return Documents(source), []
 
 
+def _names_other_header(table: Delimited | Sheet, mapping: dict[str, str] | None) -> bool:
+    """Whether a mapping by hand tells that the first row is a header after all, or is none."""
+    if not mapping or set(mapping) <= set(table.columns):
+        return False
+    found = table.layout
+    other = unique([""] * len(found.columns) if found.has_header else found.first)
+    return set(mapping) <= set(other)
+
+
 def _sheet_is_known(sheet: Sheet) -> bool:
     return recognise(sheet.columns, []) is not None
 
 
 def _plan(reader: Any, source: Source, mapping: dict[str, str] | None, notes: Notes) -> Plan | None:
     """The plan for this reader, or None where a person must map. Raises Refused."""
-    records = []
-    total = 0
-    for record in reader.records(Notes()):
-        total += 1
-        if record.fields is not None:
-            records.append(record)
-        if total >= PREFIX:
-            break
-    sample = [record.fields for record in records]
+    records = [record for record in sampled(reader.records(Notes())) if record.fields]
+    sample = [record.fields or {} for record in records]
     if not sample:
-        raise _nothing(reader, source, total)
+        raise _nothing(reader, source)
     if mapping is not None:
         return planned(reader.columns, mapping)
-    if isinstance(reader, Columnar):
-        reader.raw = [[_cell(value) for value in fields.values()] for fields in sample[:20]]
     try:
         if isinstance(reader, JsonRecords):
             return _plan_of_records(reader, records, source, notes)
         return recognise(reader.columns, sample)
     except Refused as refused:
-        rows = _count(reader)
-        refused.details.setdefault("rows", rows)
-        refused.args = (f"{refused} ({rows:,} rows)",)
+        if "rows" not in refused.details:
+            refused.details["rows"] = rows = _count(reader)
+            refused.args = (f"{refused} ({counted(rows, 'row')})",)
         raise
 
 
@@ -254,13 +259,11 @@ def _plan_of_records(
         if lists := _lists_of_texts(records):
             rows = _count(reader)
             raise Refused(
-                f"{rows:,} rows with texts under “{lists}”, and nothing says who speaks: "
+                f"{counted(rows, 'row')} with texts under “{lists}”, and nothing says who speaks: "
                 "there are questions but no answers.",
                 "Bring examples that have a question and an answer each.",
                 rows=rows,
             )
-        if not any(record.fields for record in records):
-            raise _nothing(reader, source, len(records))
         return recognise(reader.columns, [record.fields or {} for record in records])
     main = max(families, key=lambda family: len(families[family]))
     strays = {family: group for family, group in families.items() if family != main}
@@ -274,43 +277,44 @@ def _plan_of_records(
             f"The file mixes examples of {len(families)} kinds: {named}.",
             "Save each kind as a file of its own.",
             shape="mixed",
+            rows=sum(map(len, families.values())),
             shapes={
                 family: [record.line for record in group] for family, group in families.items()
             },
         )
     group = families[main]
     columns = list(dict.fromkeys(name for record in group for name in record.fields or ()))
-    plan = recognise(columns, [record.fields or {} for record in group])
-    return plan or recognise(list(group[0].fields or ()), [group[0].fields or {}])
+    return recognise(columns, [record.fields or {} for record in group])
 
 
 _FAMILY = {"sharegpt": "messages", "instruction": "pairs"}
 
 
 def _lists_of_texts(records: list[Record]) -> str | None:
-    for name, value in (records[0].fields or {}).items():
+    """The column whose values are lists of texts, where at most one column has texts."""
+    first = records[0].fields or {}
+    if sum(isinstance(value, str) for value in first.values()) > 1:
+        return None
+    for name, value in first.items():
         if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
             return name
     return None
 
 
-def _nothing(reader: Any, source: Source, total: int) -> Refused:
+def _nothing(reader: Any, source: Source) -> Refused:
     """Why there is not a single record, in words."""
     if isinstance(reader, JsonRecords):
-        problems = Notes()
-        for record in reader.records(problems):
-            if record.problem:
-                problems.left_out(record.line, *record.problem)
-            if problems.bad >= 100_000:
-                break
-        if not total:
+        records = itertools.islice(reader.records(Notes()), 100_000)
+        problems = [record.problem[1] for record in records if record.problem]
+        if not problems:
             return Refused(f"“{source.name}” is valid JSON, but it has no rows.", rows=0)
-        first = next((f.text for f in problems.findings if f.level == "error"), "")
+        reason, often = collections.Counter(problems).most_common(1)[0]
+        times = f" ({counted(often, 'time')})" * (len(problems) > 1)
         return Refused(
-            f"“{source.name}” has {problems.bad or total:,} entries and no example among them. "
-            f"{first}".strip(),
+            f"“{source.name}” has {counted(len(problems), 'value')} and no example among them. "
+            f"{reason}{times}.",
             "An example needs named fields, such as a question and an answer.",
-            rows=problems.bad or total,
+            rows=len(problems),
         )
     names = ", ".join(reader.columns)
     return Refused(
@@ -327,16 +331,19 @@ def _needs_mapping(reader: Any, sheets: list[str], source: Source) -> NeedsMappi
     rows = 0
     for record in reader.records(notes):
         rows += record.fields is not None
-        if record.problem:
+        if record.problem and record.fields is None:
             notes.left_out(record.line, *record.problem)
+        elif record.problem:
+            notes.row(record.line, *record.problem)
     layout = getattr(reader, "layout", None)
     return NeedsMapping(
-        f"“{source.name}” is a table of {rows:,} rows with the columns "
+        f"“{source.name}” is a table of {counted(rows, 'row')} with the columns "
         f"{', '.join(reader.columns[:8])}{' …' * (len(reader.columns) > 8)}. "
-        "They don't say what is question and what is answer.",
+        + ("They don't" if not layout or layout.has_header else "It has no header to")
+        + " say what is question and what is answer.",
         "Choose which column is the question and which is the answer.",
         columns=reader.columns,
-        preview=reader.raw,
+        preview=reader.preview,
         rows=rows,
         header=layout.has_header if layout else True,
         sheets=sheets,
@@ -348,12 +355,8 @@ def _count(reader: Any) -> int:
     return sum(record.fields is not None for record in reader.records(Notes()))
 
 
-def _cell(value: Any) -> str:
-    return "" if value is None else str(value)[:2000]
-
-
 def _note_ignored(plan: Plan, notes: Notes) -> None:
-    ignored = [column for column, role in plan.mapping.items() if role == "ignore"]
+    ignored = [column for column, played in plan.mapping.items() if played == "ignore"]
     if ignored:
         shown = ", ".join(f"“{column}”" for column in ignored[:8]) + " …" * (len(ignored) > 8)
         notes.file("ignored_columns", f"Columns that are not used: {shown}.")

@@ -1,40 +1,55 @@
 """JSON of any wrapping -> records, with what is broken set aside by its line.
 
-Understood: one object per line, an array, objects one after the other, an array somewhere in an
-object, an object of columns. Lines and arrays are read as a stream. Repaired and noted: commas
-before a closing bracket, Python's notation, line ends inside a text. A key that stands twice counts
-with its last value, as in every JSON reader, and is noted.
+Understood: one object per line, an array, objects one after the other, an array anywhere inside an
+object, an object of columns, an object of named objects. Lines and arrays are read as a stream.
+Repaired and noted: commas before a closing bracket, Python's notation, line ends inside a text. A
+name that stands twice counts with its last value, as in every JSON reader, and is noted.
 """
 
 import ast
-import itertools
 import json
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
 from core.data.bytes import Source
 from core.data.findings import Notes, Refused
-from core.data.tables import Record
+from core.data.records import PREVIEWED, SHOWN, Record, sampled
+from core.data.words import clean
 
 CHUNK = 1 << 20
+LARGEST = 64 << 20  # characters of one row
+DEEPEST = 100  # brackets in brackets that a row, or the way to a list of rows, may have
 WHOLE = 256 << 20  # characters of one object that is not a list of rows
-SNIFFED = 200
-CONVERSATION = re.compile(r"\{\s*\"(role|from|content|value|speaker|author)\"")
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_PYTHON_TOKENS = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[\[\]{}]""", re.DOTALL)
+_PYTHON_OBJECT = re.compile(r"\{\s*'")
+_FIRST_NAME = re.compile(r"\{\s*(\"[^\"]*\"|'[^']*')\s*:")
+_PARTNER = {"[": "]", "{": "}"}
+_SCALAR = re.compile(r"[^\s,\[\]{}]+")
 _TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', re.DOTALL)
 _GAP = re.compile(r"[\s,\ufeff\x1e]*")
+_LIST_OF_OBJECTS = re.compile(r"\s*:\s*\[(?=\s*\{)")
+_TURN = re.compile(r"\s*\{\s*\"(role|from|content|value|speaker|author)\"")
+_SPEAKERS = {"role", "from", "speaker", "author"}
 
 _REASONS = {
     "Expecting ',' delimiter": "a comma or a closing bracket is missing",
     "Expecting ':' delimiter": "a colon is missing",
     "Expecting property name enclosed in double quotes": "a name in quotation marks is missing",
+    "Illegal trailing comma before end of object": "a name in quotation marks is missing",
+    "Illegal trailing comma before end of array": "a value is missing",
     "Expecting value": "a value is missing or not in quotation marks",
-    "Unterminated string starting at": "it is cut off: a quotation mark is not closed",
+    "Unterminated string starting at": "it is cut off, a quotation mark is not closed",
     "Extra data": "there is more than one value",
-    "Invalid control character at": "a line end or control character inside a text",
+    "Invalid control character at": "there is a line end or control character inside a text",
+    "Invalid \\escape": "a backslash stands where none may be",
+    "Invalid \\uXXXX escape": "a letter written as \\u is incomplete",
 }
+_BEFORE = "\ufeff\x1e \t\r\n"  # what may stand before a value: byte order mark, separator, blanks
+_TOO_DEEP = ("too_deep", "Brackets are nested too deeply")
 
 
 class _TooDeep(ValueError):
@@ -42,7 +57,7 @@ class _TooDeep(ValueError):
 
 
 class _Decoder:
-    """Python's decoder with a memory: duplicate keys, and whether something was repaired."""
+    """Python's decoder, with a memory for names that stand twice in the value read last."""
 
     def __init__(self) -> None:
         self.duplicates = False
@@ -56,171 +71,181 @@ class _Decoder:
         return made
 
     def at(self, text: str, start: int) -> tuple[Any, int]:
+        """(value, its end). Raises ValueError."""
+        self.duplicates = False
         try:
             return self._strict.raw_decode(text, start)
         except RecursionError:
             raise _TooDeep from None
 
     def repaired(self, text: str) -> tuple[Any, str] | None:
-        """(value, what was repaired), or None where nothing helps."""
+        """(value, what was repaired), or None where nothing helps. Raises _TooDeep."""
         commas = _TRAILING_COMMA.sub(lambda match: match[1] or "", text)
         for candidate, decoder, what in (
             (commas, self._strict, "A comma before a closing bracket was removed"),
             (text, self._loose, "Line ends or control characters inside a text were accepted"),
             (commas, self._loose, "Commas and line ends that JSON does not allow were repaired"),
         ):
+            self.duplicates = False
             try:
                 return decoder.decode(candidate.strip()), what
             except RecursionError:
                 raise _TooDeep from None
             except ValueError:
                 continue
-        if len(text) < CHUNK and text.lstrip()[:1] in "{[(":
+        if len(text) < CHUNK and text.lstrip()[:1] in ("{", "["):
             try:
                 return ast.literal_eval(text.strip()), "It is written as Python, not as JSON"
             except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
                 return None
         return None
 
+    def object_on(self, line: str) -> bool:
+        """Whether this line is one object, repaired or not."""
+        try:
+            return isinstance(self._strict.decode(line), dict)
+        except RecursionError:
+            return False
+        except ValueError:
+            pass
+        try:
+            found = self.repaired(line)
+        except _TooDeep:
+            return False
+        return found is not None and isinstance(found[0], dict)
+
 
 def looks_like_json(source: Source) -> bool:
     """Whether the text begins like JSON, whatever its name is."""
     with source.open_text() as file:
-        head = file.read(CHUNK).lstrip("\ufeff \t\r\n")
+        head = file.read(CHUNK).lstrip(_BEFORE)
     if not head.startswith(("{", "[")):
         return False
-    line = head.split("\n", 1)[0]
-    return _lone(line) is not None or re.match(r"[\[{]\s*[\[{\"'}\]]", head) is not None
-
-
-def _lone(line: str) -> Any:
-    """The one value on this line, or None."""
-    decoder = _Decoder()
-    try:
-        return json.loads(line, object_pairs_hook=decoder._object)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        found = decoder.repaired(line)
-    except _TooDeep:
-        return None
-    return found[0] if found else None
+    return _Decoder().object_on(head.split("\n", 1)[0]) or bool(
+        re.match(r"\[\s*(\{|\]|\[\s*[\"\d\[])|\{\s*[\"'}]", head)
+    )
 
 
 class JsonRecords:
-    """The records of a JSON file. See the module for what is understood."""
+    """The records of a JSON file. Raises Refused where the text is not JSON at all."""
 
     unit = "line"
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._key: str | None = None
-        self._columns_of: dict[str, Any] | None = None
+        self._start_of_rows = 0  # characters before the first row of a wrapped list
+        self._columns_of: dict[str, Any] = {}
         self._mode = self._recognise()
-        self.columns: list[str] = []
-        self.sample: list[Record] = []
-        self.others: list[Any] = []
-        for record in itertools.islice(self.records(Notes()), SNIFFED * 5):
-            if record.fields is not None:
-                self.sample.append(record)
-                self.columns += [name for name in record.fields if name not in self.columns]
+        sample = [record.fields or {} for record in sampled(self.records(Notes()))]
+        self.columns = list(dict.fromkeys(name for fields in sample for name in fields))
+        self.preview = [
+            [_shown(fields.get(name)) for name in self.columns]
+            for fields in sample[:PREVIEWED]
+            if fields
+        ]
 
     def fraction(self) -> float:
         return self.source.fraction()
 
-    @property
-    def raw(self) -> list[list[str]]:
-        """The first records as rows of cells, in the order of `columns`."""
-        return [
-            [_shown(record.fields.get(name)) for name in self.columns]
-            for record in self.sample[:20]
-            if record.fields
-        ]
+    def records(self, notes: Notes) -> Iterator[Record]:
+        read = {
+            "lines": self._lines,
+            "columns": self._from_columns,
+            "named": self._from_names,
+            "stream": self._stream,
+        }
+        return read[self._mode](notes)
 
     def _recognise(self) -> str:
         with self.source.open_text() as file:
-            head = file.read(CHUNK).lstrip("\ufeff")
+            head = file.read(CHUNK)
             whole = not file.read(1)
-        start = head.lstrip()
-        if not start:
+        text = head.lstrip(_BEFORE)
+        if not text:
             raise Refused("The file is empty: there is nothing but blanks in it.", rows=0)
-        lines = [line for line in itertools.islice(head.splitlines(), SNIFFED) if line.strip()]
-        good = sum(isinstance(_lone(line), dict) for line in lines[:5])
-        if good and (len(lines) > 1 or not whole):
+        decoder = _Decoder()
+        lines = [line for line in text.split("\n") if line.strip()][:6]
+        if text[0] == "[":
+            return "stream"
+        if decoder.object_on(lines[0]):
+            if len(lines) > 1 or not whole:
+                return "lines"
+        elif len(lines[0].strip()) > 1 and any(
+            line[0] == "{" and decoder.object_on(line) for line in lines[1:]
+        ):
             return "lines"
-        if start[0] == "[":
-            return "array"
-        if start[0] != "{":
-            raise Refused(
-                f"“{self.source.name}” is not JSON: it begins with “{start[:60].strip()}”.",
+        if text[0] != "{":
+            raise self._not_json(text)
+        return self._recognise_object(head, whole, decoder)
+
+    def _not_json(self, text: str) -> Refused:
+        shown = " ".join(text[:60].split())
+        try:
+            json.loads(text)
+        except ValueError:
+            return Refused(
+                f"“{self.source.name}” is not JSON: it begins with “{clean(shown)}”.",
                 "Export it again as JSON or JSONL; plain text belongs into a .txt file.",
                 rows=0,
             )
-        return self._recognise_object(head, whole)
+        return Refused(
+            f"“{self.source.name}” is valid JSON, but it is a single value and has no rows: "
+            f"{clean(shown)}.",
+            "An example needs named fields, such as a question and an answer.",
+            rows=0,
+        )
 
-    def _recognise_object(self, head: str, whole: bool) -> str:
-        decoder = _Decoder()
-        start = len(head) - len(head.lstrip())
-        if not whole:
-            if (key := _key_of_rows(head[start:])) is not None:
-                self._key = key
-                return "wrapped"
-            with self.source.open_text() as file:
-                head = file.read(WHOLE)
+    def _recognise_object(self, head: str, whole: bool, decoder: _Decoder) -> str:
+        start = head.index("{")
         try:
             value, end = decoder.at(head, start)
-        except _TooDeep:
-            raise _nested(self.source.name) from None
         except ValueError:
-            if (key := _key_of_rows(head[start:])) is not None:
-                self._key = key
-                return "wrapped"
+            if (rows := _start_of_rows(head)) is not None:
+                self._start_of_rows = rows
+                return "stream"
+            if whole:
+                return "stream"
+            with self.source.open_text() as file:
+                head = file.read(WHOLE)
+            try:
+                value, end = decoder.at(head, start)
+            except ValueError:
+                return "stream"
+        if head[end:].strip() or (not whole and len(head) == CHUNK):
             return "stream"
-        if head[end:].strip():
-            return "stream"
-        lists = {name: inner for name, inner in value.items() if _is_rows(inner)}
-        if len(lists) == 1 and not _is_conversation(next(iter(lists.values()))):
-            self._key = next(iter(lists))
-            return "wrapped"
-        if len(lists) > 1 and not any(map(_is_conversation, lists.values())):
+        lists = dict(_lists_of_rows(value))
+        if len(lists) > 1:
             raise Refused(
                 f"“{self.source.name}” has several lists in it: {', '.join(lists)}.",
                 "Save each of them as a file of its own.",
             )
+        if lists and (rows := _start_of_rows(head)) is not None:
+            self._start_of_rows = rows
+            return "stream"
         if columns := _columns(value):
             self._columns_of = columns
             return "columns"
         if len(value) > 1 and all(isinstance(inner, dict) and inner for inner in value.values()):
-            self._columns_of = None
             return "named"
         return "stream"
 
-    def records(self, notes: Notes) -> Iterator[Record]:
-        if self._mode == "lines":
-            yield from self._lines(notes)
-        elif self._mode == "columns":
-            yield from self._from_columns(notes)
-        elif self._mode == "named":
-            yield from self._from_names()
-        else:
-            yield from self._stream(notes)
-
     def _lines(self, notes: Notes) -> Iterator[Record]:
+        decoder = _Decoder()
         with self.source.open_text() as file:
             for number, line in enumerate(file, 1):
-                text = line.strip().lstrip("\ufeff")
+                text = line.strip("\ufeff \t\r\n\x1e,")
                 if not text:
                     continue
-                decoder = _Decoder()
                 try:
                     value, end = decoder.at(text, 0)
-                    if text[end:].strip(" ,"):
+                    if text[end:].strip():
                         raise json.JSONDecodeError("Extra data", text, end)
-                    yield self._record(number, value, decoder, notes)
                 except _TooDeep:
-                    yield Record(number, None, ("too_deep", "Brackets are nested too deeply"))
+                    yield Record(number, None, _TOO_DEEP)
                 except ValueError as error:
                     yield self._repaired(number, text, decoder, error, notes)
+                else:
+                    yield self._record(number, value, decoder, notes)
 
     def _repaired(
         self, line: int, text: str, decoder: _Decoder, error: ValueError, notes: Notes
@@ -228,7 +253,7 @@ class JsonRecords:
         try:
             found = decoder.repaired(text)
         except _TooDeep:
-            return Record(line, None, ("too_deep", "Brackets are nested too deeply"))
+            return Record(line, None, _TOO_DEEP)
         if found is None:
             return Record(line, None, ("not_json", f"Not JSON: {_reason(error)}"))
         value, what = found
@@ -236,66 +261,79 @@ class JsonRecords:
         return self._record(line, value, decoder, notes)
 
     def _record(self, line: int, value: Any, decoder: _Decoder, notes: Notes) -> Record:
+        if not isinstance(value, dict):
+            return Record(line, None, ("not_an_object", f"{_kind(value)} instead of named fields"))
         if decoder.duplicates:
             notes.row(line, "duplicate_key", "A name stands twice; its last value counts")
-            decoder.duplicates = False
-        if not isinstance(value, dict):
-            return Record(
-                line, None, ("not_an_object", f"{_kind(value)} instead of named fields {{…}}")
-            )
-        return Record(line, {str(name): inner for name, inner in value.items()})
+        return Record(
+            line, {clean(str(name)) or "(no name)": inner for name, inner in value.items()}
+        )
 
     def _stream(self, notes: Notes) -> Iterator[Record]:
         with self.source.open_text() as file:
             window = _Window(file)
-            if self._key is not None:
-                window.enter(self._key)
-            elif self._mode == "array":
-                window.skip_gap()
-                window.advance(window.position + 1)
             decoder = _Decoder()
+            wrapped = self._start_of_rows > 0
+            window.pass_over(self._start_of_rows)
+            inside = wrapped
             while window.skip_gap():
-                if window.text[window.position] == "]":
-                    return
-                yield from self._next(window, decoder, notes)
+                first = window.text[window.position]
+                if not inside and first == "[":
+                    inside = True
+                    window.advance(window.position + 1)
+                elif inside and first == "]":
+                    inside = False
+                    window.advance(window.position + 1)
+                    if wrapped:
+                        return
+                else:
+                    yield self._next(window, decoder, notes)
+            if inside:
+                notes.file(
+                    "no_end", "The file ends before its last bracket: it may be cut off.", "warning"
+                )
 
-    def _next(self, window: "_Window", decoder: _Decoder, notes: Notes) -> Iterator[Record]:
+    def _next(self, window: "_Window", decoder: _Decoder, notes: Notes) -> Record:
+        """The record at the window's position; the window moves behind it."""
         line = window.line
         while True:
             try:
                 value, end = decoder.at(window.text, window.position)
-            except _TooDeep:
-                raise _nested(self.source.name) from None
             except ValueError as error:
-                closing = _closing(window.text, window.position)
-                if closing is None and window.more():
+                too_deep = isinstance(error, _TooDeep)
+                closing = _closing(
+                    window.text, window.position, sys.maxsize if too_deep else DEEPEST
+                )
+                if closing is None and window.left < LARGEST and window.more():
                     continue
-                end = closing or _next_row(window.text, window.position) or len(window.text)
+                end = closing or len(window.text)
+                if not closing and not too_deep:
+                    end = _next_row(window.text, window.position) or end
                 text = window.text[window.position : end]
-                cut = end == len(window.text) and _closing(text, 0) is None
-                if cut:
+                if too_deep:
+                    record = Record(line, None, _TOO_DEEP)
+                elif not closing and end == len(window.text):
                     reason = "The file is cut off in the middle of this row"
-                    yield Record(line, None, ("cut_off", reason))
+                    record = Record(line, None, ("cut_off", reason))
                 else:
-                    yield self._repaired(line, text, decoder, error, notes)
+                    record = self._repaired(line, text, decoder, error, notes)
             else:
                 if end == len(window.text) and window.more():
                     continue
-                yield self._record(line, value, decoder, notes)
+                record = self._record(line, value, decoder, notes)
             window.advance(end)
-            return
+            return record
 
     def _from_columns(self, notes: Notes) -> Iterator[Record]:
-        assert self._columns_of is not None
         names = list(self._columns_of)
         values = [
             list(inner.values()) if isinstance(inner, dict) else inner
             for inner in self._columns_of.values()
         ]
-        for number, row in enumerate(itertools.zip_longest(*values), 1):
+        for number, row in enumerate(zip(*values, strict=True), 1):
             yield Record(number, dict(zip(names, row, strict=True)))
 
-    def _from_names(self) -> Iterator[Record]:
+    def _from_names(self, notes: Notes) -> Iterator[Record]:
         with self.source.open_text() as file:
             value = json.loads(file.read().lstrip("\ufeff"))
         for number, (name, fields) in enumerate(value.items(), 1):
@@ -312,118 +350,120 @@ class _Window:
         self.line = 1
 
     def more(self) -> bool:
-        """Make the stretch longer (by its own length, so that retrying stays cheap)."""
+        """Drop what is done and read on, twice as much as is left: retrying stays cheap."""
         added = self._file.read(max(CHUNK, len(self.text) - self.position))
         self.text = self.text[self.position :] + added
         self.position = 0
         return bool(added)
 
+    @property
+    def left(self) -> int:
+        return len(self.text) - self.position
+
     def advance(self, position: int) -> None:
         self.line += self.text.count("\n", self.position, position)
         self.position = position
 
+    def pass_over(self, characters: int) -> None:
+        while characters > len(self.text) and self.more():
+            pass
+        self.advance(characters)
+
     def skip_gap(self) -> bool:
         """Pass blanks and commas; False at the end of the text."""
         while True:
-            end = _GAP.match(self.text, self.position).end()  # type: ignore[union-attr]
-            self.advance(end)
-            if end < len(self.text):
+            gap = _GAP.match(self.text, self.position)
+            self.advance(gap.end() if gap else self.position)
+            if self.position < len(self.text):
                 return True
             if not self.more():
                 return False
 
-    def enter(self, key: str) -> None:
-        """Go to the first element of the list that stands under `key`."""
-        found = re.compile(re.escape(json.dumps(key)) + r"\s*:\s*\[")
-        ascii_less = re.compile(re.escape(json.dumps(key, ensure_ascii=False)) + r"\s*:\s*\[")
-        while not (match := found.search(self.text) or ascii_less.search(self.text)):
-            if not self.more():
-                return
-        self.advance(match.end())
 
+def _closing(text: str, start: int, deepest: int) -> int | None:
+    """Where the bracket at `start` closes: 0 if never, None if not in this stretch of the text.
 
-def _closing(text: str, start: int) -> int | None:
-    """Where the bracket that opens at `start` closes; brackets inside texts don't count."""
+    Rows that don't close look nested; `deepest` ends the search, so that many of them stay cheap.
+    """
     if text[start] not in "[{":
-        end = re.compile(r"[^\s,\]}]+").match(text, start)
-        return end.end() if end else start + 1
-    depth = 0
-    for token in _TOKEN.finditer(text, start):
-        if token[0] in "[{":
-            depth += 1
-        elif token[0] in "]}":
-            depth -= 1
-            if depth == 0:
+        word = _SCALAR.match(text, start)
+        return word.end() if word else start + 1
+    open_brackets: list[str] = []
+    tokens = _PYTHON_TOKENS if _PYTHON_OBJECT.match(text, start) else _TOKENS
+    for token in tokens.finditer(text, start):
+        if token[0] in _PARTNER:
+            open_brackets.append(_PARTNER[token[0]])
+            if len(open_brackets) > deepest:
+                return 0
+        elif token[0] in ("]", "}"):
+            if open_brackets.pop() != token[0]:
+                return 0
+            if not open_brackets:
                 return token.end()
     return None
 
 
 def _next_row(text: str, start: int) -> int | None:
-    """The next line that begins like the row at `start`, where that row never closes."""
-    indent = text[text.rfind("\n", 0, start) + 1 : start]
-    if indent.strip():
-        return None
-    found = text.find(f"\n{indent}{text[start]}", start + 1)
-    return found + 1 if found > 0 else None
+    """Where the next row begins like the one at `start`, with the same first name."""
+    beginning = _FIRST_NAME.match(text, start)
+    found = text.find(beginning[0], beginning.end()) if beginning else -1
+    return found if found > 0 else None
 
 
-def _key_of_rows(text: str) -> str | None:
-    """The key of the first list of objects that is not a conversation, where it stands on top."""
-    depth = 0
-    for token in _TOKEN.finditer(text):
-        if token[0] in "]}":
-            depth -= 1
-        elif token[0] in "[{":
-            depth += 1
-        elif depth == 1:
-            after = re.compile(r"\s*:\s*\[\s*(?=\{)").match(text, token.end())
-            if after and not CONVERSATION.match(text, after.end()):
-                return json.loads(token[0], strict=False)
+def _start_of_rows(text: str) -> int | None:
+    """Where the first list of objects begins that is not a conversation, inside objects only."""
+    open_brackets: list[str] = []
+    for token in _TOKENS.finditer(text):
+        if token[0] in _PARTNER:
+            open_brackets.append(token[0])
+            if len(open_brackets) > DEEPEST:
+                return None
+        elif token[0] in ("]", "}"):
+            if open_brackets:
+                open_brackets.pop()
+        elif "[" not in open_brackets:
+            found = _LIST_OF_OBJECTS.match(text, token.end())
+            if found and not _TURN.match(text, found.end()):
+                return found.end()
     return None
 
 
-def _is_rows(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+def _lists_of_rows(value: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """(name, list) of each list of objects that is not a conversation, inside objects only."""
+    for name, inner in value.items():
+        if isinstance(inner, dict):
+            yield from _lists_of_rows(inner)
+        elif (
+            isinstance(inner, list)
+            and inner
+            and all(isinstance(row, dict) for row in inner)
+            and not all(_SPEAKERS & set(row) for row in inner[:5])
+        ):
+            yield name, inner
 
 
-def _is_conversation(rows: list[dict[str, Any]]) -> bool:
-    return all(
-        ({"role", "from", "speaker", "author"} & set(row)) and len(row) <= 6 for row in rows[:5]
-    )
-
-
-def _columns(value: dict[str, Any]) -> dict[str, Any] | None:
+def _columns(value: dict[str, Any]) -> dict[str, Any]:
     """{"q": [..], "a": [..]} or {"q": {"0": ..}, "a": {"0": ..}}: an object of equal columns."""
     inner = list(value.values())
-    if len(inner) < 2:
-        return None
-    if all(isinstance(column, list) for column in inner):
-        plain = not any(isinstance(cell, dict) for column in inner for cell in column[:5])
-        return value if plain and len({len(column) for column in inner}) == 1 else None
-    if all(isinstance(column, dict) for column in inner):
+    if inner and all(isinstance(column, list) for column in inner):
+        cells = [cell for column in inner for cell in column[:5]]
+        plain = bool(cells) and not any(isinstance(cell, dict) for cell in cells)
+        return value if plain and len({len(column) for column in inner}) == 1 else {}
+    if inner and all(isinstance(column, dict) for column in inner):
         keys = list(inner[0])
         numbered = bool(keys) and all(key.isdigit() for key in keys[:5])
-        return value if numbered and all(list(column) == keys for column in inner) else None
-    return None
-
-
-def _nested(name: str) -> Refused:
-    return Refused(
-        f"“{name}” has brackets nested so deeply that it can't be a list of examples.",
-        "Check how the file was made.",
-    )
+        return value if numbered and all(list(column) == keys for column in inner) else {}
+    return {}
 
 
 def _reason(error: ValueError) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return _REASONS.get(error.msg, error.msg)
-    return str(error)
+    return _REASONS.get(error.msg, error.msg) if isinstance(error, json.JSONDecodeError) else ""
 
 
 def _kind(value: Any) -> str:
     if value is None:
-        return "null"
-    return {str: "A text", bool: "true or false", int: "A number", float: "A number"}.get(
+        return "An empty value (null)"
+    return {str: "A text", bool: "True or false", int: "A number", float: "A number"}.get(
         type(value), "A list"
     )
 
@@ -431,6 +471,5 @@ def _kind(value: Any) -> str:
 def _shown(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, default=str)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return clean(text[:SHOWN])

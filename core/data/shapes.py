@@ -7,6 +7,7 @@ doubt; everything else is asked. A `Plan` then turns record after record into
 
 import datetime
 import decimal
+import functools
 import itertools
 import json
 import math
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.data.findings import Notes, Refused
-from core.data.words import plain, role
+from core.data.words import clean, plain, role
+from core.errors import DataProblem
 
 ROLES = ("ignore", "system", "user", "assistant", "label", "text")
 
@@ -50,7 +52,6 @@ _MEDIA_COLUMNS = {
     for name in names.split()
 }
 _TEXT_PARTS = ("text", "input_text", "output_text")
-_DIRT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\u200b\ud800-\udfff]")
 _CONTINUATIONS = bytes(range(0x80, 0xC0)).decode("cp1252", errors="ignore")
 _TWICE_ENCODED = re.compile(f"Ã[{re.escape(_CONTINUATIONS)}]|â€|å£|Â[\xa0-\xbf]|ï¿½|\ufffd")
 _HH_TURN = re.compile(r"\n\n(Human|Assistant): ?")
@@ -66,15 +67,28 @@ class Unusable(ValueError):
 
 @dataclass(frozen=True)
 class Plan:
-    """How records of one shape become rows. `mapping`: column -> role, in the order of joining."""
+    """How records of one shape become rows.
+
+    `mapping`: column -> role, in the order of joining. Of the `required` columns of each role, a
+    record must have one.
+    """
 
     shape: str
     mapping: dict[str, str]
     required: frozenset[str] = frozenset()
 
+    @functools.cached_property
+    def alternatives(self) -> list[list[str]]:
+        by_role: dict[str, list[str]] = {}
+        for column, played in self.mapping.items():
+            if column in self.required:
+                by_role.setdefault(played, []).append(column)
+        return list(by_role.values())
+
     def row(self, fields: dict[str, Any], line: int, notes: Notes) -> dict[str, Any]:
         """One row. Raises Unusable; what was odd but usable is noted at `line`."""
         cells = _Cells(self, fields, line, notes)
+        cells.check()
         if self.shape in ("messages", "sharegpt"):
             row = _conversation(cells)
         elif self.shape == "preference":
@@ -98,7 +112,9 @@ class _Cells:
 
     def raw(self, wanted: str) -> list[Any]:
         """The values of all columns of this role; a missing optional one is None."""
-        return [self._value(column) for column, role in self.plan.mapping.items() if role == wanted]
+        return [
+            self._value(column) for column, played in self.plan.mapping.items() if played == wanted
+        ]
 
     def _value(self, column: str) -> Any:
         if column in self._fields:
@@ -111,15 +127,20 @@ class _Cells:
         if len(names) > 1:
             quoted = " and ".join(f"“{name}”" for name in names)
             raise Unusable("two_candidates", f"{quoted} could both be “{column}”")
-        if names:
-            return self._fields[names[0]]
-        if column in self.plan.required:
-            raise Unusable("missing_field", f"“{column}” is missing")
-        return None
+        return self._fields[names[0]] if names else None
+
+    def check(self) -> None:
+        """Raises Unusable where all the required columns of a role are missing."""
+        for columns in self.plan.alternatives:
+            if not any(column in self._fields for column in columns) and not any(
+                plain(column) in map(plain, self._fields) for column in columns
+            ):
+                named = " or ".join(f"“{column}”" for column in columns)
+                raise Unusable("missing_field", f"{named} is missing")
 
     def joined(self, wanted: str) -> str:
         """The texts of this role, the empty ones left out, joined by a blank line."""
-        columns = [column for column, role in self.plan.mapping.items() if role == wanted]
+        columns = [column for column, played in self.plan.mapping.items() if played == wanted]
         texts = [self.text(self._value(column), column) for column in columns]
         return "\n\n".join(text for text in texts if text.strip())
 
@@ -149,14 +170,14 @@ class _Cells:
         """Without what no tokenizer should see; line ends become one kind."""
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
-        if _DIRT.search(text):
+        if (cleaned := clean(text)) != text:
             self.notes.row(
                 self.line,
                 "control_characters",
                 "Invisible control characters or halves of characters were removed",
             )
-            text = _DIRT.sub("", text)
-        if _TWICE_ENCODED.search(text):
+            text = cleaned
+        if not text.isascii() and _TWICE_ENCODED.search(text):
             self.notes.row(
                 self.line, "mojibake", "Letters look damaged by a wrong encoding (like “Ã¤”)"
             )
@@ -164,9 +185,8 @@ class _Cells:
 
 
 def _pair(cells: _Cells) -> dict[str, Any]:
-    question, answer = cells.joined("user"), cells.joined("assistant") or cells.joined("label")
-    if not cells.raw("user"):
-        question = cells.joined("text")
+    question = cells.joined("user") or cells.joined("text")
+    answer = cells.joined("assistant") or cells.joined("label").strip()
     messages = _system(cells)
     for earlier in cells.raw("history"):
         messages += _history(cells, earlier)
@@ -430,17 +450,27 @@ def _plan(shape: str, columns: list[str], used: dict[str, str], required: set[st
 
 
 def planned(columns: list[str], mapping: dict[str, str]) -> Plan:
-    """The plan that a person made by hand. Raises Refused, naming what is missing."""
+    """The plan that a person made by hand. Raises DataProblem, naming what is missing."""
     unknown = [column for column in mapping if column not in columns]
     if unknown:
-        raise Refused(
-            f"There is no column “{unknown[0]}”.", f"The columns are: {', '.join(columns)}."
+        raise DataProblem(
+            f"There is no column “{unknown[0]}”.",
+            f"The columns are: {', '.join(columns)}.",
+            field="mapping",
         )
     roles = {column: mapping.get(column, "ignore") for column in columns}
     known = {*ROLES, "messages", "history", "chosen", "rejected"}
     if wrong := set(roles.values()) - known:
-        raise Refused(f"“{wrong.pop()}” is no role.", f"The roles are: {', '.join(ROLES)}.")
+        raise DataProblem(
+            f"“{wrong.pop()}” is no role.", f"The roles are: {', '.join(ROLES)}.", field="mapping"
+        )
     used = set(roles.values())
+    if {"assistant", "label"} <= used or {"user", "text"} <= used:
+        raise DataProblem(
+            "Two columns have competing roles.",
+            "Use answer or label, and question or text, not both.",
+            field="mapping",
+        )
     columns_of = [column for column in columns if roles[column] not in ("ignore", "system")]
     if "messages" in used:
         shape = "messages"
@@ -448,19 +478,21 @@ def planned(columns: list[str], mapping: dict[str, str]) -> Plan:
         shape = "preference"
     elif "user" in used and "assistant" in used:
         shape = "pairs" if list(roles.values()).count("user") == 1 else "instruction"
-    elif used & {"text", "user"} and "label" in used and "assistant" not in used:
+    elif used & {"user", "text"} and "label" in used:
         shape = "classification"
-    elif used & {"text"} and not used & {"assistant", "label", "user"}:
+    elif "text" in used and "assistant" in used:
+        shape = "pairs"
+    elif "text" in used:
         shape = "text"
     else:
         missing = "an answer" if used & {"user", "text"} else "a question"
-        raise Refused(
+        raise DataProblem(
             f"The columns don't say enough: {missing} is missing.",
             "Give one column the role of the question and one the role of the answer, "
             "or one column the role of a text.",
+            field="mapping",
         )
-    optional = [column for column in columns_of if roles[column] == "user"][1:]
-    return Plan(shape, roles, frozenset(set(columns_of) - set(optional)))
+    return Plan(shape, roles, frozenset(columns_of))
 
 
 def _refuse_media(columns: list[str], sample: list[dict[str, Any]]) -> None:

@@ -1,10 +1,7 @@
 """Tables -> records: delimited text, sheets of a workbook, Parquet and Arrow.
 
-A reader has `columns` (names), `records(notes)` (from the start each time), `fraction()` (how far
-that has come) and `unit` (what its line numbers count). A record is one row as {column: value}
-with the number of its first line, or the reason why there is none. Cells of text stay text:
-"00000", "null" and "NA" are what the person wrote. No row is ever shifted: what has too few or too
-many cells is reported by its line.
+Cells of text stay text: "00000", "null" and "NA" are what the person wrote. No row is ever shifted:
+what has too few or too many cells is reported by its line.
 """
 
 import collections
@@ -14,66 +11,65 @@ import datetime
 import itertools
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
 import python_calamine
 
 from core.data.bytes import Source
-from core.data.findings import NeedsChoice, Notes, Refused
-from core.data.words import role
+from core.data.findings import NeedsChoice, Notes, Refused, counted
+from core.data.records import PREVIEWED, SHOWN, Record
+from core.data.words import clean, role
 
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a cell may hold a whole document
 
 SNIFFED = 200  # rows that decide about delimiter and header
 DELIMITERS = ",;\t|"
-OPEN_LINES, OPEN_CHARACTERS = 20_000, 16 << 20  # a quoted cell longer than this was never closed
-
-
-@dataclass(slots=True)
-class Record:
-    """One row. `fields` is None where it can't be read; `problem` is (code, reason)."""
-
-    line: int
-    fields: dict[str, Any] | None
-    problem: tuple[str, str] | None = None
-
-
-class Reader(Protocol):
-    columns: list[str]
-    unit: str
-
-    def records(self, notes: Notes) -> Iterator[Record]: ...
-
-    def fraction(self) -> float: ...
+OPEN_LINES, OPEN_CHARACTERS = 5_000, 16 << 20  # a quoted cell longer than this was never closed
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a table begins. `start`: index of the first data row."""
+    """Where a table begins. `start`: index of its first data row; `first`: the row names are in."""
 
     columns: list[str]
     start: int
     has_header: bool
-    skipped: int  # title rows above
+    skipped: int  # rows of title above
+    first: list[str]
 
 
-def layout(rows: list[list[str]], headless: bool = False) -> Layout:
-    """Find the header among the first rows of a table, below titles and blank rows."""
-    widths = collections.Counter(len(_trimmed(row)) for row in rows if any(row))
-    width = max(widths, key=lambda width: (widths[width], width), default=0)
-    first = 0
-    while first < len(rows) - 1 and _filled(rows[first]) < max(min(width, 2), width // 3):
-        first += 1
+def layout(rows: list[list[str]], header: bool | None = None) -> Layout:
+    """Where the table begins, below titles and blank rows; `header`: whether it has one, if known.
+
+    Columns without a name are called `column 1`, `column 2`, …
+    """
     if not rows:
-        return Layout([], 0, False, 0)
-    skipped = sum(any(row) for row in rows[:first])
-    if not headless and _is_header(rows[first], rows[first + 1 :]):
-        return Layout(_unique(rows[first]), first + 1, True, skipped)
-    return Layout(_unique([""] * max(width, len(_trimmed(rows[first])))), first, False, skipped)
+        return Layout([], 0, False, 0, [])
+    usual = _usual(len(_trimmed(row)) for row in rows if any(row))
+    first = 0
+    while first < len(rows) - 1 and _is_title(rows[first], usual):
+        first += 1
+    skipped = sum(not _blank(row) for row in rows[:first])
+    if header is None:
+        header = _is_header(rows[first], rows[first + 1 :])
+    width = len(rows[first]) if header else max(len(rows[first]), _usual(map(len, rows)))
+    names = unique(rows[first] if header else [""] * width)
+    return Layout(names, first + header, header, skipped, rows[first])
+
+
+def _usual(numbers: Iterable[int]) -> int:
+    """The most frequent number; of two equally frequent ones the larger."""
+    counts = collections.Counter(numbers)
+    return max(counts, key=lambda number: (counts[number], number), default=0)
+
+
+def _is_title(row: list[str], usual: int) -> bool:
+    few = len(_trimmed(row)) < max(min(usual, 2), usual // 3)
+    return few or (usual > 2 and _filled(row) == 1)
 
 
 def _filled(row: list[str]) -> int:
@@ -104,11 +100,13 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"[-+]?[\d.,:/ %€$£-]*\d[\d.,:/ %€$£-]*", text) is not None
 
 
-def _unique(row: list[str]) -> list[str]:
+def unique(row: list[str]) -> list[str]:
+    """The names in a header: blanks trimmed, missing ones made up, repeated ones numbered."""
     names: list[str] = []
     for number, cell in enumerate(row, 1):
-        name = " ".join(cell.split()) or f"column {number}"
-        names.append(name if name not in names else f"{name} ({names.count(name) + 1})")
+        name = " ".join(clean(cell).split()) or f"column {number}"
+        again = (f"{name} ({count})" for count in itertools.count(2))
+        names.append(name if name not in names else next(n for n in again if n not in names))
     return names
 
 
@@ -116,34 +114,38 @@ def _blank(cells: Iterable[str]) -> bool:
     return not any(cell.strip() for cell in cells)
 
 
+_UNCLOSED = ("unclosed_quote", "A quotation mark opens in this line and is never closed")
+
+
+def _preview(rows: list[list[str]], width: int) -> list[list[str]]:
+    return [
+        [clean(cell[:SHOWN]) for cell in row[:width]] + [""] * (width - len(row))
+        for row in rows[:PREVIEWED]
+    ]
+
+
 class Delimited:
     """CSV, TSV and their relatives."""
 
     unit = "line"
 
-    def __init__(self, source: Source, headless: bool = False) -> None:
+    def __init__(self, source: Source, header: bool | None = None) -> None:
         self.source = source
         with source.open_text(newline="") as file:
             sample = file.read(1 << 18)
         declared = re.match(r"\s*sep=(.)\r?\n", sample)
         self.preamble = 1 if declared else 0
         # Where lines end in LF, a bare CR is part of a cell.
-        self.newline = "\n" if "\n" in sample else ""
+        self.newline = "\n" if sample.count("\n") > sample.count("\r") // 2 else ""
         body = sample[declared.end() :] if declared else sample
         self.dialect = _dialect(body, declared[1] if declared else None)
-        rows = [
-            cells
-            for _, cells, _ in itertools.islice(self._rows(Notes()), SNIFFED)
-            if cells is not None
-        ]
-        self.layout = layout(rows, headless)
+        rows = [cells for _, cells, _ in itertools.islice(self._rows(Notes()), SNIFFED) if cells]
+        self.layout = layout(rows, header)
         self.columns = self.layout.columns
-        self.raw = rows[: SNIFFED // 10]
-        self.consistent = (
-            sum(len(row) == len(self.columns) for row in rows[self.layout.start :])
-            >= 0.9 * len(rows[self.layout.start :])
-            and len(rows) > 1
-        )
+        data = rows[self.layout.start :]
+        self.preview = _preview(data, len(self.columns))
+        even = sum(len(row) == len(self.columns) for row in data)
+        self.consistent = len(rows) > 1 and even >= 0.9 * len(data)
 
     def fraction(self) -> float:
         return self.source.fraction()
@@ -151,7 +153,9 @@ class Delimited:
     def records(self, notes: Notes) -> Iterator[Record]:
         width = len(self.columns)
         if self.layout.skipped:
-            notes.file("title_rows", f"{self.layout.skipped} rows above the header were left out.")
+            notes.file(
+                "title_rows", f"Above the header: {counted(self.layout.skipped, 'row')} left out."
+            )
         seen = 0
         for line, cells, problem in self._rows(notes):
             if cells is None:
@@ -179,7 +183,7 @@ class Delimited:
     def _rows(self, notes: Notes) -> Iterator[tuple[int, list[str] | None, tuple[str, str] | None]]:
         """(line, cells, None) or (line, None, problem); blank lines are passed over."""
         with self.source.open_text(newline=self.newline) as file:
-            lines = _Lines(file, notes, self.dialect.quotechar)
+            lines = _Lines(file, notes)
             for _ in range(self.preamble):
                 next(lines, None)
             reader = csv.reader(lines, self.dialect)
@@ -187,85 +191,79 @@ class Delimited:
                 lines.begin()
                 try:
                     cells = next(reader)
-                    unclosed = lines.ended and lines.odd_quotes()
                 except StopIteration:
                     return
                 except csv.Error:
-                    cells, unclosed = [], lines.kept > 1
-                if unclosed:
-                    yield (
-                        lines.first,
-                        None,
-                        ("unclosed_quote", "A quotation mark opens here and is never closed"),
-                    )
-                    lines.rewind()
                     reader = csv.reader(lines, self.dialect)
-                    continue
-                if not cells and lines.kept == 1:
+                    if lines.went_on:
+                        yield lines.first, None, _UNCLOSED
+                        lines.rewind()
+                        continue
+                    notes.row(lines.first, "odd_quotes", "Quotation marks stand where none may be")
                     cells = _lenient(lines.text(), self.dialect)
-                    reader = csv.reader(lines, self.dialect)
-                if cells and not (len(cells) == 1 and not cells[0].strip()):
+                if not _blank(cells):
                     yield lines.first, cells, None
 
 
 class _Lines:
     """The lines of one row are kept until the next begins, so that reading can go back to them."""
 
-    def __init__(self, file: Iterable[str], notes: Notes, quote: str | None) -> None:
+    def __init__(self, file: Iterable[str], notes: Notes) -> None:
         self._file = iter(file)
         self._notes = notes
-        self._quote = quote or '"'
         self._row: list[str] = []
+        self._size = 0
         self._again: collections.deque[str] = collections.deque()
         self._number = 0
-        self.ended = False
+        self._ended = False
 
     def __iter__(self) -> "_Lines":
         return self
 
     def __next__(self) -> str:
-        if len(self._row) > OPEN_LINES or sum(map(len, self._row[-1:])) > OPEN_CHARACTERS:
+        if len(self._row) > OPEN_LINES or (self._row and self._size > OPEN_CHARACTERS):
             raise csv.Error("never closed")
         try:
             line = self._again.popleft() if self._again else next(self._file)
         except StopIteration:
-            self.ended = True
+            self._ended = True
             raise
         self._number += 1
         if "\0" in line:
             self._notes.row(self._number, "nul", "NUL characters were removed")
             line = line.replace("\0", "")
         self._row.append(line)
+        self._size += len(line)
         return line
 
     def begin(self) -> None:
         self._row.clear()
+        self._size = 0
+        self._ended = False
 
     def rewind(self) -> None:
         """Go back to the line after the first one of this row."""
         self._again.extendleft(reversed(self._row[1:]))
         self._number -= len(self._row) - 1
-        self._row.clear()
-        self.ended = False
+        self.begin()
 
     @property
     def first(self) -> int:
         return self._number - len(self._row) + 1
 
     @property
-    def kept(self) -> int:
-        return len(self._row)
+    def went_on(self) -> bool:
+        """Whether the row did not end with its first line."""
+        return len(self._row) > 1 or self._ended
 
     def text(self) -> str:
         return "".join(self._row)
 
-    def odd_quotes(self) -> bool:
-        return sum(line.count(self._quote) for line in self._row) % 2 == 1
-
 
 def _lenient(line: str, dialect: type[csv.Dialect]) -> list[str]:
     """A line whose quotation marks don't follow the rules, as well as it can be read."""
-    return next(csv.reader([line.rstrip("\r\n")], dialect, strict=False), [])
+    line = line.rstrip("\r\n").replace("\r", " ")
+    return next(csv.reader([line], dialect, strict=False), [])
 
 
 def _dialect(sample: str, delimiter: str | None) -> type[csv.Dialect]:
@@ -317,16 +315,14 @@ class Sheet:
 
     unit = "row"
 
-    def __init__(self, rows: list[list[Any]], headless: bool = False) -> None:
+    def __init__(self, rows: list[list[Any]], header: bool | None = None) -> None:
         self._rows = [[_cell(value) for value in row] for row in rows]
-        self.layout = layout(self._rows[:SNIFFED], headless)
+        self.layout = layout(self._rows[:SNIFFED], header)
         self.columns = self.layout.columns
-        self.raw = [row for row in self._rows[: SNIFFED // 10] if any(row)]
+        data = [row for row in self._rows[self.layout.start :] if not _blank(row)]
+        self.has_rows = bool(data)
+        self.preview = _preview(data, len(self.columns))
         self._read = 0
-
-    @property
-    def has_rows(self) -> bool:
-        return any(not _blank(row) for row in self._rows[self.layout.start :])
 
     def fraction(self) -> float:
         return self._read / max(1, len(self._rows))
@@ -334,7 +330,9 @@ class Sheet:
     def records(self, notes: Notes) -> Iterator[Record]:
         width = len(self.columns)
         if self.layout.skipped:
-            notes.file("title_rows", f"{self.layout.skipped} rows above the header were left out.")
+            notes.file(
+                "title_rows", f"Above the header: {counted(self.layout.skipped, 'row')} left out."
+            )
         for number, row in enumerate(self._rows[self.layout.start :], self.layout.start + 1):
             self._read = number
             if not _blank(row):
@@ -380,8 +378,15 @@ class Columnar:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.columns = [str(name) for name in self._opened(lambda file: _schema(file).names)]
-        self.raw: list[list[str]] = []
         self._fraction = 0.0
+        first = [record.fields for record in itertools.islice(self.records(Notes()), PREVIEWED)]
+        self.preview = [
+            [
+                "" if value is None else clean(str(value)[:SHOWN])
+                for value in (fields or {}).values()
+            ]
+            for fields in first
+        ]
 
     def fraction(self) -> float:
         return self._fraction
@@ -432,7 +437,11 @@ def _batches(data: Any, kind: str, size: int) -> Iterator[tuple[pa.RecordBatch, 
 
 
 def open_sheet(
-    source: Source, sheet: str | None, recognised, headless: bool, notes: Notes
+    source: Source,
+    sheet: str | None,
+    recognised: Callable[["Sheet"], bool],
+    notes: Notes,
+    header: bool | None = None,
 ) -> tuple["Sheet", list[str]]:
     """The sheet asked for, else the one with `recognised` columns, else the first with rows."""
     cells = open_sheets(source)
@@ -440,9 +449,9 @@ def open_sheet(
     if sheet is not None and sheet not in cells:
         raise Refused(f"There is no sheet “{sheet}”.", f"The file has: {', '.join(names)}.")
     if sheet is not None:
-        return Sheet(cells[sheet], headless), names
+        return Sheet(cells[sheet], header), names
     filled = {
-        name: found for name, rows in cells.items() if (found := Sheet(rows, headless)).has_rows
+        name: found for name, rows in cells.items() if (found := Sheet(rows, header)).has_rows
     }
     if not filled:
         raise Refused(

@@ -1,10 +1,11 @@
-"""What people call their columns, in the languages that they speak.
+"""Words: what no text should hold, and what people call their columns in the languages they speak.
 
 `role(name)` is decided by whole names only, after case, accents, blanks and signs are dropped:
 "Ideal Answer", "RÉPONSE" and "output_text" are known, "answered_by" is not.
 """
 
 import functools
+import re
 import unicodedata
 
 _WORDS = {
@@ -62,12 +63,21 @@ _WORDS = {
         id ids index idx no nr number num url link source quelle origin dataset date datum time
         timestamp created createdat updated updatedat lang language sprache title titel author
         meta metadata uid uuid key row rowid split license licence version group score rating
-        length tokens model unnamed0""",
+        length tokens model unnamed0
+        dump filename filepath path languagescore tokencount""",
 }
 
 _MODIFIERS = """
     ideal expected correct model reference best gold golden right true suggested sample final
     customer user your our the original full short long my client support agent staff"""
+
+
+_DIRT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\u200b\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    """`text` without control characters, lone surrogates and marks of no width."""
+    return _DIRT.sub("", text)
 
 
 def plain(name: str) -> str:
@@ -82,6 +92,7 @@ _ROLES = {plain(word): role for role, words in _WORDS.items() for word in words.
 @functools.lru_cache(maxsize=4096)
 def role(name: str) -> str | None:
     """The role that a column of this name plays, or None where the name does not tell."""
+    name = re.sub(r" \(\d+\)$", "", name)  # how a repeated name is numbered
     if known := _ROLES.get(plain(name)):
         return known
     words = name.casefold().replace("_", " ").replace("-", " ").split()

@@ -1,0 +1,50 @@
+"""What passes from the readers of files to the recognition of shapes: records.
+
+A reader has `columns` (names), `preview` (the first rows as text, cells in the order of `columns`),
+`records(notes)` (from the start each time), `fraction()` (how far that has come, 0 to 1) and `unit`
+(what its line numbers count). No reader holds more of a file than it must.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from core.data.findings import Notes
+
+SAMPLED, SAMPLED_CHARACTERS = 1000, 8 << 20  # records that decide about columns and shape
+PREVIEWED, SHOWN = 20, 2000  # rows, and characters of a cell
+
+
+@dataclass(slots=True)
+class Record:
+    """One row as {column: value}, and the number of its first line.
+
+    `problem`, as (code, reason), says why it can't be used; `fields` is None where it can't even
+    be read.
+    """
+
+    line: int
+    fields: dict[str, Any] | None
+    problem: tuple[str, str] | None = None
+
+
+class Reader(Protocol):
+    columns: list[str]
+    preview: list[list[str]]
+    unit: str
+
+    def records(self, notes: Notes) -> Iterator[Record]: ...
+
+    def fraction(self) -> float: ...
+
+
+def sampled(records: Iterator[Record]) -> list[Record]:
+    """The first records: at most 1,000, fewer where they are large, at least one."""
+    sample: list[Record] = []
+    size = 0
+    for record in records:
+        sample.append(record)
+        size += len(str(record.fields))
+        if len(sample) >= SAMPLED or size >= SAMPLED_CHARACTERS:
+            break
+    return sample
