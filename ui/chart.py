@@ -113,7 +113,7 @@ class _Plot:
             (last, max(values) + 0.06 * spread),
         ]
         self.place = _Scale(corners, (52, width - 12), (14, height - 48))
-        self.best = min(self.test, key=lambda point: point[1]) if len(self.test) > 1 else None
+        self.best = min(test, key=lambda point: point[1]) if len(test) > 1 else None
 
     def svg(self) -> str:
         spoken = _spoken(self.smooth, self.test, self.best)

@@ -14,8 +14,8 @@ from core.store import Store
 from ui import actions, api, page, views
 from ui.parts import panel
 
-Turn = dict[str, str]
-"""question, base, tuned"""
+Turn = dict[str, Any]
+"""question; base and tuned, the answers so far; phase, notes and changed as the chat tells them"""
 
 GO = "(run) => { window.location.href = 'compare?run=' + encodeURIComponent(run) }"
 
@@ -33,7 +33,7 @@ def build(demo: gr.Blocks) -> None:
                 expected = panel(views.chips())
                 with gr.Row(elem_classes="line"):
                     prompt = gr.Textbox(
-                        label="Your question", show_label=False, container=False, lines=1,
+                        label="Your question", show_label=False, lines=1, elem_classes="prompt",
                         max_lines=8, placeholder="Ask both the same thing", autofocus=True,
                     )  # fmt: skip
                     ask = gr.Button("Ask both", variant="primary", min_width=120, scale=0)
@@ -100,12 +100,12 @@ def _answer(
         yield prompt, *_panes(turns), turns
         return
     run = request.query_params.get("run", "")
-    turn = {"question": prompt.strip(), "base": "", "tuned": ""}
+    turn: Turn = {"question": prompt.strip(), "base": "", "tuned": "", "phase": "Starting"}
     conversations = {side: _messages(turns, side, system, prompt) for side in ("base", "tuned")}
     yield "", *_panes([*turns, turn]), [*turns, turn]
     with api.errors_in_words():
         for answer in actions.compare(page.store(request), run, conversations, sampling):
-            turn = {**turn, "base": answer["base"], "tuned": answer["tuned"]}
+            turn = {**turn, **answer, "changed": answer.get("changed", {}).get(run)}
             yield "", *_panes([*turns, turn]), [*turns, turn]
 
 
@@ -137,8 +137,4 @@ def _messages(turns: list[Turn], side: str, system: str, prompt: str) -> list[di
 
 
 def _panes(turns: list[Turn]) -> tuple[str, str]:
-    same = bool(turns) and all(turn["base"] and turn["base"] == turn["tuned"] for turn in turns)
-    return (
-        views.pane("Original", "base", [(turn["question"], turn["base"]) for turn in turns]),
-        views.pane("Yours", "tuned", [(turn["question"], turn["tuned"]) for turn in turns], same),
-    )
+    return views.pane("Original", "base", turns), views.pane("Yours", "tuned", turns)

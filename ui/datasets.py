@@ -14,8 +14,9 @@ def build(demo: gr.Blocks) -> None:
     with page.frame(demo, "Datasets"):
         panel(views.heading("Datasets", "The examples that your models learn from."))
         listed = panel()
+        dialog = panel(views.dataset_dialog())
     demo.load(_list, None, listed, **page.POLL)
-    listed.click(_act, None, listed, **page.QUIET)
+    gr.on([listed.click, dialog.click], _act, None, listed, **page.QUIET)
 
 
 def _list(request: gr.Request, shown: str = "") -> str:

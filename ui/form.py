@@ -13,15 +13,32 @@ from pydantic.fields import FieldInfo
 
 from core.config import MODULE_GROUPS, TrainConfig
 from ui import views
+from ui.parts import panel
 
 ELSEWHERE = ("name", "base_model", "dataset", "preset")
 FIELDS = {name: f for name, f in TrainConfig.model_fields.items() if name not in ELSEWHERE}
 CHOOSES = "Graft chooses"
+SECTIONS = {
+    "What may change": (
+        "target_modules", "method", "quantization", "lora_r", "lora_alpha", "lora_dropout",
+    ),
+    "How it learns": (
+        "lr_scheduler_type", "learning_rate", "warmup_steps", "num_train_epochs", "batch_size",
+        "max_steps", "seed",
+    ),
+    "What it learns from, and how it is tested": (
+        "train_on", "max_length", "eval_fraction", "eval_steps", "early_stopping_patience",
+    ),
+}  # fmt: skip
 
 
 def components() -> dict[str, gr.components.Component]:
-    """A component for every setting that has no place of its own on the page."""
-    return {name: _component(name, field) for name, field in FIELDS.items()}
+    """A component for every setting that has no place of its own on the page, in its section."""
+    made = {}
+    for title, names in SECTIONS.items():
+        panel(views.subtitle(title))
+        made |= {name: _component(name, FIELDS[name]) for name in names}
+    return {name: made[name] for name in FIELDS}
 
 
 def read(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,14 +47,15 @@ def read(values: Mapping[str, Any]) -> dict[str, Any]:
     match read.get("target_modules"):
         case [only] if only in MODULE_GROUPS:
             read["target_modules"] = only
-        case None:
-            read["target_modules"] = values.get("target_modules", "all-linear")
-    return {name: _whole(name, value) for name, value in read.items()}
+    return read
 
 
 def write(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration as the form shows it: the other way round."""
     shown = {name: config.get(name) for name in FIELDS}
+    for name, value in shown.items():
+        if value is None or isinstance(value, (int, float)):
+            shown[name] = "" if value is None else views.plain(value)
     if isinstance(shown["target_modules"], str):
         shown["target_modules"] = [shown["target_modules"]]
     return shown
@@ -81,23 +99,15 @@ def _component(name: str, field: FieldInfo) -> gr.components.Component:
     if get_origin(field.annotation) is Literal:
         choices = [(_capital(views.setting(value)), value) for value in get_args(field.annotation)]
         return gr.Radio(choices, value=field.default, **told)
-    return gr.Number(
-        value=field.default,
-        placeholder=CHOOSES if _is_optional(field) else None,
-        **told,
-    )
+    # A text field: Gradio's number field turns "empty" into 0.
+    chosen = CHOOSES if _is_optional(field) else None
+    shown = "" if field.default is None else views.plain(field.default)
+    return gr.Textbox(shown, placeholder=chosen, max_lines=1, **told)
 
 
 def _is_optional(field: FieldInfo) -> bool:
     return NoneType in get_args(field.annotation)
 
 
-def _whole(name: str, value: Any) -> Any:
-    """Gradio's numbers come as floats: 8.0 where TrainConfig asks for 8."""
-    annotation = FIELDS[name].annotation if name in FIELDS else None
-    wants_int = annotation is int or int in get_args(annotation)
-    return int(value) if wants_int and isinstance(value, float) and value.is_integer() else value
-
-
 def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return text.capitalize() if text.islower() else text

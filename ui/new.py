@@ -35,13 +35,13 @@ def build(demo: gr.Blocks) -> None:
         stepper = panel(views.stepper(0, [False] * 4))
         with gr.Row(elem_classes="split"):
             with gr.Column(elem_classes="steps"):
-                with gr.Column() as data_step:
+                with gr.Column(elem_classes="step"):
                     data = _data_step()
-                with gr.Column(visible=False) as model_step:
+                with gr.Column(elem_classes="step"):
                     model = _model_step()
-                with gr.Column(visible=False) as settings_step:
+                with gr.Column(elem_classes="step"):
                     preset, settings, seeded = _settings_step()
-                with gr.Column(visible=False) as review_step:
+                with gr.Column(elem_classes="step"):
                     name, review = _review_step()
                 onward = panel(views.onward(0))
             with gr.Column(elem_classes=["aside", "card"]):
@@ -55,7 +55,7 @@ def build(demo: gr.Blocks) -> None:
     optional = [settings[field] for field in form.optional()]
 
     # Opening the page, and choosing the examples.
-    opened = [dataset, model["base_model"], preset, *settings.values(), seeded]
+    opened = [dataset, data["known"], model["base_model"], preset, *settings.values(), seeded]
     demo.load(_open, None, opened, **page.QUIET)
     demo.load(_model_cards, None, model["base_model"], **page.QUIET)
     _wire_data(data)
@@ -90,10 +90,9 @@ def build(demo: gr.Blocks) -> None:
         _pick_modules, settings["target_modules"], settings["target_modules"], **page.POLL
     )
 
-    # Going from step to step.
-    steps = [data_step, model_step, settings_step, review_step]
+    # Going from step to step: the style sheet shows the one that is active in the stepper.
     gr.on([stepper.click, onward.click], _go, None, step, **page.POLL)
-    gr.on([step.change, dataset.change], _steps, [step, dataset], [stepper, onward, *steps],
+    gr.on([step.change, dataset.change], _steps, [step, dataset], [stepper, onward],
           **page.POLL)  # fmt: skip
     start.click(_start, inputs_kwargs=values, outputs=address, **page.QUIET).success(
         None, address, None, js=page.HERE
@@ -114,6 +113,7 @@ def _data_step() -> dict[str, gr.blocks.Block]:
             label="Your file",
             show_label=False,
             elem_classes="upload",
+            height=152,
         )
         told = panel()
         choice = gr.Radio(visible=False, label="Which one?")
@@ -166,7 +166,7 @@ def _settings_step() -> tuple[gr.HTML, dict[str, gr.components.Component], gr.HT
     panel(views.title("How thorough?", "Graft chooses the settings that suit your examples."))
     seeded = panel()
     preset = cards(_preset_cards({}), value="balanced")
-    with gr.Accordion("Fine-tune the settings", open=False):
+    with gr.Accordion("Fine-tune the settings", open=False, elem_classes=["card", "fields"]):
         settings = form.components()
     return preset, settings, seeded
 
@@ -181,18 +181,20 @@ def _review_step() -> tuple[gr.Textbox, gr.HTML]:
 
 
 def _open(request: gr.Request) -> list[Any]:
-    """What the address asks for: dataset, base model, preset, settings, a note."""
+    """What the address asks for: dataset, known datasets, base model, preset, settings, a note."""
     store, asked = page.store(request), request.query_params
+    ids = [(facts["name"], facts["id"]) for facts in actions.datasets(store)]
+    known = gr.Dropdown(ids, value=None, visible=bool(ids))
     if id := asked.get("run"):
         config = store.run(id).config.model_dump()
         note = views.notice(f"The settings of {config['name'] or id} are filled in.", kind="good")
-        known = {facts["id"] for facts in actions.datasets(store)}
-        dataset = config["dataset"] if config["dataset"] in known else ""
-        return [dataset, config["base_model"], config["preset"], *form.write(config).values(), note]
+        dataset = config["dataset"] if config["dataset"] in dict(ids).values() else ""
+        settings = form.write(config).values()
+        return [dataset, known, config["base_model"], config["preset"], *settings, note]
     dataset = asked.get("dataset") or ""
     if sample := asked.get("sample"):
         dataset = _take_sample(sample, request)
-    return [dataset, *[gr.skip()] * (3 + len(form.FIELDS))]
+    return [dataset, known, *[gr.skip()] * (3 + len(form.FIELDS))]
 
 
 def _take_sample(sample: str, request: gr.Request) -> str:
@@ -292,11 +294,12 @@ def _refresh(request: gr.Request, **values: Any) -> list[Any]:
             _start_button(problem.field or ""), views.notice(str(problem), problem.hint),
             *[gr.skip()] * len(form.optional()),
         ]  # fmt: skip
-    hints = form.placeholders(estimate["config"])
+    completed = {**estimate["config"], "max_length": estimate["max_length"]}
+    hints = form.placeholders(completed)
     return [
         views.summary(facts, config, estimate),
         _start_button(fits=estimate["fits"]),
-        views.settings_in_words(estimate["config"]),
+        views.settings_in_words(completed),
         *(hints.get(name, gr.skip()) for name in form.optional()),
     ]
 
@@ -345,13 +348,9 @@ def _go(event: gr.EventData) -> int:
     return int(event.id)
 
 
-def _steps(step: float, dataset: str) -> list[Any]:
+def _steps(step: float, dataset: str) -> tuple[str, str]:
     at = int(step)
-    return [
-        views.stepper(at, [bool(dataset), at > 1, at > 2, False]),
-        views.onward(at),
-        *(gr.Column(visible=i == at) for i in range(len(views.STEPS))),
-    ]
+    return views.stepper(at, [bool(dataset), at > 1, at > 2, False]), views.onward(at)
 
 
 def _start(request: gr.Request, **values: Any) -> str:

@@ -8,16 +8,18 @@ from typing import Any
 
 import gradio as gr
 
-# A click on data-action="stop" data-id="…" becomes the component's click event; data-opens and
-# data-closes show and hide the <dialog> of that id.
+# A click on data-action="stop" data-id="…" becomes the component's click event. data-opens="…"
+# shows the <dialog> of that id, whose buttons then speak of the same data-id; data-closes hides it.
 CLICKS = """
 element.addEventListener('click', (event) => {
   const target = event.target.closest('[data-action],[data-opens],[data-closes]');
   if (!target || target.disabled) return;
-  const { action, id, opens, closes } = target.dataset;
-  if (closes !== undefined) target.closest('dialog').close();
-  if (opens) document.getElementById(opens).showModal();
-  if (action) trigger('click', { action, id: id || '' });
+  const { action, id, opens } = target.dataset;
+  const shown = target.closest('dialog');
+  const asked = opens && document.getElementById(opens);
+  if (asked) { asked.dataset.id = id || ''; asked.showModal(); }
+  if (shown) shown.close();
+  if (action) trigger('click', { action, id: id || shown?.dataset.id || '' });
 });
 """
 

@@ -29,7 +29,7 @@ def build(demo: gr.Blocks) -> None:
         figures = panel()
         settings = panel()
         rows = panel()
-        with gr.Accordion("Log", open=False, visible=False) as fold:
+        with gr.Accordion("Log", open=False, visible=False, elem_classes="card") as fold:
             log = panel()
         archive = gr.DownloadButton(visible="hidden", elem_id="archive")
         address = gr.Textbox(visible=False)

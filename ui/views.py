@@ -36,7 +36,6 @@ PRESETS = {
     "thorough": "Learns longer and can change more.",
 }
 CURRENT = ' aria-current="true"'
-WAITING = '<span class="waiting">…</span>'
 STATES = {"learned": "learned", "context": "only read", "cut": "cut off"}
 MARK = (
     '<svg viewBox="0 0 32 32" aria-hidden="true"><rect width="32" height="32" rx="8"/>'
@@ -61,7 +60,7 @@ def top_bar(active: str) -> str:
 
 def device_chip(title: str, training: str = "") -> str:
     busy = f'<a href="runs"> · training {escape(training)}</a>' if training else ""
-    return f'<span class="chip device">{_dot(bool(training))}{escape(title)}{busy}</span>'
+    return f'<span class="chip">{_dot(bool(training))}{escape(title)}{busy}</span>'
 
 
 def heading(title: str, below: str = "") -> str:
@@ -157,7 +156,7 @@ def run_row(run: dict[str, Any], metrics: chart.Metrics) -> str:
     id, status = escape(run["id"]), run["status"]
     link = f"runs?run={quote(run['id'])}"
     progress, result = run["progress"], run["result"]
-    label, target = "Look", link
+    label, target = "Open", link
     if status == "completed" or (status == "stopped" and run["has_adapter"]):
         label, target = "Compare answers", f"compare?run={quote(run['id'])}"
     main = f'<a class="button" href="{target}">{label}</a>'
@@ -236,6 +235,14 @@ def datasets(
     return f'<div class="rows">{"".join(parts)}</div>'
 
 
+def dataset_dialog() -> str:
+    return dialog(
+        "delete-dataset", "Delete this dataset?",
+        "Runs that learned from it keep their own copy of its examples.",
+        "delete", "Delete", "Keep it", bad=True,
+    )  # fmt: skip
+
+
 def dataset_row(facts: dict[str, Any]) -> str:
     id = escape(facts["id"])
     left = sum(f["count"] for f in facts.get("findings", []) if f["level"] == "error")
@@ -245,7 +252,7 @@ def dataset_row(facts: dict[str, Any]) -> str:
         f"<p>{words.amount(facts['rows'], 'example')}, {shape(facts)}</p>"
         f'<p class="small">{words.when(facts["created"])}{noted}</p></div><div class="do">'
         f'<button type="button" class="button quiet" data-action="show" data-id="{id}">Look inside'
-        f'</button><button type="button" class="button quiet" data-action="ask-delete" '
+        f'</button><button type="button" class="button quiet" data-opens="delete-dataset" '
         f'data-id="{id}">Delete</button>'
         f'<a class="button" href="new?dataset={quote(facts["id"])}">Start a run with this</a>'
         "</div></article>"
@@ -303,18 +310,17 @@ def model_card(model: dict[str, Any]) -> str:
     if model.get("licence"):
         known.append(model["licence"])
     return (
-        f"<strong>{escape(model['title'])}{_fits_tag(model)}</strong>"
-        f"<span>{escape(model.get('blurb') or '')}</span>"
-        f'<span class="small">{escape(" · ".join(known))}</span>'
+        f"<strong>{escape(model['title'])}</strong><span>{escape(model.get('blurb') or '')}</span>"
+        f'<span class="small">{escape(" · ".join(known))}</span>{_tags(model)}'
     )
 
 
-def _fits_tag(model: dict[str, Any]) -> str:
+def _tags(model: dict[str, Any]) -> str:
     tags = []
     if model.get("local"):
         tags.append('<span class="tag good">On this computer</span>')
     if model.get("gated"):
-        tags.append('<span class="tag">Needs a licence click</span>')
+        tags.append('<span class="tag">Needs a free account</span>')
     if model.get("fits") is False:
         tags.append('<span class="tag warn">Too large here</span>')
     return "".join(tags)
@@ -450,7 +456,7 @@ def settings_in_words(config: dict[str, Any]) -> str:
     rows = []
     for name, field in TrainConfig.model_fields.items():
         value = config.get(name)
-        if name in ("name", "dataset") or value is None:
+        if name in ("name", "dataset", "preset") or value is None:
             continue
         term = (field.json_schema_extra or {}).get("term") or ""
         small = f' <span class="small">{escape(term)}</span>' if term else ""
@@ -475,6 +481,11 @@ def setting(value: Any, name: str = "") -> str:
     if isinstance(value, list):
         return ", ".join(value)
     return VALUES.get(value, value) if isinstance(value, str) else words.short(value)
+
+
+def plain(value: float) -> str:
+    """A number as a person types it."""
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
 def model_title(config: dict[str, Any]) -> str:
@@ -579,7 +590,7 @@ def run_figures(run: dict[str, Any], metrics: chart.Metrics) -> str:
         time,
         ("Test loss", words.loss(tests[-1] if tests else None), compared),
         ("Speed", f"{words.number(speed)} tokens/s" if speed else words.DASH, device),
-        ("Memory", words.size(peak or progress["memory"]), "at most" if peak else ""),
+        ("Memory", words.size(peak or progress["memory"]), "at its highest" if peak else ""),
     )
     cards = "".join(
         f'<div class="card"><dt>{label}</dt><dd>{value}</dd>'
@@ -609,20 +620,42 @@ def _steps(progress: dict[str, Any]) -> str:
 # ---- Compare
 
 
-def pane(title: str, side: str, turns: Sequence[tuple[str, str]], same: bool = False) -> str:
+def pane(title: str, side: str, turns: Sequence[dict[str, Any]]) -> str:
     """One side of the comparison: the questions and this side's answers."""
     said = "".join(
-        f'<div class="turn user"><span class="who">You</span><p>{escape(question)}</p></div>'
+        '<div class="turn user"><span class="who">You</span>'
+        f"<p>{escape(turn['question'])}</p></div>"
         f'<div class="turn assistant"><span class="who">{escape(title)}</span>'
-        f"<p>{escape(answer) or WAITING}</p></div>"
-        for question, answer in turns
+        f"<p>{escape(turn[side]) or _waiting(turn)}</p>{_notes(turn)}</div>"
+        for turn in turns
     )
     empty = '<p class="nothing">The answers appear here.</p>'
-    tag = '<span class="pill">Identical so far</span>' if same else ""
+    tag = _difference(turns[-1]) if turns and side == "tuned" else ""
     return (
         f'<section class="pane {side}" aria-label="{escape(title)}"><header><h2>{escape(title)}'
         f'</h2>{tag}</header><div class="chat" aria-live="polite">{said or empty}</div></section>'
     )
+
+
+def _waiting(turn: dict[str, Any]) -> str:
+    if turn.get("done"):
+        return '<span class="waiting">It said nothing.</span>'
+    return f'<span class="waiting">{escape(turn.get("phase") or "")}…</span>'
+
+
+def _notes(turn: dict[str, Any]) -> str:
+    return "".join(f'<span class="small">{escape(note)}</span>' for note in turn.get("notes", ()))
+
+
+def _difference(turn: dict[str, Any]) -> str:
+    """Whether the adapter does anything, when both have answered."""
+    if not turn.get("done"):
+        return ""
+    if turn["base"] == turn["tuned"]:
+        return '<span class="pill">Both say the same</span>'
+    if turn.get("changed") is None:
+        return ""
+    return f'<span class="pill good">Would change {turn["changed"]:.0%} of the words</span>'
 
 
 def chips(expected: str = "") -> str:

@@ -71,7 +71,7 @@ def parameters(count: float | None) -> str:
     if not count:
         return DASH
     for word, scale in (("billion", 1e9), ("million", 1e6), ("thousand", 1e3)):
-        if count >= scale:
+        if count >= scale * 0.9995:
             return f"{count / scale:.3g} {word}"
     return f"{count:.0f}"
 

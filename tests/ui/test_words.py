@@ -1,0 +1,88 @@
+import time
+
+import pytest
+
+from ui import words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (None, "–"),
+        (20, "under a minute"),
+        (89, "about 1 min"),
+        (6 * 60, "about 6 min"),
+        (3600, "about 1 h"),
+        (2 * 3600 + 640, "about 2 h 10 min"),
+        (3600 * 23 + 59 * 60, "about 23 h"),
+        (26 * 3600, "about 1 day"),
+        (72 * 3600, "about 3 days"),
+    ],
+)
+def test_durations_have_one_sensible_precision(seconds, said):
+    assert words.duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("bytes", "said"),
+    [(None, "–"), (12, "12 bytes"), (999_800, "1.0 MB"), (1_310_000_000, "1.3 GB"),
+     (21_400_000_000, "21 GB")],
+)  # fmt: skip
+def test_sizes_carry_their_unit(bytes, said):
+    assert words.size(bytes) == said
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(4_500_000, "4.5 million"), (999_885_952, "1 billion"), (7_248_023_552, "7.25 billion"),
+     (0, "–")],
+)  # fmt: skip
+def test_parameters_are_said_in_millions_and_billions(count, said):
+    assert words.parameters(count) == said
+
+
+def test_dates_are_said_from_where_we_stand():
+    now = time.mktime((2026, 3, 30, 9, 0, 0, 0, 0, -1))  # the day after a change of the clock
+
+    def at(*moment):
+        return words.when(time.mktime((*moment, 0, 0, 0, -1)), now)
+
+    assert at(2026, 3, 30, 8, 5) == "today 08:05"
+    assert at(2026, 3, 29, 23, 59) == "yesterday 23:59"
+    assert at(2026, 3, 28, 1, 0) == "Saturday 28 March"
+    assert at(2025, 3, 28, 1, 0) == "28 March 2025"
+
+
+def a_run(status, **more):
+    progress = {"step": 10, "total_steps": 100, "seconds_left": 360}
+    return {
+        "status": status, "phase": "", "result": {}, "error": "", "has_adapter": False,
+        "has_checkpoint": False, "progress": {**progress, **more.pop("progress", {})}, **more,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        (a_run("running"), "Learning. About 6 min left. You can close this page."),
+        (a_run("queued", position=2), "Waiting in line, second. Nothing to do."),
+        (a_run("queued", position=12), "Waiting in line, number 12. Nothing to do."),
+        (
+            a_run("stopped", has_adapter=True),
+            "Stopped. What it learned is kept: try it or continue.",
+        ),
+        (a_run("failed", error="this model needs 9 GB"), "Failed: this model needs 9 GB"),
+        (
+            a_run("running", phase="loading the model", progress={"step": 0}),
+            "Loading the model. You can close this page.",
+        ),
+        (a_run("running", stopping=True), "Stopping. What it learned so far is being saved."),
+    ],
+)
+def test_every_status_says_what_to_do(run, said):
+    assert words.status_line(run) == said
+
+
+def test_an_interrupted_run_says_from_where_it_goes_on():
+    assert words.status_line(a_run("interrupted", has_checkpoint=True)).endswith("the last save.")
+    assert words.status_line(a_run("interrupted")).endswith("the start.")
