@@ -23,13 +23,15 @@ LARGEST = 64 << 20  # characters of one row
 DEEPEST = 100  # brackets in brackets that a row, or the way to a list of rows, may have
 WHOLE = 256 << 20  # characters of one object that is not a list of rows
 
-_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
-_PYTHON_TOKENS = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[\[\]{}]""", re.DOTALL)
+_TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+_PYTHON_TOKENS = re.compile(
+    r"""'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]""", re.DOTALL
+)
 _PYTHON_OBJECT = re.compile(r"\{\s*'")
 _FIRST_NAME = re.compile(r"\{\s*(\"[^\"]*\"|'[^']*')\s*:")
 _PARTNER = {"[": "]", "{": "}"}
 _SCALAR = re.compile(r"[^\s,\[\]{}]+")
-_TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', re.DOTALL)
+_TRAILING_COMMA = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")|,(?=\s*[}\]])', re.DOTALL)
 _GAP = re.compile(r"[\s,\ufeff\x1e]*")
 _LIST_OF_OBJECTS = re.compile(r"\s*:\s*\[(?=\s*\{)")
 _TURN = re.compile(r"\s*\{\s*\"(role|from|content|value|speaker|author)\"")

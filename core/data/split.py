@@ -31,11 +31,11 @@ def split(
         wanted = 0
     held_out: set[int] = set()
     shuffled = sorted(groups, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
-    for key in shuffled[: len(shuffled) - 1]:
-        if len(held_out) >= wanted:
-            break
-        if not held_out or len(held_out) + len(groups[key]) <= wanted:
+    for key in shuffled:
+        if len(held_out) + len(groups[key]) <= wanted:
             held_out.update(groups[key])
+    if wanted and not held_out:  # every group is larger than what was asked for
+        held_out.update(min(groups.values(), key=len))
     return [index for index in range(count) if index not in held_out], sorted(held_out)
 
 

@@ -26,8 +26,8 @@ from core.data.words import clean, role
 
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a cell may hold a whole document
 
-SNIFFED = 200  # rows that decide about delimiter and header
-DELIMITERS = ",;\t|"
+SNIFFED, SNIFFED_CHARACTERS = 200, 1 << 18  # what decides about delimiter and header
+DELIMITERS, UNUSED = ",;\t|", "\x1f"
 OPEN_LINES, OPEN_CHARACTERS = 5_000, 16 << 20  # a quoted cell longer than this was never closed
 
 
@@ -132,14 +132,14 @@ class Delimited:
     def __init__(self, source: Source, header: bool | None = None) -> None:
         self.source = source
         with source.open_text(newline="") as file:
-            sample = file.read(1 << 18)
+            sample = file.read(SNIFFED_CHARACTERS)
         declared = re.match(r"\s*sep=(.)\r?\n", sample)
         self.preamble = 1 if declared else 0
         # Where lines end in LF, a bare CR is part of a cell.
         self.newline = "\n" if sample.count("\n") > sample.count("\r") // 2 else ""
         body = sample[declared.end() :] if declared else sample
         self.dialect = _dialect(body, declared[1] if declared else None)
-        rows = [cells for _, cells, _ in itertools.islice(self._rows(Notes()), SNIFFED) if cells]
+        rows = self._first_rows()
         self.layout = layout(rows, header)
         self.columns = self.layout.columns
         data = rows[self.layout.start :]
@@ -179,6 +179,16 @@ class Delimited:
                 )
                 continue
             yield Record(line, fields)
+
+    def _first_rows(self) -> list[list[str]]:
+        rows: list[list[str]] = []
+        size = 0
+        for _, cells, _ in self._rows(Notes()):
+            rows += [cells] if cells else []
+            size += sum(map(len, cells or ()))
+            if len(rows) >= SNIFFED or size >= SNIFFED_CHARACTERS:
+                break
+        return rows
 
     def _rows(self, notes: Notes) -> Iterator[tuple[int, list[str] | None, tuple[str, str] | None]]:
         """(line, cells, None) or (line, None, problem); blank lines are passed over."""
@@ -273,7 +283,7 @@ def _dialect(sample: str, delimiter: str | None) -> type[csv.Dialect]:
         strict = True
 
     lines = sample.splitlines(keepends=True)
-    if len(lines) > 1 and len(sample) >= 1 << 18:
+    if len(lines) > 1 and len(sample) >= SNIFFED_CHARACTERS:
         lines.pop()
 
     def evenness(candidate: str) -> tuple[float, int]:
@@ -288,13 +298,15 @@ def _dialect(sample: str, delimiter: str | None) -> type[csv.Dialect]:
         delimiter = max(scores, key=lambda candidate: scores[candidate])
         if scores[delimiter][0] < 0.5:
             delimiter = max(DELIMITERS, key=(lines or [""])[0].count)
+    head = (lines or [""])[0]
+    if delimiter not in head and role(head.strip()):
+        delimiter = UNUSED  # a single named column: what looks like a delimiter is its text
     Found.delimiter = delimiter
     edge = re.escape(delimiter)
     if re.search(rf"(?:^|{edge})'[^'\n]*'(?:{edge}|$)", sample, re.MULTILINE) and not re.search(
         rf'(?:^|{edge})"', sample, re.MULTILINE
     ):
         Found.quotechar = "'"
-    head = (lines or [""])[0]
     Found.skipinitialspace = delimiter != "\t" and (
         head.count(delimiter) > 0 and head.count(delimiter) == head.count(delimiter + " ")
     )

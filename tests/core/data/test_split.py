@@ -51,8 +51,14 @@ def test_one_huge_group_is_not_all_that_is_left_to_train_on():
     rows = [row("Hello")] * 90 + [row(f"q{n}") for n in range(10)]
     for seed in range(10):
         train, held_out = split(rows, 0.1, seed)
-        assert train
-        assert held_out
+        assert set(range(90)) <= set(train)
+        assert len(held_out) == 10
+
+
+def test_groups_larger_than_the_fraction():
+    rows = [row(f"q{n % 10}") for n in range(50)]
+    _, held_out = split(rows, 0.02, 1)
+    assert len(held_out) == 5
 
 
 def test_texts_and_preferences_have_questions_too():

@@ -25,6 +25,15 @@ def test_sep_line(imports):
     assert result.pairs == [("Kommt es, heute?", "Ja, heute")]
 
 
+def test_commas_in_a_single_column_are_text(imports):
+    result = imports('text\nHello, how are you?\n"Fine, thanks"\nYes, no, maybe\n')
+    assert [row["text"] for row in result.rows] == [
+        "Hello, how are you?",
+        "Fine, thanks",
+        "Yes, no, maybe",
+    ]
+
+
 def test_cells_stay_the_text_they_are(imports):
     result = imports("question,answer\n00000,null\nNA,1e5\nNone,3.30\n")
     assert result.pairs == [("00000", "null"), ("NA", "1e5"), ("None", "3.30")]
