@@ -32,7 +32,10 @@ def start(module: str, *arguments: str, **options: Any) -> subprocess.Popen:
 def ask_to_end(pid: int) -> None:
     """Let the process save what it has and go. It may be gone already."""
     with suppress(OSError):
-        os.kill(pid, signal.CTRL_BREAK_EVENT if sys.platform == "win32" else signal.SIGTERM)
+        if sys.platform == "win32":
+            os.kill(pid, signal.CTRL_BREAK_EVENT)
+        else:
+            os.kill(pid, signal.SIGTERM)
 
 
 def end(child: subprocess.Popen, seconds: float) -> int:

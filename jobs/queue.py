@@ -8,6 +8,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 
 from huey import SqliteHuey
 from huey.api import TaskWrapper
@@ -27,8 +28,9 @@ def submit(run: Run) -> int:
     """
     run.enqueue()
     try:
-        _, train = connect()
-        train(reference(run))
+        huey, train = connect()
+        with closing(huey.storage):
+            train(reference(run))
     except sqlite3.Error:
         # The worker looks at the folders too, and rebuilds a damaged database.
         log.warning("The queue's database did not take %s", run.id, exc_info=True)
@@ -98,9 +100,9 @@ def set_aside_if_damaged() -> None:
     path = settings().data / DATABASE
     try:
         huey, _ = connect()
-        damage = huey.storage.sql("pragma quick_check", results=True)[0][0]
-        huey.pending()
-        huey.storage.close()
+        with closing(huey.storage):
+            damage = huey.storage.sql("pragma quick_check", results=True)[0][0]
+            huey.pending()
         if damage == "ok":
             return
     except sqlite3.OperationalError:

@@ -14,6 +14,7 @@ from core import planner, prepare, tokens
 from core.chat import ChatServer
 from core.config import parse_config
 from core.errors import ModelProblem, UserError
+from core.export import adapter_zip
 from core.models import catalogue, find
 from core.runs import Run
 from core.store import Store
@@ -131,7 +132,8 @@ def runs(store: Store) -> list[dict[str, Any]]:
     Returns:
         A list of runs, each as from `run`.
     """
-    return [_told(run) for run in store.runs()]
+    line = queue.waiting()
+    return [_told(run, line) for run in store.runs()]
 
 
 def run(store: Store, id: str) -> dict[str, Any]:
@@ -144,7 +146,7 @@ def run(store: Store, id: str) -> dict[str, Any]:
         position (in the line, while queued), progress {step, total_steps, epoch, loss, eval_loss,
         seconds_left, tokens_per_second}, config, error, hint, result.
     """
-    return _told(store.run(id))
+    return _told(store.run(id), queue.waiting())
 
 
 def metrics(store: Store, id: str) -> list[dict[str, Any]]:
@@ -234,8 +236,6 @@ def compare(
 
 def download_adapter(store: Store, id: str) -> Path:
     """The finished adapter of a run as a zip file, which may lie in the data directory."""
-    from core.export import adapter_zip
-
     return adapter_zip(store.run(id))
 
 
@@ -245,5 +245,5 @@ def chat_server() -> ChatServer:
     return ChatServer()
 
 
-def _told(run: Run) -> dict[str, Any]:
-    return {**run.describe(), "position": queue.position(run)}
+def _told(run: Run, line: list[Run]) -> dict[str, Any]:
+    return {**run.describe(), "position": line.index(run) + 1 if run in line else None}

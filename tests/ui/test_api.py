@@ -113,14 +113,13 @@ def test_a_run_from_its_settings_to_its_adapter(client, dataset, tmp_path):
     assert id in [found["id"] for found in ask(client, "runs")]
     assert [row["step"] for row in ask(client, "metrics", id)][-1] == 4
 
+    *_, last = client.submit(id, "What is 2 and 3?", {"max_new_tokens": 8}, api_name="/compare")
+    assert last["done"] is True
+    assert {"base", "tuned", id} <= set(last)
     with pytest.raises(AppError, match="completed"):
         ask(client, "stop_run", id)
     with zipfile.ZipFile(ask(client, "download_adapter", id)) as archive:
         assert any(name.endswith("adapter_config.json") for name in archive.namelist())
-
-    *_, last = client.submit(id, "What is 2 and 3?", {"max_new_tokens": 8}, api_name="/compare")
-    assert last["done"] is True
-    assert {"base", "tuned", id} <= set(last)
 
     assert ask(client, "delete_run", id) == {"id": id, "status": "deleted"}
     with pytest.raises(AppError, match="not found"):
