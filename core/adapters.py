@@ -113,7 +113,7 @@ def attach(model: PreTrainedModel, config: TrainConfig) -> PeftModel:
     lora = LoraConfig(
         task_type="CAUSAL_LM",
         r=config.lora_r,
-        lora_alpha=config.lora_alpha,  # type: ignore[arg-type]
+        lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
         target_modules=short if all_of_them else chosen,
         use_rslora=config.method == "rslora",

@@ -11,7 +11,7 @@ from io import FileIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 from huggingface_hub import HfApi, constants, hf_hub_url
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.file_download import http_get
@@ -76,7 +76,7 @@ def download(hub_id: str, say: Callable[[int, int], None]) -> Path:
                 partial.replace(target)
             earlier += file.size
             say(earlier, total)
-    except (HfHubHTTPError, httpx.HTTPError) as error:
+    except (HfHubHTTPError, httpx2.HTTPError) as error:
         raise explain_hub_error(error, hub_id) from error
     write_bytes(folder / ".complete", (revision or "").encode())
     return folder

@@ -142,7 +142,7 @@ class Tokenizer:
             [list(messages)],
             chat_template=self.template,
             add_generation_prompt=add_generation_prompt,
-            **{"bos_token": "", "eos_token": "", **self.special},  # type: ignore[arg-type]
+            **{"bos_token": "", "eos_token": "", **self.special},
         )
         return str(rendered[0][0])
 

@@ -1,4 +1,4 @@
-"""Every test lives in a temporary data directory and never reaches a network or another test's files."""
+"""Every test lives in a data directory of its own and never reaches a network."""
 
 import os
 from pathlib import Path
@@ -21,7 +21,7 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def testdata() -> Path:
-    """Real files with known outcomes, kept outside the repository; tests that need them skip without."""
+    """Real files with known outcomes, kept outside the repository; without them tests skip."""
     path = Path(os.environ.get("GRAFT_TESTDATA", ROOT.parent / "shared" / "testdata"))
     if not path.is_dir():
         pytest.skip("needs the real files of GRAFT_TESTDATA (default ../shared/testdata)")
