@@ -35,7 +35,7 @@ def split(
         if len(held_out) + len(groups[key]) <= wanted:
             held_out.update(groups[key])
     if wanted and not held_out:  # every group is larger than what was asked for
-        held_out.update(min(groups.values(), key=lambda group: len(group)))
+        held_out = set(min(groups.values(), key=len))
     return [index for index in range(count) if index not in held_out], sorted(held_out)
 
 
