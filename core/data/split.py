@@ -35,7 +35,8 @@ def split(
         if len(held_out) + len(groups[key]) <= wanted:
             held_out.update(groups[key])
     if wanted and not held_out:  # every group is larger than what was asked for
-        held_out = set(min(groups.values(), key=len))
+        smallest = min(groups.values(), key=len)
+        held_out.update(smallest)
     return [index for index in range(count) if index not in held_out], sorted(held_out)
 
 
