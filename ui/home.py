@@ -6,7 +6,7 @@ from starter.samples import SAMPLES
 from ui import actions, page, runs, views
 from ui.parts import panel
 
-LAST = 5
+RECENT = 30  # runs that are looked at
 
 
 def build(demo: gr.Blocks) -> None:
@@ -18,7 +18,7 @@ def build(demo: gr.Blocks) -> None:
 
 
 def _home(request: gr.Request) -> str:
-    listed = runs.listed(page.store(request), LAST)
+    listed = runs.listed(page.store(request).runs()[:RECENT])
     return views.home(listed) if listed else views.first_visit(SAMPLES.values())
 
 

@@ -4,7 +4,9 @@ Everything is read from the run's folder at each tick, so a reload, a second tab
 shows the same. Where nothing happens, the page asks seldom.
 """
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,12 @@ import gradio as gr
 
 from core.errors import NotFound
 from core.runs import Run
-from core.store import Store
 from jobs import queue
-from ui import actions, api, page, views
+from ui import actions, api, chart, page, views
 from ui.parts import panel
 
-BUSY, IDLE = 1.5, 10
+BUSY, IDLE = 1.5, 10  # seconds between two looks
+MOST = 100  # runs in the list
 
 
 def build(demo: gr.Blocks) -> None:
@@ -25,7 +27,7 @@ def build(demo: gr.Blocks) -> None:
         heading = panel()
         buttons = panel()
         dialogs = panel(views.run_dialogs())
-        chart = panel()
+        curves = panel()
         figures = panel()
         settings = panel()
         rows = panel()
@@ -34,7 +36,7 @@ def build(demo: gr.Blocks) -> None:
         archive = gr.DownloadButton(visible="hidden", elem_id="archive")
         address = gr.Textbox(visible=False)
     timer, log_timer = gr.Timer(BUSY), gr.Timer(BUSY, active=False)
-    shown = [heading, buttons, chart, figures, settings, rows, fold, timer]
+    shown = [heading, buttons, curves, figures, settings, rows, fold, timer]
     demo.load(_show, None, shown, **page.POLL)
     timer.tick(_show, None, shown, **page.POLL)
     fold.expand(lambda: gr.Timer(active=True), None, log_timer, **page.POLL)
@@ -64,9 +66,23 @@ def facts(run: Run) -> dict[str, Any]:
     }
 
 
-def listed(store: Store, most: int = 1000) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """The newest runs with their curves."""
-    return [(facts(run), run.metrics()) for run in store.runs()[:most]]
+def listed(runs: Iterable[Run]) -> list[tuple[dict[str, Any], str]]:
+    """Runs with their curves in small."""
+    return [(facts(run), _curve(run)) for run in runs]
+
+
+def _curve(run: Run) -> str:
+    """Drawn again only when there is something new: lists are asked for every few seconds."""
+    try:
+        stat = (run.path / "metrics.jsonl").stat()
+    except FileNotFoundError:
+        return ""
+    return _drawn(run, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=2 * MOST)
+def _drawn(run: Run, changed: int, size: int) -> str:
+    return chart.sparkline(run.metrics())
 
 
 def told() -> AbstractContextManager[None]:
@@ -77,10 +93,11 @@ def _show(request: gr.Request) -> tuple:
     """The list, or the run that the address names."""
     store, id = page.store(request), request.query_params.get("run")
     if not id:
-        found = listed(store)
+        runs = store.runs()
+        found, older = listed(runs[:MOST]), len(runs[MOST:])
         busy = any(run["status"] in ("running", "queued") for run, _ in found)
         return (
-            views.heading("Runs"), "", "", "", "", views.runs(found),
+            views.heading("Runs"), "", "", "", "", views.runs(found, older),
             gr.Accordion(visible=False), gr.Timer(BUSY if busy else IDLE),
         )  # fmt: skip
     try:

@@ -10,6 +10,7 @@ from ui import chart, words
 
 PAGES = (("Home", "./"), ("New", "new"), ("Runs", "runs"), ("Compare", "compare"),
          ("Datasets", "datasets"))  # fmt: skip
+ENDED = 4  # ended runs on the home page
 STEPS = ("Data", "Model", "Settings", "Review")
 LEVELS = {"error": "Left out", "warning": "Look at", "info": "Noted"}
 SHAPES = {
@@ -35,6 +36,7 @@ PRESETS = {
     "balanced": "Right for most.",
     "thorough": "Learns longer and can change more.",
 }
+DEVICES = {"cpu": "on the CPU", "cuda": "on the GPU", "mps": "on the Apple GPU"}
 CURRENT = ' aria-current="true"'
 STATES = {"learned": "learned", "context": "only read", "cut": "cut off"}
 MARK = (
@@ -43,6 +45,10 @@ MARK = (
     '<path class="leaf" d="M16 17c0-6 3.6-9.5 9.5-9.5C25.500 13.500 22 17 16 17z"/>'
     '<path class="bud" d="M16 21.500c0-4-2.800-6.700-8-6.700 0 4.600 3.200 6.700 8 6.700z"/></svg>'
 )
+
+
+Listed = tuple[dict[str, Any], str]
+"""A run's facts, and its curve in small."""
 
 
 # ---- every page
@@ -128,14 +134,16 @@ def first_visit(samples: Iterable[Any]) -> str:
     )
 
 
-def home(listed: Sequence[tuple[dict[str, Any], chart.Metrics]]) -> str:
-    """What runs or waits now, then what ran last."""
-    now = [pair for pair in listed if pair[0]["status"] in ("running", "queued", "interrupted")]
-    last = [pair for pair in listed if pair not in now]
-    title = {True: "Something is learning", False: "Welcome back"}
+def home(listed: Sequence[Listed]) -> str:
+    """What runs, waits or wants to go on, in this order; then what ended last."""
+    order = ("running", "queued", "interrupted")
+    now = [pair for pair in listed if pair[0]["status"] in order]
+    now.sort(key=lambda pair: (order.index(pair[0]["status"]), pair[0].get("position") or 0))
+    last = [pair for pair in listed if pair[0]["status"] not in order][:ENDED]
     busy = any(run["status"] == "running" for run, _ in now)
+    title = "Something is learning" if busy else "Welcome back"
     parts = [
-        f'<div class="heading split"><h1>{title[busy]}</h1>'
+        f'<div class="heading split"><h1>{title}</h1>'
         f'<a class="button{_if(not busy, " primary")}" href="new">Teach a model</a></div>'
     ]
     for name, pairs in (("Now", now), ("Lately", last)):
@@ -151,7 +159,7 @@ def run_pill(run: dict[str, Any]) -> str:
     return f'<span class="pill {run["status"]}">{words.pill(run)}</span>'
 
 
-def run_row(run: dict[str, Any], metrics: chart.Metrics) -> str:
+def run_row(run: dict[str, Any], curve: str) -> str:
     """A run in a list: name, pill, curve, what to do, one main action."""
     id, status = escape(run["id"]), run["status"]
     link = f"runs?run={quote(run['id'])}"
@@ -177,18 +185,19 @@ def run_row(run: dict[str, Any], metrics: chart.Metrics) -> str:
         f'<h3><a href="{link}">{escape(run["name"])}</a></h3>{run_pill(run)}</div>'
         f"<p>{escape(words.status_line(run))}</p>"
         f'<p class="small">{facts}</p></div>'
-        f'<div class="curve">{chart.sparkline(metrics)}{bar(run)}</div>'
+        f'<div class="curve">{curve}{bar(run)}</div>'
         f'<div class="do">{main}</div></article>'
     )
 
 
-def run_list(listed: Iterable[tuple[dict[str, Any], chart.Metrics]]) -> str:
-    return f'<div class="rows">{"".join(run_row(run, metrics) for run, metrics in listed)}</div>'
+def run_list(listed: Iterable[Listed]) -> str:
+    return f'<div class="rows">{"".join(run_row(run, curve) for run, curve in listed)}</div>'
 
 
-def runs(listed: Sequence[tuple[dict[str, Any], chart.Metrics]]) -> str:
+def runs(listed: Sequence[Listed], older: int = 0) -> str:
     if listed:
-        return run_list(listed)
+        more = f'<p class="more">{older:,} older runs are not shown.</p>' if older else ""
+        return run_list(listed) + more
     return invitation(
         "No runs yet",
         "A run is one training: its settings, its examples, its curve and its adapter.",
@@ -407,11 +416,13 @@ def xray(seen: dict[str, Any]) -> str:
     legend = "".join(
         f'<li><span class="{state}">Abc</span> {label}</li>' for state, label in STATES.items()
     )
+    total = sum(seen[state] for state in STATES)
+    cut = f" Cut off at its end: {words.amount(seen['cut'], 'token')}." if seen["cut"] else ""
     return (
         '<section class="xray" aria-label="What it will learn"><h3>What it will learn</h3>'
-        f"<p>{seen['learned']:,} of the {seen['total']:,} tokens of the first example are learned; "
-        f'the others are only read.</p><div class="tokens">{body}</div>'
-        f'<ul class="legend">{legend}</ul></section>'
+        f"<p>{seen['learned']:,} of the {words.amount(total, 'token')} of the first example are "
+        f'learned.{cut}</p><div class="tokens">{body}</div><ul class="legend">{legend}</ul>'
+        "</section>"
     )
 
 
@@ -583,9 +594,11 @@ def run_figures(run: dict[str, Any], metrics: chart.Metrics) -> str:
     else:
         time = ("Time taken", words.took(result.get("seconds")), _steps(progress))
     tests = [loss for _, loss in chart.series(metrics, "eval_loss")]
-    compared = f"best {words.loss(min(tests))}, untrained {words.loss(tests[0])}" if tests else ""
+    compared = "before learning" if len(tests) == 1 else ""
+    if len(tests) > 1:
+        compared = f"best {words.loss(min(tests))}, untrained {words.loss(tests[0])}"
     speed, peak = progress["tokens_per_second"], result.get("peak_memory")
-    device = (run.get("plan") or {}).get("device", "")
+    device = DEVICES.get(run["plan"].get("device", ""), "")
     figures = (
         time,
         ("Test loss", words.loss(tests[-1] if tests else None), compared),
@@ -601,9 +614,11 @@ def run_figures(run: dict[str, Any], metrics: chart.Metrics) -> str:
 
 
 def run_settings(run: dict[str, Any]) -> str:
-    return (
-        f'<section class="card fold"><h2>Settings</h2>{settings_in_words(run["config"])}</section>'
-    )
+    """The frozen settings; the longest example is known once the trainer has looked."""
+    config = run["config"]
+    config = {**config, "max_length": config["max_length"] or run["plan"].get("max_length")}
+    told = settings_in_words(config)
+    return f'<section class="card fold"><h2>Settings</h2>{told}</section>'
 
 
 def log(text: str) -> str:

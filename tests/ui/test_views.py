@@ -85,13 +85,13 @@ def hostile(value):
 def rendered():
     """Every view that shows what people, files or models wrote."""
     run = hostile(a_run("failed", error="x", hint="y", plan={"device": "z"}))
-    seen = {"tokens": [{"text": HOSTILE, "state": "learned"}], "learned": 1, "total": 1}
+    seen = {"tokens": [{"text": HOSTILE, "state": "learned"}], "learned": 1, "context": 0, "cut": 0}
     turn = {"question": HOSTILE, "base": HOSTILE, "tuned": "", "phase": HOSTILE, "notes": [HOSTILE]}
     yield "device_chip", views.device_chip(HOSTILE, HOSTILE)
     yield "notice", views.notice(HOSTILE, HOSTILE)
     yield "first_visit", views.first_visit([Sample(HOSTILE, HOSTILE, HOSTILE)])
-    yield "home", views.home([(run, METRICS)])
-    yield "runs", views.runs([(hostile(a_run(s)), METRICS) for s in ("running", "completed")])
+    yield "home", views.home([(run, "")])
+    yield "runs", views.runs([(hostile(a_run(s)), "") for s in ("running", "completed")])
     yield "no_such_run", views.no_such_run(HOSTILE)
     yield "datasets", views.datasets([hostile(FACTS)], HOSTILE, [hostile(ROW)])
     yield "sample_card", views.sample_card(HOSTILE, HOSTILE)
@@ -147,17 +147,19 @@ def test_a_run_offers_what_makes_sense_now_and_one_main_action(status, more, but
 def test_states_are_told_by_words_not_by_colour_alone():
     for status, word in (("running", "Learning"), ("failed", "Failed"), ("queued", "Waiting")):
         assert Elements(views.run_pill(a_run(status))).text == word
-    text = Elements(views.xray({"tokens": [], "learned": 0, "total": 0})).text
+    text = Elements(views.xray({"tokens": [], "learned": 0, "context": 0, "cut": 0})).text
     assert all(word in text for word in ("learned", "only read", "cut off"))
 
 
 def test_the_xray_joins_tokens_of_one_state():
     told = (("Hi", "context"), (" you", "context"), ("Yes", "learned"), ("!", "cut"))
     tokens = [{"text": text, "state": state} for text, state in told]
-    elements = Elements(views.xray({"tokens": tokens, "learned": 1, "total": 4}))
+    counts = {"learned": 1, "context": 2, "cut": 1}
+    elements = Elements(views.xray({"tokens": tokens, **counts}))
     states = [span["class"] for span in elements.all("span")]
     assert states[:3] == ["context", "learned", "cut"]
     assert "1 of the 4 tokens" in elements.text
+    assert "Cut off at its end: 1 token." in elements.text
 
 
 def test_the_summary_says_what_it_knows_and_no_more():
@@ -211,3 +213,17 @@ def test_a_failed_run_gives_its_reason_and_what_to_do():
     ).text
     assert "Failed: 9 GB are needed." in text
     assert "Use 4-bit." in text
+
+
+def test_home_puts_what_runs_first_and_then_the_line_in_its_order():
+    names = ("ended", "third", "lost", "second", "first")
+    states = (
+        ("completed", None), ("queued", 2), ("interrupted", None), ("queued", 1), ("running", None),
+    )  # fmt: skip
+    listed = [
+        (a_run(status, name=name, position=position), "")
+        for name, (status, position) in zip(names, states, strict=True)
+    ]
+    shown = Elements(views.home(listed)).text
+    order = sorted(names, key=lambda name: shown.index(name))
+    assert order == ["first", "second", "third", "lost", "ended"]
