@@ -5,6 +5,7 @@ No script and no outside file; at most MOST points a curve, so that long runs st
 
 from collections.abc import Iterator, Sequence
 from html import escape
+from itertools import accumulate
 from math import floor, isfinite, log10
 from typing import Any
 
@@ -23,14 +24,15 @@ def series(metrics: Metrics, key: str) -> list[Point]:
     return [(step, value) for step, value in sorted(found.items()) if isfinite(value)]
 
 
-def smoothed(points: Sequence[Point], weight: float = 0.85) -> list[Point]:
-    """Exponential mean without the pull to zero at the start."""
-    total = norm = 0.0
+def smoothed(points: Sequence[Point]) -> list[Point]:
+    """The mean of each point's neighbours: a twentieth of the curve on both sides, at most 50
+    points. It does not lag behind as a running mean does."""
+    reach = min(50, len(points) // 20)
+    sums = [0.0, *accumulate(value for _, value in points)]
     out = []
-    for step, value in points:
-        total = weight * total + (1 - weight) * value
-        norm = weight * norm + (1 - weight)
-        out.append((step, total / norm))
+    for i, (step, _) in enumerate(points):
+        first, last = max(0, i - reach), min(len(points), i + reach + 1)
+        out.append((step, (sums[last] - sums[first]) / (last - first)))
     return out
 
 

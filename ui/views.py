@@ -486,7 +486,7 @@ VALUES = {
 def setting(value: Any, name: str = "") -> str:
     """A setting's value in words."""
     if name == "eval_fraction":
-        return f"{value:.0%}".replace("%", " %")
+        return words.percent(value)
     if name == "early_stopping_patience" and not value:
         return "never"
     if isinstance(value, list):
@@ -670,7 +670,9 @@ def _difference(turn: dict[str, Any]) -> str:
         return '<span class="pill">Both say the same</span>'
     if turn.get("changed") is None:
         return ""
-    return f'<span class="pill good">Would change {turn["changed"]:.0%} of the words</span>'
+    return (
+        f'<span class="pill good">Would change {words.percent(turn["changed"])} of the words</span>'
+    )
 
 
 def chips(expected: str = "") -> str:

@@ -53,6 +53,10 @@ def number(value: float | None) -> str:
     return DASH if value is None else f"{value:,.0f}"
 
 
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
 def loss(value: float | None) -> str:
     if value is None:
         return DASH

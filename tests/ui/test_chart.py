@@ -16,10 +16,14 @@ def test_a_repeated_step_counts_once_and_what_is_not_a_number_is_left_out():
     assert chart.series(metrics, "loss") == [(1, 2.0)]
 
 
-def test_smoothing_starts_at_the_first_value_and_keeps_a_constant():
-    constant = chart.smoothed([(0, 4.0), (1, 4.0), (2, 4.0)])
-    assert [value for _, value in constant] == pytest.approx([4.0, 4.0, 4.0])
-    assert chart.smoothed([(0, 1.0), (1, 2.0)], weight=0.5)[1][1] == pytest.approx(5 / 3)
+def test_smoothing_keeps_a_line_a_line_and_takes_the_noise_out():
+    line = [(float(i), 2.0 * i) for i in range(100)]
+    inner = [value for _, value in chart.smoothed(line)[10:-10]]
+    assert inner == pytest.approx([value for _, value in line[10:-10]])
+    noisy = [(float(i), 5.0 + (-1) ** i) for i in range(100)]
+    assert all(abs(value - 5) < 0.2 for _, value in chart.smoothed(noisy)[5:-5])
+    assert chart.smoothed(line[:3]) == line[:3]
+    assert chart.smoothed([]) == []
 
 
 def test_thinning_keeps_both_ends_and_few_points_as_they_are():

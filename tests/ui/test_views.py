@@ -196,8 +196,8 @@ def test_the_panes_say_when_both_are_the_same_and_how_much_the_adapter_changes()
     turn = {"question": "Open?", "base": "Yes.", "tuned": "Yes.", "done": True, "changed": 0.0}
     assert "Both say the same" in Elements(views.pane("Yours", "tuned", [turn])).text
     turn |= {"tuned": "Arr, yes.", "changed": 0.5}
-    assert "50%" in Elements(views.pane("Yours", "tuned", [turn])).text
-    assert "50%" not in Elements(views.pane("Original", "base", [turn])).text
+    assert "50 %" in Elements(views.pane("Yours", "tuned", [turn])).text
+    assert "50 %" not in Elements(views.pane("Original", "base", [turn])).text
     turn |= {"done": False, "tuned": "", "phase": "Loading Starter"}
     assert "Loading Starter…" in Elements(views.pane("Yours", "tuned", [turn])).text
 

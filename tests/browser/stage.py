@@ -1,0 +1,78 @@
+"""The real site on a free port, and run folders in every state, for the tests in this folder."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from core.config import TrainConfig, complete
+from core.files import append_jsonl, write_json, write_jsonl
+from core.runs import Run
+from core.store import Store
+from ui import site, theme
+
+QUESTION, ANSWER = "Do you deliver on Sundays?", "No, from Monday to Saturday."
+ROW = {
+    "messages": [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
+}
+
+
+@contextmanager
+def served(data: Path) -> Iterator[str]:
+    """The address of a server that works in `data`, without a worker: nothing is trained."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRAFT_DATA", str(data))
+        demo = site.build()
+        _, address, _ = demo.launch(
+            prevent_thread_lock=True, quiet=True, run_history=False, ssr_mode=False,
+            **theme.launch_options(),
+        )  # fmt: skip
+        try:
+            yield address
+        finally:
+            demo.close(verbose=False)
+
+
+def add_dataset(store: Store, name: str = "Flower shop") -> str:
+    def fill(folder: Path) -> dict:
+        write_jsonl(folder / "rows.jsonl", [ROW] * 60)
+        finding = {"level": "warning", "code": "duplicate", "count": 59, "text": "59 are the same."}
+        return {
+            "shape": "pairs", "rows": 60, "columns": ["q", "a"], "mapping": {"q": "user"},
+            "findings": [{**finding, "rows": [2]}], "held_out": 0,
+        }  # fmt: skip
+
+    return store.create_dataset(name, fill).id
+
+
+def add_run(store: Store, name: str, steps: int = 100, upto: int = 100) -> Run:
+    """A run that got to step `upto`; it has no result, so it is interrupted."""
+    config = complete(TrainConfig(name=name, dataset="flower-shop"), 54, 4_500_000)
+    run = store.create_run(config, [ROW] * 54, [ROW] * 6)
+    write_json(run.path / "plan.json", {"total_steps": steps, "device": "cpu"})
+    for step in range(upto + 1):
+        loss = 0.5 + 2.5 * math.exp(-step / 30)
+        row = {"step": step, "loss": loss, "seconds_left": (steps - step) * 4, "memory": 1.2e9}
+        append_jsonl(
+            run.path / "metrics.jsonl",
+            {**row, "tokens_per_second": 900, "eval_loss": loss + 0.1 if step % 10 == 0 else None},
+        )
+    (run.path / "train.log").write_text("step 1 of 100\n", encoding="utf-8")
+    return run
+
+
+def finish(run: Run, status: str, **result) -> Run:
+    if status in ("completed", "stopped"):
+        write_json(run.path / "adapter" / "adapter_config.json", {})
+    run.finish(status, seconds=360, **result)
+    return run
+
+
+@contextmanager
+def running(run: Run) -> Iterator[Run]:
+    """While this lasts, the run is alive: this process stands for its trainer."""
+    with run.started():
+        run.say("training")
+        yield run

@@ -1,0 +1,243 @@
+"""The pages as people use them: found by role and name, in a real browser, on real run folders."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from core.files import append_jsonl
+from core.store import Store
+from tests.browser import stage
+
+PATHS = ("", "new", "runs", "compare", "datasets")
+
+expect.set_options(timeout=60_000)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    with stage.served(tmp_path_factory.mktemp("data")) as address:
+        yield address
+
+
+@pytest.fixture
+def store(address, monkeypatch, tmp_path_factory) -> Store:
+    """An empty store that the running server works in too."""
+    monkeypatch.setenv("GRAFT_DATA", str(tmp_path_factory.mktemp("data")))
+    return Store()
+
+
+def test_the_bar_leads_to_every_page(page: Page, address, store):
+    page.goto(address)
+    for name, title in (("New", "Teach a model"), ("Runs", "Runs"), ("Compare", "Compare answers"),
+                        ("Datasets", "Datasets")):  # fmt: skip
+        page.get_by_role("navigation", name="Pages").get_by_role("link", name=name).click()
+        expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
+    page.get_by_role("link", name="Graft").click()
+    expect(page.get_by_role("heading", name="Teach a language model")).to_be_visible()
+
+
+def test_the_first_visit_leads_with_one_click_to_an_example(page: Page, address, store):
+    page.goto(address)
+    expect(page.get_by_text("two minutes, no files needed")).to_be_visible()
+    page.get_by_role("link", name=re.compile("A pirate")).click()
+    expect(page.get_by_role("heading", name="A pirate")).to_be_visible()
+    expect(page.get_by_text(re.compile(r"\d+ examples: conversations"))).to_be_visible()
+    expect(page.get_by_role("region", name="The first example")).to_contain_text("Answer")
+    assert [dataset.name for dataset in store.datasets()] == ["A pirate"]
+
+
+@pytest.mark.parametrize("path", ["runs", "compare", "datasets"])
+def test_empty_pages_invite(page: Page, address, store, path):
+    page.goto(address + path)
+    main = page.get_by_role("link", name=re.compile("Teach a model|Choose examples"))
+    expect(main).to_have_attribute("href", "new")
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("page", ["phone light", "desktop dark"], indirect=True)
+def test_nothing_scrolls_sideways(page: Page, address, store, path):
+    stage.add_dataset(store)
+    run = stage.finish(stage.add_run(store, "A name that is long, " * 3), "completed")
+    page.goto(f"{address}{path}{f'?run={run.id}' if path in ('runs', 'compare') else ''}")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    page.wait_for_timeout(500)
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= page.viewport_size["width"]
+
+
+@pytest.mark.parametrize(
+    ("status", "result", "line", "main"),
+    [
+        ("completed", {}, "Finished in 6 min", "Compare answers"),
+        ("stopped", {}, "What it learned is kept", "Continue"),
+        ("failed", {"error": "9 GB are needed.", "hint": "Use 4-bit."}, "Use 4-bit.", "Try again"),
+    ],
+)
+def test_a_runs_page_says_how_it_stands_and_what_to_do(
+    page: Page, address, store, status, result, line, main
+):
+    run = stage.finish(stage.add_run(store, "Flowers"), status, **result)
+    page.goto(f"{address}runs?run={run.id}")
+    expect(page.get_by_role("heading", name=re.compile("Flowers"))).to_be_visible()
+    expect(page.get_by_text(line)).to_be_visible()
+    expect(
+        page.get_by_role("button", name=main).or_(page.get_by_role("link", name=main))
+    ).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("Best test"))).to_be_visible()
+
+
+def test_a_running_run_is_followed_through_a_reload_and_stopped(page: Page, address, store):
+    run = stage.add_run(store, "Flowers", upto=40)
+    with stage.running(run):
+        page.goto(f"{address}runs?run={run.id}")
+        expect(page.get_by_text("You can close this page.")).to_be_visible()
+        expect(page.get_by_text("step 40 of 100")).to_be_visible()
+        page.reload()
+        expect(page.get_by_text("step 40 of 100")).to_be_visible()
+        append_jsonl(run.path / "metrics.jsonl", {"step": 41, "loss": 0.9})
+        expect(page.get_by_text("step 41 of 100")).to_be_visible()
+        page.get_by_role("button", name="Stop and keep").click()
+        page.get_by_role("dialog").get_by_role("button", name="Keep training").click()
+        expect(page.get_by_role("dialog")).to_be_hidden()
+        assert not run.stop_requested
+        page.get_by_role("button", name="Stop and keep").click()
+        page.get_by_role("dialog").get_by_role("button", name="Stop and keep").click()
+        expect(page.get_by_text("Stopping.")).to_be_visible()
+        assert run.stop_requested
+    expect(page.get_by_text("Interrupted:")).to_be_visible()
+
+
+def test_an_interrupted_run_is_resumed_from_home(page: Page, address, store):
+    run = stage.add_run(store, "Flowers", upto=40)
+    page.goto(address)
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_text("Waiting in line, next.")).to_be_visible()
+    assert run.status == "queued"
+
+
+def test_a_run_is_deleted_after_a_question(page: Page, address, store):
+    run = stage.finish(stage.add_run(store, "Flowers"), "stopped")
+    page.goto(f"{address}runs?run={run.id}")
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("No runs yet")).to_be_visible()
+    assert store.runs() == []
+
+
+def test_the_log_unfolds(page: Page, address, store):
+    run = stage.finish(stage.add_run(store, "Flowers"), "completed")
+    page.goto(f"{address}runs?run={run.id}")
+    page.get_by_role("button", name="Log").click()
+    expect(page.get_by_text("step 1 of 100")).to_be_visible()
+
+
+def test_a_run_that_is_not_there_is_said_to_be_so(page: Page, address, store):
+    page.goto(f"{address}runs?run=../../etc")
+    expect(page.get_by_text("This run is not here")).to_be_visible()
+
+
+def test_what_people_write_is_shown_and_never_run(page: Page, address, store):
+    name = "<img src=x onerror='window.bad=1'>${window.bad=1}{{name}}"
+    run = stage.finish(stage.add_run(store, name), "completed")
+    page.goto(f"{address}runs?run={run.id}")
+    expect(page.get_by_role("heading", name=re.compile(re.escape(name)))).to_be_visible()
+    assert page.evaluate("window.bad") is None
+
+
+def test_a_dataset_is_looked_into_and_deleted(page: Page, address, store):
+    stage.add_dataset(store)
+    page.goto(address + "datasets")
+    page.get_by_role("button", name="Look inside").click()
+    expect(page.get_by_text(stage.QUESTION).first).to_be_visible()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("No datasets yet")).to_be_visible()
+    assert store.datasets() == []
+
+
+# ---- the guided path from a file to a waiting run
+
+
+@pytest.fixture
+def upload(tmp_path):
+    def write(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def choose(page: Page, address: str, file: Path) -> None:
+    page.goto(address + "new")
+    expect(page.get_by_text("Or bring a file of your own")).to_be_visible()
+    page.locator("input[type=file]").set_input_files(file)
+
+
+def test_a_file_is_recognised_and_stays_through_a_reload(page: Page, address, store, upload):
+    rows = "".join(f"How much is rose {i}?,{i} euros\n" for i in range(40))
+    choose(page, address, upload("prices.csv", "question,answer\n" + rows))
+    expect(page.get_by_text("40 examples: questions with answers.")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"\?dataset=prices"))
+    page.reload()
+    expect(page.get_by_text("40 examples: questions with answers.")).to_be_visible()
+    page.get_by_role("button", name="Choose other examples").click()
+    expect(page.get_by_text("Or bring a file of your own")).to_be_visible()
+    expect(page.get_by_role("button", name="Choose your examples first")).to_be_disabled()
+
+
+def test_columns_that_do_not_speak_for_themselves_are_asked_for(page: Page, address, store, upload):
+    rows = "".join(f"How much is rose {i}?,{i} euros,{i}\n" for i in range(40))
+    choose(page, address, upload("prices.csv", "colA,colB,colC\n" + rows))
+    page.get_by_label("colA").select_option("Question")
+    page.get_by_label("colB").select_option("Answer")
+    page.get_by_role("button", name="Use these columns").click()
+    expect(page.get_by_text("40 examples")).to_be_visible()
+    (dataset,) = Store().datasets()
+    assert dataset.facts["mapping"] == {"colA": "user", "colB": "assistant", "colC": "ignore"}
+
+
+def test_a_file_that_can_not_be_used_is_refused_in_its_place(page: Page, address, store, upload):
+    choose(page, address, upload("empty.csv", ""))
+    expect(page.get_by_role("status").filter(has_text="Problem")).to_be_visible()
+    assert Store().datasets() == []
+
+
+def test_the_four_steps_lead_to_a_waiting_run(page: Page, address, store, testdata):
+    stage.add_dataset(store)
+    page.goto(address + "new?dataset=flower-shop")
+    expect(page.get_by_text("60 examples")).to_be_visible()
+    page.get_by_role("button", name="Next: Model").click()
+    model = page.get_by_label("Another model")
+    model.fill(str(testdata / "models" / "stories260K"))
+    model.press("Enter")
+    expect(page.get_by_role("button", name="Start training")).to_be_enabled()
+    page.get_by_role("button", name="Next: Settings").click()
+    page.get_by_role("radio", name="Quick").check()
+    page.get_by_role("button", name="Fine-tune the settings").click()
+    rank = page.get_by_role("textbox", name="How much it can learn")
+    rank.fill("much")
+    expect(page.get_by_role("button", name="Check the settings")).to_be_disabled()
+    rank.fill("6")
+    expect(page.get_by_role("button", name="Start training")).to_be_enabled()
+    page.get_by_role("button", name="Next: Review").click()
+    page.get_by_label("Name").fill("My flowers")
+    expect(page.get_by_text("stories260K").first).to_be_visible()
+    page.get_by_role("button", name="Start training").click()
+    expect(page).to_have_url(re.compile(r"/runs\?run="))
+    expect(page.get_by_text("Waiting in line, next. Nothing to do.")).to_be_visible()
+    (run,) = Store().runs()
+    assert (run.name, run.config.lora_r, run.config.preset) == ("My flowers", 6, "quick")
+
+
+def test_an_old_run_fills_the_form(page: Page, address, store):
+    stage.add_dataset(store)
+    run = stage.finish(stage.add_run(store, "Flowers"), "completed")
+    page.goto(f"{address}new?run={run.id}")
+    expect(page.get_by_text("60 examples")).to_be_visible()
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_role("button", name="Fine-tune the settings").click()
+    rank = page.get_by_role("textbox", name="How much it can learn")
+    expect(rank).to_have_value(str(run.config.lora_r))
