@@ -193,7 +193,7 @@ def keep_worker(ending: threading.Event) -> None:
             worker, started = children.start("jobs.worker"), time.monotonic()
     if worker:
         children.end(worker, PATIENCE + 5)
-    elif (other := serving()) and not is_alive(other["parent"]):
+    if (other := serving()) and not is_alive(other["parent"]):
         children.ask_to_end(other["pid"])  # left behind by an app that was killed
 
 
