@@ -19,7 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from core.errors import UserError
+from core.errors import NotFound, UserError
 from core.runs import Run
 from core.sampling import parse_sampling
 from core.settings import settings
@@ -75,11 +75,7 @@ class ChatServer:
                 f"{len(runs)} runs can't be compared at once.", f"Choose 1 to {MOST_RUNS}."
             )
         for run in runs:
-            if run.adapter is None:
-                raise UserError(
-                    f"{run.name} has nothing to compare yet: it is {run.status}.",
-                    "Wait until it has finished, or stop it and keep what it learned.",
-                )
+            check_answerable(run)
         return self._answers(request, [BASE, *(run.id for run in runs)])
 
     def close(self) -> None:
@@ -89,9 +85,8 @@ class ChatServer:
             child.end()
 
     def _answers(self, request: dict[str, Any], sides: list[str]) -> Iterator[dict[str, Any]]:
-        shown = {
-            **dict.fromkeys(sides, ""), "done": False, "phase": "Starting", "waiting": 0, "notes": []
-        }  # fmt: skip
+        shown: dict[str, Any] = dict.fromkeys(sides, "")
+        shown |= {"done": False, "phase": "Starting", "waiting": 0, "notes": []}
         place = object()
         with self._moved:
             self._line.append(place)
@@ -145,6 +140,17 @@ class ChatServer:
         finally:
             if not done:
                 child.send({"stop": request["id"]})
+
+
+def check_answerable(run: Run) -> None:
+    """Raise UserError where the run has no adapter that could answer."""
+    if not run.path.is_dir():
+        raise NotFound(f"The run {run.id} was deleted.", "Choose another one.")
+    if run.adapter is None:
+        raise UserError(
+            f"{run.name} has nothing to compare yet: it is {run.status}.",
+            "Wait until it has finished, or stop it and keep what it learned.",
+        )
 
 
 class _Child:

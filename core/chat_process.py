@@ -16,6 +16,7 @@ standard error. It leaves when its input ends and after GRAFT_CHAT_IDLE seconds 
 
 import gc
 import json
+import logging
 import os
 import queue
 import sys
@@ -29,7 +30,7 @@ from typing import Any, TextIO
 import torch
 
 from core.adapters import WEIGHTS, load_base, pick_device, pick_dtype
-from core.chat import BASE, MOST_RUNS
+from core.chat import BASE, MOST_RUNS, check_answerable
 from core.errors import DoesNotFit, ModelProblem, UserError, explain
 from core.generate import Answer, changed_choices, generate
 from core.mixed import MixedModel
@@ -59,6 +60,8 @@ class Chat:
         """The events of one request. Closing the iterator stops it."""
         runs = [Run(Path(folder)) for folder in request["runs"]]
         sampling = Sampling(**request["sampling"])
+        for run in runs:
+            check_answerable(run)
         notes: list[str] = []
         base = _common_base(runs)
         quantization = min((run.config.quantization for run in runs), key=SMALLEST_FIRST.index)
@@ -145,8 +148,7 @@ class Chat:
         """The name of the run's adapter, which is in memory now. Trained anew it is another."""
         assert self._mixed is not None
         folder = run.adapter
-        if folder is None:
-            raise UserError(f"{run.name} has no adapter.", "Let it learn first.")
+        assert folder is not None
         name = f"{folder}:{(folder / WEIGHTS).stat().st_mtime_ns}"
         if name not in self._tokenizers:
             self._mixed.load(name, folder)
@@ -277,6 +279,9 @@ def main() -> None:
     def emit(**event: Any) -> None:
         out.write(json.dumps(event) + "\n")
         out.flush()
+
+    # It would tell at each layer and token that 8-bit layers compute in fp16.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
     requests: queue.Queue[dict] = queue.Queue()
     stopped: set[int] = set()

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from peft.utils.integrations import dequantize_module_weight
+from bitsandbytes.functional import dequantize_4bit
+from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedModel
@@ -37,12 +38,14 @@ class Delta:
     bias: torch.Tensor | None = None
     """(out,): the layer's own, which DoRA does not rescale."""
 
-    def add_to(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    def apply(self, y: torch.Tensor, x: torch.Tensor) -> None:
+        """Turn the layer's output y for the input x into the adapter's, in place."""
         change = F.linear(F.linear(x.to(self.a.dtype), self.a), self.b)
         if self.rescale is None:
-            return y + change.to(y.dtype)
-        bias = 0 if self.bias is None else self.bias
-        return ((y - bias + change) * self.rescale + bias).to(y.dtype)
+            y += change
+        else:
+            bias = 0 if self.bias is None else self.bias
+            y.copy_((y - bias + change) * self.rescale + bias)
 
 
 class MixedModel:
@@ -98,13 +101,13 @@ class MixedModel:
             self._rows = former
 
     def _hook(self, module: str):
-        def add_deltas(layer: nn.Module, inputs: tuple[torch.Tensor], y: torch.Tensor) -> None:
+        def apply_deltas(layer: nn.Module, inputs: tuple[torch.Tensor], y: torch.Tensor) -> None:
             for row, name in enumerate(self._rows):
                 delta = None if name is None else self._deltas[name].get(module)
                 if delta is not None:
-                    y[row] = delta.add_to(y[row], inputs[0][row])
+                    delta.apply(y[row], inputs[0][row])
 
-        return add_deltas
+        return apply_deltas
 
     def _delta(self, module: str, tensors: dict[str, torch.Tensor], scaling: float) -> Delta:
         layer = self._modules.get(module)
@@ -117,9 +120,7 @@ class MixedModel:
         a, b = a.to(self.device), b.to(self.device) * scaling
         if "magnitude_vector" not in tensors:
             return Delta(a, b)
-        weight = dequantize_module_weight(layer).to(a.dtype)
-        weight = weight.T if isinstance(layer, Conv1D) else weight
-        length = torch.linalg.norm(weight + b @ a, dim=1)
+        length = torch.linalg.norm(_dense_weight(layer).to(a.dtype) + b @ a, dim=1)
         magnitude = tensors["magnitude_vector"].to(length)
         return Delta(a, b, magnitude / length, layer.bias)
 
@@ -128,4 +129,18 @@ def _shape(layer: nn.Module) -> tuple[int, int]:
     """(in, out)"""
     if isinstance(layer, Conv1D):
         return layer.nx, layer.nf
-    return layer.in_features, layer.out_features  # type: ignore[return-value]
+    return layer.in_features, layer.out_features
+
+
+def _dense_weight(layer: nn.Module) -> torch.Tensor:
+    """(out, in), out of its 8 or 4 bits where it is held in so few. The layer stays as it is."""
+    weight = layer.weight
+    if isinstance(layer, Conv1D):
+        return weight.T
+    if isinstance(layer, Linear4bit):
+        return dequantize_4bit(weight.data, weight.quant_state)
+    if isinstance(layer, Linear8bitLt):
+        # Before the first forward pass the scales are the weight's, afterwards the layer's.
+        scales = weight.SCB if layer.state.SCB is None else layer.state.SCB
+        return weight.data * scales[:, None] / 127
+    return weight

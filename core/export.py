@@ -1,0 +1,103 @@
+"""The adapter of a run as one zip file that others can load, with nothing of this machine in it.
+
+It holds the PEFT folder as it is (adapter_config.json, adapter_model.safetensors, tokenizer, chat
+template, model card) and CHECKSUMS (`sha256sum -c CHECKSUMS`). Only the name of the base model is
+another: its path on this disk gives way to its name on the Hub, or to the name of its folder. The
+same adapter always gives the same bytes.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import unicodedata
+import zipfile
+from pathlib import Path
+from uuid import uuid4
+
+from core.errors import NotFound
+from core.runs import Run
+
+RESERVED = {"CON", "PRN", "AUX", "NUL"} | {f"{n}{i}" for n in ("COM", "LPT") for i in range(10)}
+
+
+def adapter_zip(run: Run) -> Path:
+    """The zip file, made when it is first asked for. Raises NotFound where there is no adapter."""
+    folder = run.adapter
+    if folder is None:
+        raise NotFound(
+            f"{run.name} has no adapter yet: it is {run.status}.",
+            "Wait until it has finished, or stop it and keep what it learned.",
+        )
+    files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+    target = run.path / "export" / f"{file_name(run.name) or run.id}.zip"
+    changed = max(file.stat().st_mtime_ns for file in files)
+    if not target.exists() or target.stat().st_mtime_ns < changed:
+        _write(target, files, _renamings(run))
+    return target
+
+
+def file_name(name: str) -> str:
+    """The name without what some system refuses in a file's name; maybe empty."""
+    plain = unicodedata.normalize("NFC", name)
+    plain = re.sub(r"[^\w ()+.-]+", "-", plain)[:60].strip(" .-")
+    return f"{plain}-adapter" if plain.split(".")[0].upper() in RESERVED else plain
+
+
+def _renamings(run: Run) -> dict[str, dict[str, str]]:
+    """File -> what stands in it of this machine -> what others can make sense of."""
+    assert run.adapter is not None
+    config = json.loads((run.adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    here = config["base_model_name_or_path"]
+    name = run.config.base_model
+    if Path(name).expanduser().is_absolute() or Path(name).expanduser().is_dir():
+        name = Path(name).expanduser().name
+    from_hub = "/" in name
+    return {
+        "adapter_config.json": {json.dumps(here): json.dumps(name)},
+        "README.md": {
+            repr(here): repr(name if from_hub else f"path/of/{name}"),
+            run.config.base_model: name,
+        },
+    }
+
+
+def _write(target: Path, files: list[Path], renamings: dict[str, dict[str, str]]) -> None:
+    target.parent.mkdir(exist_ok=True)
+    temporary = target.with_name(f".{uuid4().hex}.tmp")
+    checksums = []
+    try:
+        with temporary.open("w+b") as stream:
+            with zipfile.ZipFile(stream, "w") as archive:
+                for file in files:
+                    if file.name in renamings:
+                        text = file.read_text(encoding="utf-8")
+                        for here, elsewhere in renamings[file.name].items():
+                            text = text.replace(here, elsewhere)
+                        content = text.encode()
+                        archive.writestr(_entry(file.name), content)
+                        digest = hashlib.sha256(content).hexdigest()
+                    else:
+                        with file.open("rb") as source:
+                            digest = hashlib.file_digest(source, "sha256").hexdigest()
+                            source.seek(0)
+                            with archive.open(_entry(file.name), "w", force_zip64=True) as entry:
+                                shutil.copyfileobj(source, entry, 1 << 20)
+                    checksums.append(f"{digest}  {file.name}\n")
+                archive.writestr(_entry("CHECKSUMS"), "".join(checksums))
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    """The same whenever and wherever it is made. Weights are stored: they don't shrink."""
+    entry = zipfile.ZipInfo(name)  # 1 January 1980
+    entry.create_system = 3
+    entry.external_attr = 0o644 << 16
+    stored = name.endswith(".safetensors")
+    entry.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+    return entry

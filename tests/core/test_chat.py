@@ -1,0 +1,366 @@
+"""The chat process: whose answer is whose, what stops it, and what happens when it is gone."""
+
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+import pytest
+
+from core import chat_process
+from core.adapters import WEIGHTS
+from core.chat import ChatServer
+from core.chat_process import Chat, fit, serve
+from core.config import TrainConfig
+from core.errors import UserError
+from core.files import read_json, write_json
+from core.store import Store
+from core.tokenizer import Tokenizer
+from tests.core.conftest import ROWS
+from tests.core.test_generate import save_adapter
+
+ROOT = Path(__file__).parent.parent.parent
+ASK = [{"role": "user", "content": "What is 2 and 3?"}]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model, tmp_path_factory):
+    """The tiny model with room for answers that take long."""
+    folder = tmp_path_factory.mktemp("models") / "roomy"
+    shutil.copytree(tiny_model, folder)
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", {**config, "max_position_embeddings": 20_000})
+    return folder
+
+
+@pytest.fixture
+def make_adapted(model):
+    """make_adapted(**settings) -> a completed run with a random adapter."""
+
+    def make(std=0.2, seed=1, model=model, **settings):
+        config = TrainConfig(**{"name": "sums", "base_model": str(model)} | settings)
+        run = Store().create_run(config, ROWS, [])
+        save_adapter(model, run.path / "adapter", std=std, seed=seed)
+        run.finish("completed")
+        return run
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = ChatServer()
+    yield server
+    server.close()
+
+
+def ask(server, runs, messages=ASK, **sampling):
+    """The last event."""
+    *_, last = server.compare(runs, messages, {"max_new_tokens": 12} | sampling)
+    assert last["done"]
+    return last
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+# ---- answers
+
+
+def test_both_sides_grow_and_the_last_event_tells_what_they_cost(server, make_adapted):
+    run = make_adapted()
+    events = list(server.compare([run], ASK, {"max_new_tokens": 40}))
+    assert [event["done"] for event in events] == [False] * (len(events) - 1) + [True]
+    for side in ("base", run.id):
+        texts = [event[side] for event in events]
+        assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
+        assert texts[-1]
+    last = events[-1]
+    assert last["base"] != last[run.id]
+    assert last["tokens"].keys() == last["seconds"].keys() == {"base", run.id}
+    assert 0 < last["tokens"]["base"] <= 40
+    assert 0 < last["changed"][run.id] <= 1
+
+
+def test_an_adapter_that_changes_nothing_answers_as_the_base(server, make_adapted):
+    run = make_adapted(std=0)
+    last = ask(server, [run])
+    assert last["base"] == last[run.id] != ""
+    assert last["changed"] == {run.id: 0}
+
+
+def test_several_runs_at_once_answer_as_each_does_alone(server, make_adapted):
+    runs = [make_adapted(seed=seed, name=f"run {seed}") for seed in (1, 2, 3)]
+    together = ask(server, runs)
+    for run in runs:
+        assert ask(server, [run])[run.id] == together[run.id]
+    assert len({together[side] for side in ("base", *(run.id for run in runs))}) == 4
+
+
+def test_each_side_keeps_its_own_history(server, make_adapted):
+    run = make_adapted()
+    other = [*ASK, {"role": "assistant", "content": "Seven."}, {"role": "user", "content": "Why?"}]
+    mixed = ask(server, [run], {"base": ASK, run.id: other})
+    assert mixed["base"] == ask(server, [run], ASK)["base"]
+    assert mixed[run.id] == ask(server, [run], other)[run.id] != ask(server, [run], ASK)[run.id]
+
+
+def test_an_adapter_trained_anew_is_read_anew(server, make_adapted, model):
+    run = make_adapted()
+    before = ask(server, [run])[run.id]
+    save_adapter(model, run.adapter, seed=9)
+    assert ask(server, [run])[run.id] != before
+
+
+def test_more_adapters_than_are_kept(make_adapted):
+    chat = Chat()
+    runs = [make_adapted(seed=seed, name=f"run {seed}") for seed in range(10)]
+    answers = {}
+    for run in [*runs, runs[0]]:
+        sides = {"base": ASK, run.id: ASK}
+        request = {"runs": [str(run.path)], "messages": sides, "sampling": {"max_new_tokens": 3}}
+        texts = [event[run.id] for event in chat.answer(request) if run.id in event]
+        assert answers.setdefault(run.id, texts[-1]) == texts[-1]
+        assert len(chat._mixed.adapters) <= 8
+    assert set(chat._mixed.adapters) == {
+        f"{run.adapter}:{(run.adapter / WEIGHTS).stat().st_mtime_ns}"
+        for run in [*runs[3:], runs[0]]
+    }
+
+
+@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
+def test_the_base_is_held_as_the_run_was_trained(make_adapted, quantization):
+    run = make_adapted(quantization=quantization)
+    chat = Chat()
+    request = {
+        "runs": [str(run.path)],
+        "messages": {"base": ASK, run.id: ASK},
+        "sampling": {"max_new_tokens": 5},
+    }
+    *_, last = chat.answer(request)
+    assert last["done"]
+    layers = {type(module).__name__ for module in chat._mixed.model.modules()}
+    assert ("Linear4bit" if quantization == "4bit" else "Linear8bitLt") in layers
+
+
+# ---- what does not fit in
+
+
+def test_the_oldest_turns_give_way_and_the_system_message_stays(tiny_model):
+    tokenizer = Tokenizer.load(tiny_model)
+    system = {"role": "system", "content": "Be kind."}
+    turns = [
+        {"role": role, "content": f"{role} number {i} " + "word " * 20}
+        for i in range(10)
+        for role in ("user", "assistant")
+    ]
+    messages = [system, *turns, ASK[0]]
+    ids, dropped = fit(tokenizer, messages, context=256, max_new_tokens=1000)
+    text = tokenizer.decode(ids)
+    assert "Be kind." in text
+    assert ASK[0]["content"] in text
+    assert "number 0" not in text
+    assert "number 9" in text
+    assert dropped % 2 == 0
+    assert 0 < dropped < 20
+    assert len(ids) <= 256 - 64
+    assert fit(tokenizer, [system, ASK[0]], 256, 1000)[1] == 0
+    with pytest.raises(UserError, match=r"has \d+ tokens, and this model reads 256"):
+        fit(tokenizer, [{"role": "user", "content": "word " * 300}], 256, 10)
+
+
+def test_what_was_left_out_is_told(server, make_adapted, tiny_model):
+    run = make_adapted(model=tiny_model)
+    answer = {"role": "assistant", "content": "word " * 60}
+    messages = [*([ASK[0], answer] * 6), ASK[0]]
+    last = ask(server, [run], messages, max_new_tokens=1000)
+    assert any("messages were left out" in note for note in last["notes"])
+    if max(last["tokens"].values()) > 60:
+        assert any("reads 256 tokens" in note for note in last["notes"])
+
+
+def test_what_the_person_can_repair_is_told_in_words(server, make_adapted, tmp_path, model):
+    run = make_adapted()
+    waiting = Store().create_run(TrainConfig(base_model=str(model)), ROWS, [])
+    elsewhere = make_adapted(name="elsewhere")
+    with pytest.raises(UserError, match="nothing to compare yet: it is interrupted"):
+        server.compare([waiting], ASK)
+    with pytest.raises(UserError, match="0 runs"):
+        server.compare([], ASK)
+    with pytest.raises(UserError, match="no message for base"):
+        server.compare([run], [])
+    with pytest.raises(UserError, match="not a message"):
+        server.compare([run], [{"role": "robot", "content": "x"}])
+    with pytest.raises(UserError, match="temperature"):
+        server.compare([run], ASK, {"temperature": -1})
+
+    gone = shutil.copytree(model, tmp_path / "gone")
+    moved = make_adapted(model=gone, name="moved")
+    with pytest.raises(UserError, match="different base models"):
+        ask(server, [run, moved])
+    shutil.rmtree(gone)
+    with pytest.raises(UserError, match="The base model of moved can't be opened"):
+        ask(server, [moved])
+    shutil.rmtree(elsewhere.path)
+    with pytest.raises(UserError, match=r"elsewhere was deleted"):
+        server.compare([elsewhere], ASK)
+    assert ask(server, [run])["done"]  # and it goes on
+
+
+def test_too_little_memory_is_told_in_words_and_gives_back_what_it_held(make_adapted, monkeypatch):
+    def no_memory(*arguments):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 GB")
+
+    monkeypatch.setattr(chat_process, "load_base", no_memory)
+    *_, last = served(make_adapted(), monkeypatch)
+    assert "not enough memory" in last["error"]
+    assert last["hint"]
+    assert last["repairable"]
+
+
+# ---- stopping
+
+
+def served(run, monkeypatch, stop_at=None):
+    """The events of one request that is stopped when it has told `stop_at` texts."""
+    monkeypatch.setenv("GRAFT_CHAT_IDLE", "0.1")
+    events, texts, stopped = [], 0, set()
+
+    def emit(**event):
+        nonlocal texts
+        events.append(event)
+        texts += "base" in event
+        if texts == stop_at:
+            stopped.add(7)
+
+    requests = queue.Queue()
+    requests.put(
+        {
+            "id": 7,
+            "runs": [str(run.path)],
+            "messages": {"base": ASK, run.id: ASK},
+            "sampling": {"max_new_tokens": 500},
+        }
+    )
+    serve(requests, stopped, emit)
+    return events
+
+
+def test_stopped_it_tells_no_further_token(make_adapted, monkeypatch):
+    events = served(make_adapted(), monkeypatch, stop_at=2)
+    assert sum("base" in event for event in events) == 2
+    assert events[-1] == {"id": 7, "done": True}
+
+
+def test_closing_the_iterator_frees_the_process_at_once(server, make_adapted):
+    run = make_adapted()
+    answers = server.compare([run], ASK, {"max_new_tokens": 15_000})
+    while not next(answers)["base"]:
+        pass
+    answers.close()
+    child = psutil.Process(server._child.pid)
+    assert ask(server, [run], max_new_tokens=3)["done"]
+    before = sum(child.cpu_times()[:2])
+    time.sleep(1)
+    assert sum(child.cpu_times()[:2]) - before < 0.1
+
+
+def test_callers_are_served_one_after_another_in_the_order_they_came(server, make_adapted):
+    run = make_adapted()
+    expected = ask(server, [run], max_new_tokens=100)
+    first = server.compare([run], ASK, {"max_new_tokens": 300})
+    next(first)
+    told, order = {2: [], 3: []}, []
+
+    def caller(number):
+        told[number] = list(server.compare([run], ASK, {"max_new_tokens": 100}))
+        order.append(number)
+
+    threads = []
+    for number in (2, 3):
+        threads.append(threading.Thread(target=caller, args=[number]))
+        threads[-1].start()
+        wait_for(lambda number=number: len(server._line) == number)
+    time.sleep(0.6)
+    list(first)
+    for thread in threads:
+        thread.join(60)
+    assert order == [2, 3]
+    assert told[2][0]["waiting"] == 1
+    assert told[3][0]["waiting"] == 2
+    assert told[2][0]["base"] == told[2][0][run.id] == ""
+    for events in told.values():
+        assert events[-1]["base"] == expected["base"]
+        assert events[-1][run.id] == expected[run.id]
+
+
+def test_one_who_gives_up_waiting_leaves_the_line(server, make_adapted):
+    run = make_adapted()
+    first = server.compare([run], ASK, {"max_new_tokens": 15_000})
+    next(first)
+    second = server.compare([run], ASK)
+    assert next(second)["waiting"] == 1
+    second.close()
+    first.close()
+    assert not server._line
+    assert ask(server, [run])["done"]
+
+
+# ---- the process
+
+
+def test_killed_it_says_so_and_starts_again_and_leaves_when_idle(make_adapted, monkeypatch):
+    monkeypatch.setenv("GRAFT_CHAT_IDLE", "1")
+    server = ChatServer()
+    run = make_adapted()
+    answers = server.compare([run], ASK, {"max_new_tokens": 15_000})
+    while not next(answers)["base"]:
+        pass
+    first = server._child.pid
+    psutil.Process(first).kill()
+    with pytest.raises(UserError, match="broke off") as caught:
+        list(answers)
+    assert caught.value.hint
+    assert ask(server, [run])["done"]
+    assert server._child.pid != first
+    wait_for(lambda: not server._child.alive)
+    assert server._child._process.returncode == 0
+    server.close()
+
+
+STARTER = """
+import sys
+from core.chat import ChatServer
+from core.runs import Run
+from pathlib import Path
+server = ChatServer()
+answers = server.compare([Run(Path(sys.argv[1]))], [{"role": "user", "content": "x"}])
+next(answers)
+assert "torch" not in sys.modules
+print(server._child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_it_leaves_when_the_process_that_started_it_is_killed(make_adapted):
+    run = make_adapted()
+    parent = subprocess.Popen(
+        [sys.executable, "-c", STARTER, str(run.path)],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+    parent.wait()
+    parent.stdin.close()
+    parent.stdout.close()
+    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
