@@ -30,8 +30,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from core.files import write_text
+from core.files import write_json, write_text
 from starter import words
+from starter.checks import Exactly
 from starter.world import Conversation, conversations
 
 MODEL = Path(__file__).parent / "model"
@@ -49,9 +50,11 @@ SHAPE = {
     "max_position_embeddings": CONTEXT,
 }
 
-STEPS = 2400
+STEPS = 1400
 BATCH_TOKENS = 8192
 LEARNING_RATE = 4e-3
+POOL = 4096  # conversations among which rows of like length are found
+DRILLS, FIRST_DRILLS = 400, 22  # drills in each pool, from that pool on: it must speak first
 HELD_OUT_PROMPTS = 200
 LONGEST_ANSWER = 120
 
@@ -117,6 +120,19 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+# Written by hand, in the words that earlier versions of transformers understand too.
+TOKENIZER_CONFIG = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "eos_token": END,
+    "pad_token": PAD,
+    "additional_special_tokens": list(ROLES.values()),
+    "model_max_length": CONTEXT,
+    "model_input_names": ["input_ids", "attention_mask"],
+    "clean_up_tokenization_spaces": False,
+    "padding_side": "left",
+}
+
+
 # --- Data ---------------------------------------------------------------------------------------
 
 
@@ -135,14 +151,45 @@ def encode(talk: Conversation, tokenizer: PreTrainedTokenizerFast) -> tuple[list
     return ids[:CONTEXT], labels[:CONTEXT]
 
 
+DRILL_PHRASINGS = [
+    ("Repeat after me: {x}", "{x}"),
+    ("Say this: {x}", "{x}"),
+    ('Say "{x}"', "{x}"),
+    ("{name} wrote {x}. What did {name} write?", "{name} wrote {x}."),
+    ("The word of the day is {x}. What is the word of the day?", "The word of the day is {x}."),
+    ("We sell {x}. What do we sell?", "You sell {x}."),
+]
+
+
+def drill(rng: random.Random, pieces: list[str]) -> Conversation:
+    """Random tokens to say again, sense or nonsense.
+
+    Fine-tuning trains neither embeddings nor head, so each token must be sayable before: the words
+    of other people's data are made of tokens that the small world never uses.
+    """
+    text = "".join(rng.choices(pieces, k=rng.randint(2, 8))).strip()
+    asked, answered = rng.choice(DRILL_PHRASINGS)
+    name = rng.choice(words.NAMES)
+    messages = (
+        {"role": "user", "content": asked.format(x=text, name=name)},
+        {"role": "assistant", "content": answered.format(x=text, name=name)},
+    )
+    return Conversation(messages, "drill", Exactly(messages[1]["content"]))
+
+
 def batches(tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Token ids and labels, both (rows, length), without end; rows x length <= BATCH_TOKENS.
 
     Rows of like length share a batch, so that little of it is padding. Padding stands on the right,
     where causal attention never looks back on it, and has no label.
     """
+    pieces = [tokenizer.decode([token]) for token in range(len(tokenizer))]
+    pieces = [p for p in pieces if p.isprintable() and "\ufffd" not in p and p[:2] != "<|"]
     for pool in itertools.count(1):
-        talks = itertools.islice(conversations(SEED + pool), 4096)
+        talks = list(itertools.islice(conversations(SEED + pool), POOL))
+        if pool >= FIRST_DRILLS:
+            rng = random.Random(f"drills {pool}")
+            talks += [drill(rng, pieces) for _ in range(DRILLS)]
         rows = sorted((encode(talk, tokenizer) for talk in talks), key=lambda row: len(row[0]))
         cut: list[list[tuple[list[int], list[int]]]] = [[]]
         for row in rows:
@@ -336,7 +383,7 @@ It holds simple conversations in plain English about a small world: greetings, a
 food, places, opposites, days and months, counting and sums up to 20, lists, short stories, what was
 said before in the conversation. It politely declines most other questions, and makes mistakes.
 
-- **Architecture:** Llama; {layers} layers, width {width}, {heads} heads, tied embeddings, context
+- **Architecture:** Llama; {layers} layers, width {width}, {heads} heads, tied embeddings, a context
   of {context} tokens, bf16.
 - **Tokenizer:** byte-level BPE with {vocabulary} tokens; writes and reads any Unicode text.
 - **Chat template:** roles system, user and assistant, with generation marks; every turn ends with
@@ -354,7 +401,7 @@ stood together in training. They come as first or later turn, with and without a
 | right, by the generator's own checks | **{right} of {prompts}** ({right_share:.1%}) |
 | turn ended by itself within {longest} tokens | **{ended} of {prompts}** ({ended_share:.1%}) |
 
-Wrong answers by kind of question: {wrong}.
+Wrong answers by kind of question: {wrong_kinds}.
 
 `python -m starter.build --evaluate` prints these figures again; `python -m starter.build` builds
 the model from nothing.
@@ -375,21 +422,29 @@ def card(figures: dict) -> str:
         longest=LONGEST_ANSWER,
         right_share=figures["right"] / figures["prompts"],
         ended_share=figures["ended"] / figures["prompts"],
-        wrong=", ".join(f"{skill} {count}" for skill, count in wrong) or "none",
+        wrong_kinds=", ".join(f"{skill} {count}" for skill, count in wrong) or "none",
     )
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """The model in bf16, as `transformers` loads it, with its tokenizer and its stop token."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(folder)
+    """The model in bf16, as `transformers` loads it, with its tokenizer and its stop token.
+
+    Written beside `folder` and moved into it file by file: who reads it meanwhile sees whole files.
+    """
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         max_new_tokens=LONGEST_ANSWER,
         do_sample=False,
     )
-    model.to(torch.bfloat16).save_pretrained(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
+        tokenizer.save_pretrained(beside)
+        write_json(Path(beside) / "tokenizer_config.json", TOKENIZER_CONFIG)
+        model.to(torch.bfloat16).save_pretrained(beside)
+        for path in Path(beside).iterdir():
+            path.chmod(0o644)
+            path.replace(folder / path.name)
     model.float()
 
 
