@@ -164,13 +164,12 @@ def run_row(run: dict[str, Any], curve: str) -> str:
     id, status = escape(run["id"]), run["status"]
     link = f"runs?run={quote(run['id'])}"
     progress, result = run["progress"], run["result"]
-    label, target = "Open", link
+    label, target = "See why" if status == "failed" else "Open", link
     if status == "completed" or (status == "stopped" and run["has_adapter"]):
         label, target = "Compare answers", f"compare?run={quote(run['id'])}"
     main = f'<a class="button" href="{target}">{label}</a>'
-    if status in ("interrupted", "failed"):
-        verb = "Resume" if status == "interrupted" else "Try again"
-        main = _button("resume", verb, id)
+    if status == "interrupted":
+        main = _button("resume", "Resume", id)
     best, last = result.get("best_eval_loss"), progress["eval_loss"] or progress["loss"]
     figures = []
     if last is not None and status != "failed":
@@ -534,12 +533,17 @@ def run_actions(run: dict[str, Any]) -> str:
         buttons.append(
             f'<button type="button" class="button" data-opens="stop-{status}">{label}</button>'
         )
-    if status in ("stopped", "interrupted", "failed"):
-        label = {"stopped": "Continue", "interrupted": "Resume", "failed": "Try again"}[status]
-        buttons.append(_button("resume", label, id, "" if buttons else "primary"))
-    again = f'<a class="button quiet" href="new?run={quote(run["id"])}">Change and run again</a>'
-    if status not in ("running", "queued"):
+    # The same again would most likely fail the same way: then changing it comes first.
+    kind = "primary" if status == "failed" else "quiet"
+    again = _link(f"new?run={quote(run['id'])}", "Change and run again", kind)
+    if status == "failed":
+        buttons += [again, _button("resume", "Try again", id)]
+    elif status in ("stopped", "interrupted"):
+        label = "Continue" if status == "stopped" else "Resume"
+        buttons += [_button("resume", label, id, "" if buttons else "primary"), again]
+    elif status == "completed":
         buttons.append(again)
+    if status not in ("running", "queued"):
         buttons.append(
             '<button type="button" class="button quiet" data-opens="delete-run">Delete</button>'
         )
@@ -702,6 +706,10 @@ def nothing_to_compare(any_finished: bool) -> str:
 
 
 # ---- small parts
+
+
+def _link(address: str, label: str, kind: str = "quiet") -> str:
+    return f'<a class="button {kind}" href="{address}">{label}</a>'
 
 
 def _button(action: str, label: str, id: str, kind: str = "") -> str:

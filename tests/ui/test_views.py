@@ -133,7 +133,7 @@ def test_text_from_people_files_and_models_never_becomes_markup(name, html):
         ("stopped", {}, ["Compare answers", "Download adapter", "Continue", "Change and run again",
                          "Delete"]),
         ("stopped", {"has_adapter": False}, ["Continue", "Change and run again", "Delete"]),
-        ("failed", {}, ["Try again", "Change and run again", "Delete"]),
+        ("failed", {}, ["Change and run again", "Try again", "Delete"]),
         ("interrupted", {}, ["Resume", "Change and run again", "Delete"]),
     ],
 )  # fmt: skip
