@@ -19,9 +19,11 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from core.config import MODULE_GROUPS
 from core.errors import ModelProblem, UserError
+from core.hardware import device
 from core.hub import check_online, explain_hub_error, folder_of
 
 STARTER = Path(__file__).parent.parent / "starter" / "model"
+SMALLEST = 0.7  # bytes per parameter in 4 bits, embeddings in 16
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -292,7 +294,8 @@ def _header(file: Path, changed: int) -> dict[str, dict[str, Any]]:
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """The models to choose from, each with whether it is on this machine already."""
+    """The models to choose from; whether each is on this machine, and fits it with every saving."""
+    memory = device().memory_total
     return [
         {
             "id": model.id,
@@ -304,6 +307,7 @@ def catalogue() -> list[dict[str, Any]]:
             "gated": model.gated,
             "local": model.id == "starter" or hub_folder(model.id) is not None,
             "bytes": model.parameters * 2,
+            "fits": model.parameters * SMALLEST + 1e9 < memory,
         }
         for model in CATALOGUE
     ]

@@ -449,7 +449,8 @@ class _Leaving:
         if parent:
             pid, created = parent.split(":")
             self._parent = {"pid": int(pid), "created": float(created)}
-        signal.signal(signal.SIGTERM, self._terminate)
+        for name in {"SIGTERM", "SIGBREAK"} & set(dir(signal)):  # Windows has the second
+            signal.signal(getattr(signal, name), self._terminate)
 
     def _terminate(self, number: int, frame: object) -> None:
         self._terminated = True
