@@ -290,8 +290,8 @@ def _refresh(request: gr.Request, **values: Any) -> list[Any]:
             estimate = actions.estimate(store, config)
     except UserError as problem:
         return [
-            views.summary(facts, config) + views.notice(str(problem), problem.hint),
-            _start_button(problem.field or ""), views.notice(str(problem), problem.hint),
+            views.summary(facts, config) + _in_place(problem),
+            _start_button(problem.field or ""), _in_place(problem),
             *[gr.skip()] * len(form.optional()),
         ]  # fmt: skip
     completed = {**estimate["config"], "max_length": estimate["max_length"]}
@@ -302,6 +302,15 @@ def _refresh(request: gr.Request, **values: Any) -> list[Any]:
         views.settings_in_words(completed),
         *(hints.get(name, gr.skip()) for name in form.optional()),
     ]
+
+
+def _in_place(problem: UserError) -> str:
+    """The problem with the setting's title alone: its name is for programs."""
+    field = form.FIELDS.get(problem.field or "")
+    what = str(problem)
+    if field:
+        what = what.replace(f"{problem.field} ({field.title})", str(field.title))
+    return views.notice(what, problem.hint)
 
 
 def _start_button(missing: str | None = None, fits: str = "fits") -> gr.Button:
