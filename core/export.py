@@ -33,7 +33,7 @@ def adapter_zip(run: Run) -> Path:
     files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
     target = run.path / "export" / f"{file_name(run.name) or run.id}.zip"
     changed = max(file.stat().st_mtime_ns for file in files)
-    if not target.exists() or target.stat().st_mtime_ns < changed:
+    if not target.exists() or target.stat().st_mtime_ns <= changed:
         _write(target, files, _renamings(run))
     return target
 

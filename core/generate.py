@@ -6,7 +6,6 @@ row draws its own random numbers from the same seed: rows whose models agree giv
 what differs between two answers is due to the models.
 """
 
-import inspect
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -54,15 +53,17 @@ def generate(
     rows = list(answers)
     draws = {id(row): random.Random(sampling.seed) for row in rows}
     longest = max(len(row.prompt) for row in rows)
-    ids = torch.tensor([[0] * (longest - len(row.prompt)) + row.prompt for row in rows])
-    mask = torch.tensor([[0] * (longest - len(r.prompt)) + [1] * len(r.prompt) for r in rows])
+    padding = [longest - len(row.prompt) for row in rows]
+    ids = torch.tensor([[0] * n + row.prompt for n, row in zip(padding, rows, strict=True)])
+    mask = torch.tensor([[0] * n + [1] * (longest - n) for n in padding])
     ids, mask = ids.to(mixed.device), mask.to(mixed.device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    cache = None
+    padded, cache = any(padding), None
     while True:
         with mixed.rows([row.adapter for row in rows]):
-            output = forward(mixed, ids, mask, positions, cache, last=1)
-        cache = output.past_key_values
+            # Without a mask, which rows of one length don't need, attention is quicker.
+            output = _forward(mixed, ids, positions, mask if padded else None, cache, last=1)
+        cache = output[mixed.cache]
         chosen = _choose(output.logits[:, -1].float(), rows, sampling, draws)
         for row, token in zip(rows, chosen, strict=True):
             if token in stop_ids:
@@ -76,7 +77,7 @@ def generate(
         if len(keep) < len(rows):
             rows = [rows[i] for i in keep]
             kept = torch.tensor(keep, device=mixed.device)
-            cache.batch_select_indices(kept)
+            cache.reorder_cache(kept)
             mask, positions = mask[kept], positions[kept]
         ids = torch.tensor([[row.ids[-1]] for row in rows], device=mixed.device)
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
@@ -87,24 +88,24 @@ def generate(
 def changed_choices(mixed: MixedModel, ids: list[int], adapter: str, window: int = 512) -> float:
     """At what share of the places of a text the adapter would go on with another token than the
     base model: 0 where the adapter does nothing. Of a long text, the last `window` tokens."""
-    row = torch.tensor([ids[-window:]] * 2, device=mixed.device)
+    rows = torch.tensor([ids[-window:]] * 2, device=mixed.device)
+    positions = torch.arange(rows.shape[1], device=mixed.device)[None]
     with mixed.rows([None, adapter]):
-        output = forward(mixed, row, torch.ones_like(row), torch.arange(row.shape[1])[None].to(row))
+        output = _forward(mixed, rows, positions)
     base, tuned = output.logits.argmax(-1)
     return float((base != tuned).float().mean())
 
 
-def forward(mixed: MixedModel, ids, mask, positions, cache=None, last: int = 0):
+def _forward(mixed: MixedModel, ids, positions, mask=None, cache=None, last: int = 0):
     """One pass through the model, with what its kind of model takes. `last`: how many positions
     need logits; 0: all."""
-    takes = inspect.signature(mixed.model.forward).parameters
     optional = {"position_ids": positions, "logits_to_keep": last}
     return mixed.model(
         input_ids=ids,
         attention_mask=mask,
-        past_key_values=cache,
         use_cache=True,
-        **{name: value for name, value in optional.items() if name in takes},
+        **{mixed.cache: cache},
+        **{name: value for name, value in optional.items() if name in mixed.inputs},
     )
 
 

@@ -5,6 +5,7 @@ each adds what an adapter learned to that adapter's rows only. A row without an 
 model itself. LoRA, rsLoRA and DoRA can all share a batch this way, on quantised bases too.
 """
 
+import inspect
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -53,6 +54,10 @@ class MixedModel:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
+        self.inputs = inspect.signature(model.forward).parameters
+        """What a forward pass takes."""
+        self.cache = "past_key_values" if "past_key_values" in self.inputs else "cache_params"
+        """The name of what it remembers; state-space models have another."""
         self._modules = dict(model.named_modules())
         self._deltas: dict[str, dict[str, Delta]] = {}  # adapter -> module -> delta
         self._rows: Sequence[str | None] = ()

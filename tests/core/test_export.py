@@ -1,0 +1,117 @@
+"""What a person takes home works elsewhere, and tells nothing of this machine."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+import zipfile
+
+import pytest
+from accelerate import Accelerator
+
+from core import train
+from core.chat_process import Chat
+from core.errors import NotFound
+from core.export import adapter_zip, file_name
+
+ELSEWHERE = """
+import sys, torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+base_folder, folder, dtype, question = sys.argv[1:]
+base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=getattr(torch, dtype))
+model = PeftModel.from_pretrained(base, folder)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+prompt = tokenizer.apply_chat_template(
+    [{"role": "user", "content": question}],
+    add_generation_prompt=True, return_tensors="pt", return_dict=True,
+)
+answer = model.generate(
+    **prompt, max_new_tokens=30, do_sample=False, eos_token_id=tokenizer.eos_token_id
+)
+print(tokenizer.decode(answer[0, prompt["input_ids"].shape[1]:], skip_special_tokens=True))
+"""
+
+
+@pytest.fixture
+def trained(make_run):
+    run = make_run(max_steps=60, eval_steps=30, name="Sums: für Anfänger?")
+    assert train.train(run, Accelerator(cpu=True)) == "completed"
+    return run
+
+
+def test_elsewhere_it_answers_as_in_the_chat(trained, tiny_model, tmp_path):
+    archive = adapter_zip(trained)
+    assert archive.name == "Sums- für Anfänger.zip"
+    folder = tmp_path / "unzipped"
+    with zipfile.ZipFile(archive) as zipped:
+        zipped.extractall(folder)
+    names = {file.name for file in folder.iterdir()}
+    assert names >= {
+        "adapter_config.json", "adapter_model.safetensors", "tokenizer.json",
+        "chat_template.jinja", "README.md", "CHECKSUMS",
+    }  # fmt: skip
+
+    sums = dict(
+        reversed(line.split("  ")) for line in (folder / "CHECKSUMS").read_text().splitlines()
+    )
+    assert sums.keys() == names - {"CHECKSUMS"}
+    for name, digest in sums.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == tiny_model.name
+    for file in ("adapter_config.json", "README.md"):
+        assert str(tiny_model.parent) not in (folder / file).read_text(encoding="utf-8")
+
+    question = "What is 2 and 3?"
+    chat = Chat()
+    asked = [{"role": "user", "content": question}]
+    request = {
+        "runs": [str(trained.path)],
+        "messages": {"base": asked, trained.id: asked},
+        "sampling": {"max_new_tokens": 30},
+    }
+    texts = [event[trained.id] for event in chat.answer(request) if trained.id in event]
+    dtype = str(chat._dtype).removeprefix("torch.")
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, str(tiny_model), str(folder), dtype, question],
+        capture_output=True, text=True, encoding="utf-8", cwd=tmp_path,
+    )  # fmt: skip
+    assert elsewhere.returncode == 0, elsewhere.stderr
+    assert elsewhere.stdout.strip() == texts[-1].strip() != ""
+
+
+def test_it_is_made_once_and_again_when_the_adapter_changes(trained):
+    archive = adapter_zip(trained)
+    first, made = archive.read_bytes(), archive.stat().st_mtime_ns
+    assert adapter_zip(trained).stat().st_mtime_ns == made
+    time.sleep(0.05)  # more than the file system's tick
+    (trained.adapter / "README.md").touch()
+    assert adapter_zip(trained).stat().st_mtime_ns > made
+    assert archive.read_bytes() == first
+    assert [file.name for file in archive.parent.iterdir()] == [archive.name]
+
+
+def test_without_an_adapter_it_says_why(make_run):
+    with pytest.raises(NotFound, match="sums has no adapter yet: it is interrupted"):
+        adapter_zip(make_run())
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("support bot", "support bot"),
+        ("a/b\\c:d*?", "a-b-c-d"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("日本語 テスト", "日本語 テスト"),
+        ("con", "con-adapter"),
+        ("LPT1.txt", "LPT1.txt-adapter"),
+        ("...", ""),
+        ("x" * 80, "x" * 60),
+        ("a\x00\nb", "a-b"),
+    ],
+)
+def test_names_that_every_system_takes(name, safe):
+    assert file_name(name) == safe
