@@ -14,6 +14,7 @@ from core import train
 from core.chat_process import Chat
 from core.errors import NotFound
 from core.export import adapter_zip, file_name
+from tests.core.test_generate import save_adapter
 
 ELSEWHERE = """
 import sys, torch
@@ -83,13 +84,16 @@ def test_elsewhere_it_answers_as_in_the_chat(trained, tiny_model, tmp_path):
     assert elsewhere.stdout.strip() == texts[-1].strip() != ""
 
 
-def test_it_is_made_once_and_again_when_the_adapter_changes(trained):
-    archive = adapter_zip(trained)
-    first, made = archive.read_bytes(), archive.stat().st_mtime_ns
-    assert adapter_zip(trained).stat().st_mtime_ns == made
+def test_it_is_made_once_and_again_when_the_adapter_changes(make_run, tiny_model):
+    run = make_run()
+    save_adapter(tiny_model, run.path / "adapter")
     time.sleep(0.05)  # more than the file system's tick
-    (trained.adapter / "README.md").touch()
-    assert adapter_zip(trained).stat().st_mtime_ns > made
+    archive = adapter_zip(run)
+    first, made = archive.read_bytes(), archive.stat().st_mtime_ns
+    assert adapter_zip(run).stat().st_mtime_ns == made
+    time.sleep(0.05)
+    (run.adapter / "README.md").touch()
+    assert adapter_zip(run).stat().st_mtime_ns > made
     assert archive.read_bytes() == first
     assert [file.name for file in archive.parent.iterdir()] == [archive.name]
 
