@@ -190,7 +190,11 @@ def keep_worker(ending: threading.Event) -> None:
                 log.warning("The worker ended (%s); the next one starts in %.0f s.", status, waits)
                 ending.wait(waits)
         elif not worker and not serving():
-            worker, started = children.start("jobs.worker"), time.monotonic()
+            try:
+                worker, started = children.start("jobs.worker"), time.monotonic()
+            except OSError:  # no memory for a process, say
+                log.exception("The worker can't be started; trying again in 5 s.")
+                ending.wait(5)
     if worker:
         children.end(worker, PATIENCE + 5)
     if (other := serving()) and not is_alive(other["parent"]):

@@ -20,6 +20,8 @@ END_SIGNALS = [
 
 def start(module: str, *arguments: str, **options: Any) -> subprocess.Popen:
     """Run `python -m module` from the project's root, in a process group of its own."""
+    # A copy: another thread that changes the environment just now makes the start fail (EFAULT).
+    options.setdefault("env", dict(os.environ))
     if sys.platform == "win32":
         options["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
     else:

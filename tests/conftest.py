@@ -1,12 +1,16 @@
 """Every test lives in a data directory of its own and never reaches a network."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+# A shell's background job ignores Ctrl-C and hands that down; the apps under test must not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 
