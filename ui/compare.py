@@ -93,7 +93,7 @@ def _open(request: gr.Request) -> tuple:
 
 
 def _answer(
-    request: gr.Request, prompt: str, turns: list[Turn], system: str, **sampling: Any
+    request: gr.Request, prompt: str, turns: list[Turn], system: str | None, **sampling: Any
 ) -> Iterator[tuple]:
     """(prompt, both panes, turns), growing."""
     if not prompt.strip():
@@ -127,9 +127,12 @@ def _held_out(store: Store, id: str) -> dict[str, str]:
     return {message["role"]: message["content"] for message in reversed(messages)}
 
 
-def _messages(turns: list[Turn], side: str, system: str, prompt: str) -> list[dict[str, str]]:
+def _messages(
+    turns: list[Turn], side: str, system: str | None, prompt: str
+) -> list[dict[str, str]]:
     """The conversation as this side remembers it."""
-    said = [{"role": "system", "content": system}] if system.strip() else []
+    # A field inside what is still folded has no value yet.
+    said = [{"role": "system", "content": system}] if system and system.strip() else []
     for turn in turns:
         said.append({"role": "user", "content": turn["question"]})
         said.append({"role": "assistant", "content": turn[side]})
