@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedMod
 from transformers.pytorch_utils import Conv1D
 
 from core.config import TrainConfig
-from core.errors import ModelProblem
+from core.errors import ModelProblem, UserError
 from core.files import write_bytes, write_text
 from core.models import BaseModel, block_linear, select_modules
 from core.tokenizer import Tokenizer
@@ -56,13 +56,24 @@ def pick_dtype(device: torch.device) -> torch.dtype:
 
 
 def load_base(
-    base: BaseModel, quantization: str, device: torch.device, dtype: torch.dtype
+    base: BaseModel,
+    quantization: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    method: str = "lora",
 ) -> PreTrainedModel:
     """The base model on `device`, frozen, in evaluation mode. 8-bit and 4-bit by bitsandbytes.
 
-    Safetensors only, never code of the model's author. Raises ModelProblem.
+    Safetensors only, never code of the model's author. Raises ModelProblem, or UserError where
+    `method` can't learn on it.
     """
     assert base.path is not None
+    if quantization == "8bit" and method == "dora" and device.type == "cpu":
+        raise UserError(  # bitsandbytes keeps no 8-bit weights there that could be measured
+            "method (Way of learning): DoRA can't learn on an 8-bit model without a GPU.",
+            "Use 4-bit, or LoRA.",
+            field="method",
+        )
     options: dict = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
     if quantization == "4bit":
         options["quantization_config"] = BitsAndBytesConfig(

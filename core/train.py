@@ -109,7 +109,7 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
     device = accelerator.device
     dtype = adapters.pick_dtype(device)
     model = adapters.attach(
-        adapters.load_base(base, config.quantization, device, dtype), config
+        adapters.load_base(base, config.quantization, device, dtype, config.method), config
     ).to(device)
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
 

@@ -140,6 +140,7 @@ def test_killed_at_any_moment_it_goes_on_with_the_same_losses(make_run):
     )
 
 
+@pytest.mark.long
 def test_stopped_it_keeps_what_it_learned_and_goes_on_when_asked(make_run):
     run = make_run(max_steps=1000, eval_steps=500)
     trainer = start(run)
@@ -164,6 +165,7 @@ def test_stopped_it_keeps_what_it_learned_and_goes_on_when_asked(make_run):
     assert run.checkpoint.name == f"step-{steps[-1]:06d}"
 
 
+@pytest.mark.long
 def test_it_leaves_when_its_parent_is_gone(make_run):
     run = make_run(max_steps=1000)
     trainer = start(run, GRAFT_PARENT="999999:1.0")
@@ -242,6 +244,12 @@ def test_every_method_learns_and_resumes(make_run, method):
     run = make_run(method=method, max_steps=12, eval_steps=6)
     assert learn(run) == "completed"
     assert run.result["best_eval_loss"] < run.result["base_eval_loss"]
+
+
+def test_a_pair_of_settings_that_can_not_work_here_is_refused_in_words(make_run):
+    with pytest.raises(UserError, match="without a GPU") as caught:
+        learn(make_run(method="dora", quantization="8bit"))
+    assert caught.value.field == "method"
 
 
 def test_gradient_checkpointing_changes_nothing(make_run, monkeypatch):

@@ -36,6 +36,7 @@ def test_conversations_on_a_model_in_a_folder(client, testdata, tmp_path):
 
 def run_and_compare(client, folder, base_model, dataset, question, tmp_path):
     config = {"base_model": base_model, "dataset": dataset, "max_steps": 30, "batch_size": 8}
+    config["eval_steps"] = 15
     estimate = client.predict(config, api_name="/estimate")
     assert estimate["fits"] == "fits"
     assert client.predict(config, 0, api_name="/xray")["learned"] > 0
