@@ -29,6 +29,7 @@ USER graft
 
 # Every address of the container: which of them is reached from outside is said by `docker run -p`.
 ENV GRAFT_HOST=0.0.0.0 \
+    GRAFT_ALLOW_OPEN=1 \
     GRAFT_PORT=7860 \
     GRAFT_DATA=/data \
     HF_HOME=/models \
