@@ -122,6 +122,7 @@ def torch_load(path):
     return load_file(path)
 
 
+@pytest.mark.long
 def test_killed_at_any_moment_it_goes_on_with_the_same_losses(make_run):
     undisturbed = make_run(max_steps=20, eval_steps=5, lora_dropout=0.1)
     learn(undisturbed)

@@ -91,6 +91,7 @@ def test_columns_that_say_nothing_are_asked_for_and_can_be_mapped(client, tmp_pa
     assert facts["name"] == "things"
 
 
+@pytest.mark.long
 def test_a_run_from_its_settings_to_its_adapter(client, dataset, tmp_path):
     config = {"base_model": MODEL, "dataset": dataset, "max_steps": 4, "eval_steps": 2}
     estimate = ask(client, "estimate", config)
