@@ -21,12 +21,16 @@ from typing import Any
 import numpy as np
 
 from core.data.bytes import Source, open_source
+from core.data.cells import Unusable
+from core.data.columnar import Columnar
+from core.data.delimited import Delimited
 from core.data.documents import Documents
 from core.data.findings import Finding, NeedsMapping, Notes, Refused, _Stopped, counted
 from core.data.json_records import JsonRecords, looks_like_json
+from core.data.layout import unique
 from core.data.records import Reader, Record, sampled
-from core.data.shapes import Plan, Unusable, planned, recognise
-from core.data.tables import Columnar, Delimited, Sheet, open_sheet, unique
+from core.data.shapes import Plan, planned, recognise
+from core.data.sheets import Sheet, open_sheet
 
 FEW = 10  # rows; fewer are worth a warning
 STRAY = 0.05  # up to this share of records of another shape is set aside instead of refused

@@ -118,7 +118,7 @@ def test_a_damaged_archive_is_refused(imports):
 
 
 def test_an_archive_that_explodes_is_refused(imports, monkeypatch):
-    monkeypatch.setattr("core.data.bytes.UNPACKED_AT_LEAST", 1 << 16)
+    monkeypatch.setattr("core.data.archives.UNPACKED_AT_LEAST", 1 << 16)
     with pytest.raises(Refused, match="grows to more than"):
         imports(gzip.compress(b"a" * (1 << 26)), "bomb.csv.gz")
 
