@@ -9,9 +9,9 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from core.data.findings import NeedsChoice, Notes, Refused
+from core.data.limits import UNPACKED_AT_LEAST, UNPACKED_TIMES, Watch
 
 BLOCK = 1 << 20
-UNPACKED_AT_LEAST, UNPACKED_TIMES = 1 << 30, 200  # an archive that grows beyond both is a trap
 
 
 def damaged(name: str, kind: str, error: Exception) -> Refused:
@@ -22,18 +22,19 @@ def damaged(name: str, kind: str, error: Exception) -> Refused:
 
 
 def unpack(
-    kind: str, path: Path, name: str, member: str | None, into: Path, notes: Notes
+    kind: str, path: Path, name: str, member: str | None, into: Path, notes: Notes, watch: Watch
 ) -> tuple[Path, str]:
+    """(path, name) of the one file inside."""
     try:
         if kind == "zip":
             with zipfile.ZipFile(path) as archive:
                 inside = _member(archive, name, member)
                 notes.file("unpacked", f"“{inside}” was read from the archive “{name}”.")
                 with archive.open(inside) as packed:
-                    _copy(packed, into, path, name)
+                    _copy(packed, into, path, name, watch)
             return into, PurePosixPath(inside).name
         with gzip.open(path) if kind == "gzip" else bz2.open(path) as packed:
-            _copy(packed, into, path, name)
+            _copy(packed, into, path, name, watch)
     except RuntimeError as error:  # how zipfile says that a password is needed
         raise Refused(
             f"“{name}” is locked with a password.", "Unpack it first and bring the file inside."
@@ -43,10 +44,11 @@ def unpack(
     return into, re.sub(r"\.(gz|gzip|bz2)$", "", name, flags=re.IGNORECASE)
 
 
-def _copy(packed, into: Path, origin: Path, name: str) -> None:
+def _copy(packed, into: Path, origin: Path, name: str, watch: Watch) -> None:
     limit = max(UNPACKED_AT_LEAST, UNPACKED_TIMES * origin.stat().st_size)
     with into.open("wb") as file:
         while block := packed.read(BLOCK):
+            watch.tell(0.0)
             if file.tell() + len(block) > limit:
                 raise Refused(
                     f"“{name}” grows to more than {limit >> 20:,} MB when it is unpacked.",
@@ -57,32 +59,44 @@ def _copy(packed, into: Path, origin: Path, name: str) -> None:
             file.write(block)
 
 
-def _member(archive: zipfile.ZipFile, name: str, member: str | None) -> str:
-    """The one file to read. Folders, hidden files and system files don't count."""
-    members = [
+def members(path: Path) -> list[str]:
+    """The files of a zip that may hold examples: no folders, hidden, system or read-me files."""
+    with zipfile.ZipFile(path) as archive:
+        return _members(archive)
+
+
+def _members(archive: zipfile.ZipFile) -> list[str]:
+    found = [
         info.filename
         for info in archive.infolist()
         if not info.is_dir()
         and info.file_size
         and not any(part.startswith((".", "__MACOSX")) for part in info.filename.split("/"))
     ]
-    if member in members:
-        return member
-    if member is not None:
-        raise Refused(f"There is no “{member}” in “{name}”.", f"It has: {', '.join(members)}.")
     data = [
         inside
-        for inside in members
+        for inside in found
         if not re.match(r"(read.?me|licen[cs]e|notice|changelog)\b", Path(inside).name, re.I)
     ]
-    candidates = data or members
+    return data or found
+
+
+def _member(archive: zipfile.ZipFile, name: str, member: str | None) -> str:
+    """The one file to read."""
+    if member is not None:
+        if member not in archive.namelist():
+            raise Refused(
+                f"There is no “{member}” in “{name}”.", f"It has: {', '.join(_members(archive))}."
+            )
+        return member
+    candidates = _members(archive)
     if not candidates:
         raise Refused(f"The archive “{name}” is empty.", "", rows=0)
     if len(candidates) > 1:
         raise NeedsChoice(
             f"“{name}” has {len(candidates)} files in it: {', '.join(candidates[:5])}"
             f"{' …' * (len(candidates) > 5)}.",
-            "Choose the one to learn from.",
+            "Choose the one to learn from, or join them if they are of the same kind.",
             members=candidates,
         )
     return candidates[0]

@@ -16,6 +16,8 @@ from typing import BinaryIO, Literal, cast
 from core.data.archives import damaged, unpack
 from core.data.encodings import encoding_of
 from core.data.findings import Notes, Refused
+from core.data.limits import Watch
+from core.data.office import text_of
 
 Kind = Literal["text", "sheets", "parquet", "arrow", "arrow stream"]
 
@@ -28,7 +30,7 @@ _SIGNATURES: list[tuple[bytes, str]] = [
     (b"ARROW1", "arrow"),
     (b"\xff\xff\xff\xff", "arrow stream"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "sheets"),
-    (b"%PDF", "a PDF document"),
+    (b"%PDF", "pdf"),
     (b"{\\rtf", "a rich text document"),
     (b"\x89PNG", "a picture"),
     (b"\xff\xd8\xff", "a picture"),
@@ -57,13 +59,14 @@ class Source:
     kind: Kind
     encoding: str = "binary"
     codec: str = "utf-8"
+    prose: bool = False  # the text of a document, whatever its name says
     _folder: tempfile.TemporaryDirectory | None = None
     _raw: BinaryIO | None = field(default=None, repr=False)
 
     @property
     def extension(self) -> str:
         """In lower case, without the dot."""
-        return PurePosixPath(self.name).suffix.lower().lstrip(".")
+        return "txt" if self.prose else PurePosixPath(self.name).suffix.lower().lstrip(".")
 
     def open_text(self, newline: str | None = None) -> io.TextIOWrapper:
         """The text from its first character, without a byte order mark; never fails to decode."""
@@ -77,13 +80,23 @@ class Source:
         return self._raw.tell() / max(1, self.path.stat().st_size)
 
 
-def open_source(path: Path, name: str, member: str | None, notes: Notes) -> Source:
+def open_source(
+    path: Path,
+    name: str,
+    member: str | None,
+    notes: Notes,
+    encoding: str | None = None,
+    watch: Watch | None = None,
+) -> Source:
     """Unpack `path` as often as needed, recognise it, and find the encoding of text.
+
+    `encoding`: the codec that a person chose, where they did.
 
     Raises Refused for what can't hold examples, NeedsChoice for an archive with several files.
     """
     folder: tempfile.TemporaryDirectory | None = None
     packed = False
+    watch = watch or Watch()
     for depth in range(4):
         kind = _kind(path, name)
         if kind not in ("gzip", "bzip2", "zip"):
@@ -91,7 +104,7 @@ def open_source(path: Path, name: str, member: str | None, notes: Notes) -> Sour
         if depth == 3:
             raise Refused(f"“{name}” is an archive in an archive in an archive.", _ADVICE)
         folder = folder or tempfile.TemporaryDirectory(prefix="graft-import-")
-        path, name = unpack(kind, path, name, member, Path(folder.name) / str(depth), notes)
+        path, name = unpack(kind, path, name, member, Path(folder.name) / str(depth), notes, watch)
         packed = True
     if path.stat().st_size == 0:
         raise Refused(
@@ -101,7 +114,12 @@ def open_source(path: Path, name: str, member: str | None, notes: Notes) -> Sour
             encoding="-",
         )
     if kind == "text":
-        source = Source(path, name, "text", *encoding_of(path, notes), _folder=folder)
+        source = Source(path, name, "text", *encoding_of(path, notes, encoding), _folder=folder)
+    elif kind in ("docx", "odt", "pdf"):
+        folder = folder or tempfile.TemporaryDirectory(prefix="graft-import-")
+        text = Path(folder.name) / "text"
+        text_of(kind, path, name, text, notes, watch)
+        source = Source(text, name, "text", prose=True, _folder=folder)
     elif kind in ("sheets", "parquet", "arrow", "arrow stream"):
         source = Source(path, name, cast(Kind, kind), _folder=folder)
     else:
@@ -134,13 +152,13 @@ def _kind_of_zip(path: Path, name: str) -> str:
             names = set(archive.namelist())
             if "mimetype" in names and b"opendocument" in archive.read("mimetype"):
                 sheet = b"spreadsheet" in archive.read("mimetype")
-                return "sheets" if sheet else "a text document"
+                return "sheets" if sheet else "odt"
     except (zipfile.BadZipFile, RuntimeError, OSError, zlib.error) as error:
         raise damaged(name, "zip", error) from error
     if names & {"xl/workbook.xml", "xl/workbook.bin"}:
         return "sheets"
     if "word/document.xml" in names:
-        return "a Word document"
+        return "docx"
     if "ppt/presentation.xml" in names:
         return "a presentation"
     if any(inside.endswith(("data.pkl", ".npy")) for inside in names):

@@ -89,7 +89,9 @@ class Cells:
                 raise Unusable("missing_field", f"{named} is missing")
 
     def joined(self, wanted: str) -> str:
-        """The texts of this role, the empty ones left out, joined by a blank line."""
+        """The texts of this role, the empty ones left out, joined by a template or a blank line."""
+        if template := self.plan.templates.get(wanted):
+            return template.fill(lambda column: self.text(self._value(column), column))
         columns = [column for column, played in self.plan.mapping.items() if played == wanted]
         texts = [self.text(self._value(column), column) for column in columns]
         return "\n\n".join(text for text in texts if text.strip())

@@ -11,13 +11,44 @@ from pathlib import Path
 import charset_normalizer
 
 from core.data.findings import Notes
+from core.errors import DataProblem
 
 BLOCK = 1 << 20
 SAMPLE = 1 << 18
 
 
-def encoding_of(path: Path, notes: Notes) -> tuple[str, str]:
-    """Name and codec of the text at `path`; a guess is noted as a warning."""
+ENCODINGS = {
+    "utf-8": "UTF-8",
+    "cp1252": "Western European (Windows)",
+    "cp1250": "Central European (Windows): Polish, Czech, Hungarian",
+    "cp1251": "Cyrillic (Windows)",
+    "koi8-r": "Cyrillic (KOI8-R)",
+    "cp1253": "Greek (Windows)",
+    "cp1254": "Turkish (Windows)",
+    "cp1255": "Hebrew (Windows)",
+    "cp1256": "Arabic (Windows)",
+    "cp1257": "Baltic (Windows)",
+    "cp1258": "Vietnamese (Windows)",
+    "cp874": "Thai (Windows)",
+    "gb18030": "Chinese, simplified",
+    "big5": "Chinese, traditional",
+    "cp932": "Japanese (Shift JIS)",
+    "euc_jp": "Japanese (EUC)",
+    "cp949": "Korean",
+    "mac_roman": "Western European (old Macintosh)",
+    "cp850": "Western European (DOS)",
+    "utf-16": "UTF-16",
+}
+"""What a person can choose from when the text is not UTF-8: codec -> what it is called."""
+
+
+def encoding_of(path: Path, notes: Notes, chosen: str | None = None) -> tuple[str, str]:
+    """Name and codec of the text at `path`; a guess is noted as a warning.
+
+    `chosen` by a person counts, whatever the bytes say. Raises DataProblem for an unknown one.
+    """
+    if chosen:
+        return _checked(path, notes, chosen)
     with path.open("rb") as file:
         sample = file.read(SAMPLE)
     for mark, name, codec in (
@@ -33,11 +64,26 @@ def encoding_of(path: Path, notes: Notes) -> tuple[str, str]:
             return name, codec
     if pattern := _utf16_pattern(sample):
         return pattern, pattern
-    if _decodes(path, "ascii"):
+    if _is_ascii(path):
         return "ascii", "utf-8"
     if _decodes(path, "utf-8"):
         return "utf-8", "utf-8"
     return _eight_bit(path, notes)
+
+
+def _checked(path: Path, notes: Notes, chosen: str) -> tuple[str, str]:
+    try:
+        codec = codecs.lookup(chosen).name
+        "".encode(codec)
+    except (LookupError, UnicodeError):
+        raise DataProblem(
+            f"encoding: “{chosen}” is not known.",
+            f"For example: {', '.join(ENCODINGS)}.",
+            field="encoding",
+        ) from None
+    if not _decodes(path, codec):
+        _warn_damaged(notes, codec)
+    return codec, "utf-8-sig" if codec == "utf-8" else codec
 
 
 def _decodes(path: Path, codec: str) -> bool:
@@ -50,6 +96,11 @@ def _decodes(path: Path, codec: str) -> bool:
         except UnicodeDecodeError:
             return False
     return True
+
+
+def _is_ascii(path: Path) -> bool:
+    with path.open("rb") as file:
+        return all(block.isascii() for block in iter(lambda: file.read(BLOCK), b""))
 
 
 def _utf16_pattern(sample: bytes) -> str | None:
@@ -78,14 +129,14 @@ def _eight_bit(path: Path, notes: Notes) -> tuple[str, str]:
                 notes.file(
                     "encoding",
                     f"The text is not UTF-8; it was read as {match.encoding}. "
-                    "Look at a few rows: are all letters right?",
+                    "Look at a few rows: are all letters right? If not, choose another encoding.",
                     "warning",
                 )
                 return match.encoding, match.encoding
     notes.file(
         "encoding",
         "The text is not UTF-8; it was read as cp1252 (Windows, western Europe). "
-        "Look at a few rows: are accents and signs right? If not, save the file as UTF-8.",
+        "Look at a few rows: are accents and signs right? If not, choose another encoding.",
         "warning",
     )
     return "cp1252", "cp1252"

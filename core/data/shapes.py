@@ -5,11 +5,12 @@ doubt; everything else is asked, and `planned` makes the plan that a person chos
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from core.data import cells
+from core.data.cells import Cells, conversation, is_turns, pair, parsed, preference
 from core.data.findings import Notes, Refused
+from core.data.templates import Template, parse
 from core.data.words import plain, role
 from core.errors import DataProblem
 
@@ -38,6 +39,12 @@ class Plan:
     shape: str
     mapping: dict[str, str]
     required: frozenset[str] = frozenset()
+    templates: dict[str, Template] = field(default_factory=dict)
+    """Role -> the template that joins its columns."""
+
+    @property
+    def template_columns(self) -> set[str]:
+        return {name for template in self.templates.values() for name in template.columns}
 
     @functools.cached_property
     def alternatives(self) -> list[list[str]]:
@@ -49,18 +56,18 @@ class Plan:
 
     def row(self, fields: dict[str, Any], line: int, notes: Notes) -> dict[str, Any]:
         """One row. Raises Unusable; what was odd but usable is noted at `line`."""
-        found = cells.Cells(self, fields, line, notes)
+        found = Cells(self, fields, line, notes)
         found.check()
         if self.shape in ("messages", "sharegpt"):
-            row = cells.conversation(found)
+            row = conversation(found)
         elif self.shape == "preference":
-            row = cells.preference(found)
+            row = preference(found)
         elif self.shape == "text":
             row = {"text": found.joined("text")}
             if not row["text"].strip():
                 notes.row(line, "empty_text", "The text is empty")
         else:
-            row = cells.pair(found)
+            row = pair(found)
         return row
 
 
@@ -93,14 +100,12 @@ def recognise(columns: list[str], sample: list[dict[str, Any]]) -> Plan | None:
     talks = [
         column
         for column in columns
-        if any(cells.is_turns(fields.get(column)) for fields in sample[:50])
+        if any(is_turns(fields.get(column)) for fields in sample[:50])
         and role(column) not in ("chosen", "rejected", "history")
     ]
     if len(talks) == 1:
         turn = next(
-            cells.parsed(fields[talks[0]])[0]
-            for fields in sample
-            if cells.is_turns(fields.get(talks[0]))
+            parsed(fields[talks[0]])[0] for fields in sample if is_turns(fields.get(talks[0]))
         )
         shape = "sharegpt" if "from" in turn and "role" not in turn else "messages"
         return _plan(shape, columns, {talks[0]: "messages"} | system, {talks[0]})
@@ -146,8 +151,17 @@ def _plan(shape: str, columns: list[str], used: dict[str, str], required: set[st
     return Plan(shape, used | ignored, frozenset(required))
 
 
-def planned(columns: list[str], mapping: dict[str, str]) -> Plan:
+def planned(
+    columns: list[str], mapping: dict[str, str], templates: dict[str, str] | None = None
+) -> Plan:
     """The plan that a person made by hand. Raises DataProblem, naming what is missing."""
+    made = {role: parse(role, text, columns) for role, text in (templates or {}).items()}
+    if wrong := set(made) - {*ROLES[1:]}:
+        raise DataProblem(
+            f"“{wrong.pop()}” is no role that a template can make.",
+            f"The roles are: {', '.join(ROLES[1:])}.",
+            field="templates",
+        )
     unknown = [column for column in mapping if column not in columns]
     if unknown:
         raise DataProblem(
@@ -161,7 +175,7 @@ def planned(columns: list[str], mapping: dict[str, str]) -> Plan:
         raise DataProblem(
             f"“{wrong.pop()}” is no role.", f"The roles are: {', '.join(ROLES)}.", field="mapping"
         )
-    used = set(roles.values())
+    used = set(roles.values()) | set(made)
     if {"assistant", "label"} <= used or {"user", "text"} <= used:
         raise DataProblem(
             "Two columns have competing roles.",
@@ -174,7 +188,7 @@ def planned(columns: list[str], mapping: dict[str, str]) -> Plan:
     elif {"chosen", "rejected"} <= used:
         shape = "preference"
     elif "user" in used and "assistant" in used:
-        shape = "pairs" if list(roles.values()).count("user") == 1 else "instruction"
+        shape = "pairs" if list(roles.values()).count("user") <= 1 else "instruction"
     elif used & {"user", "text"} and "label" in used:
         shape = "classification"
     elif "text" in used and "assistant" in used:
@@ -189,7 +203,8 @@ def planned(columns: list[str], mapping: dict[str, str]) -> Plan:
             "or one column the role of a text.",
             field="mapping",
         )
-    return Plan(shape, roles, frozenset(columns_of))
+    needed = {column for column in columns_of if roles[column] not in made}
+    return Plan(shape, roles, frozenset(needed), made)
 
 
 def _refuse_media(columns: list[str], sample: list[dict[str, Any]]) -> None:

@@ -2,14 +2,21 @@
 
 import datetime
 import itertools
+import re
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import python_calamine
 
+from core.data.archives import BLOCK, damaged
 from core.data.bytes import Source
 from core.data.findings import NeedsChoice, Notes, Refused, counted
 from core.data.layout import SNIFFED, blank, layout, preview
+from core.data.limits import SHEET_BYTES, SHEET_CELLS, Watch
 from core.data.records import Record
 
 
@@ -53,56 +60,128 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def open_sheets(source: Source) -> dict[str, list[list[Any]]]:
+def open_book(source: Source, watch: Watch) -> dict[str, list[list[Any]]]:
     """All sheets of a workbook by name, as rows of cells from the first row on."""
+    _check_size(source, watch)
     try:
         book = python_calamine.CalamineWorkbook.from_path(source.path)
-        return {
-            name: book.get_sheet_by_name(name).to_python(skip_empty_area=False)
-            for name in book.sheet_names
-        }
+        sheets = {}
+        for name in book.sheet_names:
+            watch.tell(0.0)
+            sheets[name] = book.get_sheet_by_name(name).to_python(skip_empty_area=False)
+        return sheets
     except python_calamine.PasswordError as error:
         raise Refused(
             f"“{source.name}” is locked with a password.", "Save it without one."
         ) from error
-    except python_calamine.CalamineError as error:
+    except (python_calamine.CalamineError, OSError, ValueError) as error:
         raise Refused(
             f"“{source.name}” can't be read as a workbook ({error}).",
             "Open it in Excel or LibreOffice and save it again, or save the sheet as CSV.",
         ) from error
 
 
-def open_sheet(
-    source: Source,
+def choose_sheet(
+    name: str,
+    book: dict[str, list[list[Any]]],
     sheet: str | None,
     recognised: Callable[["Sheet"], bool],
     notes: Notes,
     header: bool | None = None,
-) -> tuple["Sheet", list[str]]:
+) -> "Sheet":
     """The sheet asked for, else the one with `recognised` columns, else the first with rows."""
-    cells = open_sheets(source)
-    names = list(cells)
-    if sheet is not None and sheet not in cells:
+    names = list(book)
+    if sheet is not None and sheet not in book:
         raise Refused(f"There is no sheet “{sheet}”.", f"The file has: {', '.join(names)}.")
     if sheet is not None:
-        return Sheet(cells[sheet], header), names
-    filled = {
-        name: found for name, rows in cells.items() if (found := Sheet(rows, header)).has_rows
-    }
+        return Sheet(book[sheet], header)
+    filled = {one: found for one, rows in book.items() if (found := Sheet(rows, header)).has_rows}
     if not filled:
         raise Refused(
-            f"“{source.name}” has no rows: "
-            f"{'its sheet is' if len(names) == 1 else 'all sheets are'} empty.",
+            f"“{name}” has no rows: {'its sheet is' if len(names) == 1 else 'all sheets are'} "
+            "empty.",
             rows=0,
         )
-    known = [name for name, found in filled.items() if recognised(found)]
+    known = [one for one, found in filled.items() if recognised(found)]
     if len(known) > 1:
         raise NeedsChoice(
-            f"“{source.name}” has {len(known)} sheets with examples: {', '.join(known)}.",
+            f"“{name}” has {len(known)} sheets with examples: {', '.join(known)}.",
             "Choose the one to learn from.",
             sheets=known,
         )
     chosen = known[0] if known else next(iter(filled))
     if len(names) > 1:
         notes.file("sheet", f"The sheet “{chosen}” was read; the file has: {', '.join(names)}.")
-    return filled[chosen], names
+    return filled[chosen]
+
+
+_CELL = re.compile(rb'<(?:\w+:)?c [^>]*?\br="([A-Z]{1,3})(\d{1,7})"')
+_REPEATED = re.compile(rb'number-(columns|rows)-repeated="(\d{1,9})"')
+_OVERLAP = 256  # bytes; an XML tag that stands across two blocks is seen in one of them
+
+
+def _check_size(source: Source, watch: Watch) -> None:
+    """Raises Refused for a workbook that would fill the memory: one is always held whole.
+
+    What an archive says of its own sizes may be a lie, so that it is unpacked once to be counted;
+    and one cell in the last row of the last column is a table of 17 billion cells.
+    """
+    if not zipfile.is_zipfile(source.path):
+        return  # the old format is at most 65,536 rows of 256 columns
+    total = 0
+    try:
+        with zipfile.ZipFile(source.path) as archive:
+            for info in archive.infolist():
+                sheet = "worksheets/" in info.filename or info.filename == "content.xml"
+                rows = columns = 0
+                rest = b""
+                for block in _inflated(source.path, info):
+                    watch.tell(0.0)
+                    total += len(block)
+                    if total > SHEET_BYTES:
+                        raise _too_large(source, f"more than {SHEET_BYTES >> 20:,} MB of cells")
+                    if not sheet:
+                        continue
+                    block = rest + block
+                    for column, row in _CELL.findall(block):
+                        rows, columns = max(rows, int(row)), max(columns, _number(column))
+                    if rows * columns > SHEET_CELLS:
+                        raise _too_large(
+                            source, f"a table of {rows:,} rows and {columns:,} columns"
+                        )
+                    rest = block[-_OVERLAP:]
+    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, struct.error) as error:
+        raise damaged(source.name, "workbook", error) from error
+
+
+def _inflated(path: Path, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """The content of a file in an archive, to its real end."""
+    with path.open("rb") as file:
+        file.seek(info.header_offset + 26)
+        name, extra = struct.unpack("<HH", file.read(4))
+        file.seek(name + extra, 1)
+        left = info.compress_size
+        inflate = zlib.decompressobj(-15) if info.compress_type == zipfile.ZIP_DEFLATED else None
+        while left > 0 and (packed := file.read(min(left, BLOCK))):
+            left -= len(packed)
+            if inflate is None:
+                yield packed
+                continue
+            while packed and not inflate.eof:
+                yield inflate.decompress(packed, BLOCK)
+                packed = inflate.unconsumed_tail
+
+
+def _number(column: bytes) -> int:
+    """A -> 1, Z -> 26, AA -> 27."""
+    number = 0
+    for letter in column:
+        number = 26 * number + letter - 64
+    return number
+
+
+def _too_large(source: Source, what: str) -> Refused:
+    return Refused(
+        f"“{source.name}” holds {what}, and a workbook must fit into memory.",
+        "Delete what is far from the table, or save the sheet as CSV.",
+    )

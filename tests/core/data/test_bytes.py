@@ -126,9 +126,9 @@ def test_an_archive_that_explodes_is_refused(imports, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b"%PDF-1.7 ...", "a PDF document"),
+        (b"%PDF-1.7 ...", "is a PDF, but it can't be read"),
         (b"\x89PNG\r\n\x1a\n....", "a picture"),
-        (zipped(**{"word__document.xml": "<w/>"}), "a Word document"),
+        (zipped(**{"word__document.xml": "<w/>"}), "has no text in it"),
         (b"<!DOCTYPE html><html>", "a web page"),
         (b"SQLite format 3\0", "an SQLite database"),
         (b"PAR1 and nothing else", "damaged"),
