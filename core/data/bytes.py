@@ -73,6 +73,10 @@ class Source:
         self._raw = self.path.open("rb")
         return io.TextIOWrapper(self._raw, encoding=self.codec, errors="replace", newline=newline)
 
+    def open_bytes(self) -> BinaryIO:
+        self._raw = self.path.open("rb", buffering=1 << 18)
+        return self._raw
+
     def fraction(self) -> float:
         """How much of the text that was opened last has been read, 0 to 1."""
         if self._raw is None or self._raw.closed:

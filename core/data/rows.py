@@ -118,5 +118,8 @@ def _key(row: dict[str, Any]) -> int:
     """Equal for rows of the same turns and texts."""
     if "text" in row:
         return hash(row["text"])
-    said = [text for turn in row["messages"] for text in (turn["role"], turn["content"])]
-    return hash((*said, row.get("chosen"), row.get("rejected")))
+    said = [turn["content"] for turn in row["messages"]]
+    if len(row) == 1 and row["messages"][0]["role"] == "user":
+        return hash(tuple(said))
+    roles = [turn["role"] for turn in row["messages"]]
+    return hash((*roles, *said, row.get("chosen"), row.get("rejected")))

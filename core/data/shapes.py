@@ -10,6 +10,7 @@ from typing import Any
 
 from core.data.cells import Cells, conversation, is_turns, pair, parsed, preference
 from core.data.findings import Notes, Refused
+from core.data.quick import Maker, maker
 from core.data.templates import Template, parse
 from core.data.words import plain, role
 from core.errors import DataProblem
@@ -54,8 +55,14 @@ class Plan:
                 by_role.setdefault(played, []).append(column)
         return list(by_role.values())
 
+    @functools.cached_property
+    def _quick(self) -> Maker | None:
+        return None if self.templates else maker(self.shape, self.mapping)
+
     def row(self, fields: dict[str, Any], line: int, notes: Notes) -> dict[str, Any]:
         """One row. Raises Unusable; what was odd but usable is noted at `line`."""
+        if self._quick and (made := self._quick(fields)):
+            return made
         found = Cells(self, fields, line, notes)
         found.check()
         if self.shape in ("messages", "sharegpt"):
