@@ -195,7 +195,7 @@ def _add_tests(folder: Path, file: Path, file_name: str, said: dict[str, Any]) -
     options = {key: said[key] for key in ("mapping", "templates")}
     count = 0
     with _new_rows(folder / "eval.jsonl", "ab") as held:
-        for row in data.read(file, name=file_name, **options).rows:
+        for row in data.read(file, name=file_name, member=data.ALL, **options).rows:
             held.write(encode(row))
             count += 1
     if not count:

@@ -102,7 +102,7 @@ def open_source(
     packed = False
     watch = watch or Watch()
     for depth in range(4):
-        kind = _kind(path, name)
+        kind = kind_of(path, name)
         if kind not in ("gzip", "bzip2", "zip"):
             break
         if depth == 3:
@@ -133,13 +133,14 @@ def open_source(
     return source
 
 
-def _kind(path: Path, name: str) -> str:
+def kind_of(path: Path, name: str) -> str:
+    """A `Kind`, a container (gzip, bzip2, zip, docx, odt, pdf), or words for what can't be used."""
     with path.open("rb") as file:
         head = file.read(512)
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
             if kind == "zip":
-                return _kind_of_zip(path, name)
+                return _zip_kind(path, name)
             if kind == "bzip2" and head[4:10] != b"\x31\x41\x59\x26\x53\x59":
                 continue
             return kind
@@ -150,7 +151,7 @@ def _kind(path: Path, name: str) -> str:
     return "text"
 
 
-def _kind_of_zip(path: Path, name: str) -> str:
+def _zip_kind(path: Path, name: str) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())

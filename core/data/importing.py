@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from core.data.archives import members
-from core.data.bytes import Source, open_source
+from core.data.bytes import Source, kind_of, open_source
 from core.data.columnar import Columnar
 from core.data.delimited import Delimited
 from core.data.documents import Documents
@@ -108,7 +108,7 @@ def read(
     `templates`: role -> a text with columns in braces, such as "Question: {q} Context: {c}", in the
     place of the columns mapped to that role.
     `sheet`: which sheet of a workbook. `member`: which file of an archive; a list of them, or "*"
-    for all, are joined if they are of the same kind.
+    for all (of any file), are joined if they are of the same kind.
     `encoding`: the codec of the text. `header`: whether the first row has the names.
     `split_column`: the column that says which rows are held out for tests; "" for none, where one
     would be recognised.
@@ -122,6 +122,8 @@ def read(
         name, mapping, templates or {}, sheet, encoding, header, split_column,
         Watch(progress, seconds),
     )  # fmt: skip
+    if member == ALL and kind_of(path, name) != "zip":
+        member = None
     if member is None or (isinstance(member, str) and member != ALL):
         opened = [_open(path, member, wanted)]
     else:

@@ -20,12 +20,13 @@ class Record:
     """One row as {column: value}, and the number of its first line.
 
     `problem`, as (code, reason), says why it can't be used; `fields` is None where it can't even
-    be read.
+    be read. `plain`: there is surely nothing in its texts to clean (see `words.is_plain`).
     """
 
     line: int
     fields: dict[str, Any] | None
     problem: tuple[str, str] | None = None
+    plain: bool = False
 
 
 class Reader(Protocol):

@@ -86,7 +86,7 @@ class Rows:
                     notes.left_out(record.line, *problem)
                     continue
                 try:
-                    row = plan_row(fields, record.line, notes)
+                    row = plan_row(fields, record.line, notes, record.plain)
                 except Unusable as unusable:
                     notes.left_out(record.line, unusable.code, str(unusable))
                     continue

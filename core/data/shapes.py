@@ -59,9 +59,14 @@ class Plan:
     def _quick(self) -> Maker | None:
         return None if self.templates else maker(self.shape, self.mapping)
 
-    def row(self, fields: dict[str, Any], line: int, notes: Notes) -> dict[str, Any]:
-        """One row. Raises Unusable; what was odd but usable is noted at `line`."""
-        if self._quick and (made := self._quick(fields)):
+    def row(
+        self, fields: dict[str, Any], line: int, notes: Notes, plain: bool = False
+    ) -> dict[str, Any]:
+        """One row. Raises Unusable; what was odd but usable is noted at `line`.
+
+        `plain`: that there is nothing to clean in the record's texts is known already.
+        """
+        if self._quick and (made := self._quick(fields, plain)):
             return made
         found = Cells(self, fields, line, notes)
         found.check()
