@@ -79,7 +79,7 @@ def fetch(
         if not files and revision is None:
             converted = HfApi().dataset_info(id, revision=CONVERTED, files_metadata=True)
             sizes = {file.rfilename: file.size or 0 for file in converted.siblings or []}
-            files, at = _files(list(sizes), {}), converted.sha or CONVERTED
+            files, at = _files(list(sizes), {}), CONVERTED
         splits = _config(id, files, config)
         chosen = _split(id, splits, split)
         wanted = [splits[chosen]]

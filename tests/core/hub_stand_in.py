@@ -62,7 +62,7 @@ class _Answer(BaseHTTPRequestHandler):
     def _dataset(self, path: str) -> None:
         about = re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/revision/(.+))?", path)
         file = re.fullmatch(
-            r"/datasets/([^/]+/[^/]+)/resolve/(\w+|refs/convert/parquet)/(.+)", path
+            r"/datasets/([^/]+/[^/]+)/resolve/(refs/convert/parquet|\w+)/(.+)", path
         )
         id = f"datasets/{(about or file)[1]}" if about or file else ""
         revision = (about or file)[2] if about or file else None
