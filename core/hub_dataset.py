@@ -65,12 +65,8 @@ def fetch(
     progress: Callable[[float], object] | None = None,
 ) -> Fetched:
     """Download a split into `folder`. Raises NeedsChoice, Cancelled, or DataProblem in words."""
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", id):
-        raise DataProblem(
-            f"“{id}” is not the name of a dataset.",
-            "It looks like owner/name, as it stands at the top of the dataset's page.",
-            field="id",
-        )
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", id):
+        raise _no_name(id)
     try:
         info = HfApi().dataset_info(id, revision=revision, files_metadata=True)
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
@@ -245,8 +241,18 @@ def _get(id: str, revision: str, path: str, file: Any) -> None:
     http_get(url, file, headers=build_hf_headers())
 
 
+def _no_name(id: str) -> DataProblem:
+    return DataProblem(
+        f"“{id}” is not the name of a dataset.",
+        "It looks like owner/name, as it stands at the top of the dataset's page.",
+        field="id",
+    )
+
+
 def explain(error: Exception, id: str, revision: str | None) -> DataProblem:
     """The Hub's error in words: what it means and what to do."""
+    if isinstance(error, HFValidationError):
+        return _no_name(id)
     if isinstance(error, GatedRepoError):
         return DataProblem(
             f"{id} is given only to people who have accepted its conditions.",

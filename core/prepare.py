@@ -32,7 +32,7 @@ def import_dataset(
     upload: Path,
     file_name: str,
     *,
-    name: str = "",
+    name: str | None = "",
     mapping: dict[str, str] | None = None,
     templates: dict[str, str] | None = None,
     sheet: str | None = None,
@@ -119,7 +119,7 @@ def import_dataset(
             "findings": findings,
         }
 
-    name = (name.strip() or PurePosixPath(file_name).stem)[:NAME_LENGTH]
+    name = ((name or "").strip() or PurePosixPath(file_name).stem)[:NAME_LENGTH]
     return store.create_dataset(name, fill)
 
 

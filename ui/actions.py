@@ -10,7 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from core import planner, prepare, tokens
+from pydantic import TypeAdapter, ValidationError
+
+from core import planner, prepare, sources, tokens
 from core.chat import ChatServer
 from core.config import parse_config
 from core.errors import ModelProblem, UserError
@@ -27,27 +29,87 @@ def import_dataset(
     upload: Path,
     file_name: str,
     *,
-    name: str = "",
-    mapping: dict[str, str] | None = None,
-    sheet: str | None = None,
-    member: str | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float], object] | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Read a file of examples, check it and keep it; the dataset's facts.
 
-    Raises NeedsMapping or NeedsChoice where the person has to say more, Refused where the file
-    can't be used.
+    `options` are those of `core.prepare.import_dataset`. Raises NeedsMapping, NeedsChoice or
+    NeedsConsent where the person has to say more, Refused where the file can't be used.
     """
-    return prepare.import_dataset(
-        store,
-        upload,
-        file_name,
-        name=name,
-        mapping=mapping,
-        sheet=sheet,
-        member=member,
-        progress=progress,
-    ).facts
+    return prepare.import_dataset(store, upload, file_name, progress=progress, **options).facts
+
+
+def import_text(store: Store, text: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Read pasted examples (CSV, JSON, a transcript, plain text) and keep them as a dataset.
+
+    Parameters:
+        text: what was pasted
+        options: as for import_dataset
+    Returns:
+        The dataset, as from import_dataset.
+    """
+    return sources.import_text(store, text, **import_options(options)).facts
+
+
+def import_from_hub(store: Store, id: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Download a dataset of the Hub, check it and keep it as a dataset.
+
+    Parameters:
+        id: owner/name
+        options: config, revision, split, held_out_split; and as for import_dataset
+    Returns:
+        The dataset, as from import_dataset.
+    """
+    return sources.import_from_hub(store, id, **import_options(options, HUB_OPTIONS)).facts
+
+
+def import_again(store: Store, id: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Read the file of an earlier dataset once more, with other choices. The earlier one stays.
+
+    Parameters:
+        id: the dataset's id
+        options: as for import_dataset; what is left out is as it was, null takes a choice back
+    Returns:
+        The new dataset, as from import_dataset.
+    """
+    return sources.read_again(store, id, **import_options(options)).facts
+
+
+IMPORT_OPTIONS = {
+    "name": str,
+    "mapping": dict[str, str],
+    "templates": dict[str, str],
+    "sheet": str,
+    "member": str | list[str],
+    "encoding": str,
+    "header": bool,
+    "split_column": str,
+    "bad_at_most": float,
+}
+HUB_OPTIONS = {"config": str, "revision": str, "split": str, "held_out_split": str}
+
+
+def import_options(
+    options: dict[str, Any] | None, more: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The options of an import, each of its type. Raises UserError, naming the one that is not."""
+    known = {**IMPORT_OPTIONS, **(more or {})}
+    options = options or {}
+    if unknown := set(options) - set(known):
+        raise UserError(
+            f"there is no option {', '.join(sorted(unknown))}",
+            f"The options are: {', '.join(known)}.",
+            field="options",
+        )
+    for name, value in options.items():
+        try:
+            TypeAdapter(known[name] | None).validate_python(value, strict=name != "bad_at_most")
+        except ValidationError:
+            raise UserError(
+                f"{name}: {str(value)[:100]!r} is not what this option takes.", field=name
+            ) from None
+    return options
 
 
 def datasets(store: Store) -> list[dict[str, Any]]:

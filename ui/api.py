@@ -39,7 +39,6 @@ QUICK = (
     actions.resume_run,
     actions.delete_run,
 )
-IMPORT_OPTIONS = ("name", "mapping", "sheet", "split")
 
 
 def owner(request: gr.Request) -> str:
@@ -53,6 +52,8 @@ def register(demo: gr.Blocks) -> None:
         for action in QUICK:
             gr.api(endpoint(action), api_name=action.__name__, queue=False)
         gr.api(endpoint(import_dataset), api_name="import_dataset", concurrency_limit=2)
+        for action in (actions.import_text, actions.import_from_hub, actions.import_again):
+            gr.api(endpoint(action), api_name=action.__name__, concurrency_limit=2)
         gr.api(endpoint(download_adapter), api_name="download_adapter", concurrency_limit=2)
         # Closing the stream must reach the chat process, so it goes through Gradio's queue.
         gr.api(endpoint(actions.compare), api_name="compare", concurrency_limit=8)
@@ -64,23 +65,26 @@ def import_dataset(
     """Read a file of examples, check it and keep it as a dataset.
 
     Parameters:
-        file: CSV, Excel, JSON, JSON lines, Parquet, Arrow, text, or an archive of one of these
-        options: name; mapping of columns, where they don't say what is question and what is
-            answer; sheet of a workbook; split, which one of several datasets in the file
+        file: CSV, Excel, JSON, JSON lines, Parquet, Arrow, text, Word, PDF, or an archive of these
+        options: name; mapping of columns to roles, where they don't say what is question and what
+            is answer; templates, role -> text with columns in braces; sheet of a workbook; member
+            (or split), which file of an archive, a list of them, or "*" to join all; encoding;
+            header, whether the first row has names; split_column, the column that says which rows
+            are tests; held_out, a second file with tests; bad_at_most, the share of unusable rows
+            that is fine
     Returns:
         id, name, shape, rows (their number), mapping, columns, findings [{level, code, count,
         text, rows}].
     """
-    options = options or {}
-    if unknown := set(options) - set(IMPORT_OPTIONS):
-        raise UserError(
-            f"there is no option {', '.join(sorted(unknown))}",
-            f"The options are: {', '.join(IMPORT_OPTIONS)}.",
-            field="options",
-        )
-    chosen = {key: value for key, value in options.items() if value is not None}
-    if "split" in chosen:
-        chosen["member"] = chosen.pop("split")
+    options = dict(options or {})
+    held_out = options.pop("held_out", None)
+    if (split := options.pop("split", None)) is not None:
+        options.setdefault("member", split)
+    chosen = actions.import_options(options)
+    if held_out is not None:
+        tests = _uploaded("held_out", held_out)
+        chosen["held_out"] = Path(tests["path"])
+        chosen["held_out_name"] = tests.get("orig_name") or ""
     upload = Path(file["path"])
     return actions.import_dataset(store, upload, file.get("orig_name") or upload.name, **chosen)
 

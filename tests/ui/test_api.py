@@ -16,6 +16,7 @@ from tests.serving import serving
 CONTRACT = {
     "import_dataset", "datasets", "dataset", "models", "estimate", "xray", "start_run", "runs",
     "run", "metrics", "stop_run", "resume_run", "delete_run", "compare", "download_adapter",
+    "import_text", "import_from_hub", "import_again",
 }  # fmt: skip
 QUESTIONS = "question,answer\n" + "".join(
     f"What is {a} and {b}?,{a} and {b} make {a + b}.\n" for a in range(6) for b in range(5)
@@ -89,6 +90,33 @@ def test_columns_that_say_nothing_are_asked_for_and_can_be_mapped(client, tmp_pa
     facts = ask(client, "import_dataset", handle_file(str(file)), {"mapping": mapping})
     assert facts["rows"] == 30
     assert facts["name"] == "things"
+
+
+def test_the_options_of_an_import_reach_it(client, tmp_path):
+    archive, tests = tmp_path / "both.zip", tmp_path / "later.csv"
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("a.csv", "q;c;a\nWo?;Łódź;Tam.\n".encode("cp1250"))
+        made.writestr("b.csv", "q;c;a\nWho?;here;Me.\n".encode("cp1250"))
+    tests.write_text("q;c;a\nNew?;;Yes.\nwho;here;Me.\n")
+    options = {
+        "name": "Both", "member": "*", "encoding": "cp1250", "header": True,
+        "templates": {"user": "{q} ({c})"}, "held_out": handle_file(str(tests)),
+    }  # fmt: skip
+    facts = ask(client, "import_dataset", handle_file(str(archive)), options)
+    assert (facts["rows"], facts["held_out"], facts["encoding"]) == (1, 2, "binary")
+    assert facts["templates"] == {"user": "{q} ({c})"}
+    again = ask(client, "import_again", facts["id"], {"templates": None, "member": "b.csv"})
+    assert (again["rows"], again["held_out"], again["name"]) == (1, 0, "Both")
+    pasted = ask(client, "import_text", "Q: Why?\nA: So.\n", {"name": "Talk"})
+    assert (pasted["name"], pasted["rows"]) == ("Talk", 1)
+    for options, words in (
+        ({"header": "yes"}, "header: 'yes' is not what"),
+        ({"encoding": "klingon"}, "encoding: “klingon” is not known"),
+        ({"templates": {"user": "{nothing}"}}, "templates: .*“nothing”"),
+        ({"held_out": {"path": __file__}}, "held_out: a file must be uploaded"),
+    ):
+        with pytest.raises(AppError, match=words):
+            ask(client, "import_dataset", handle_file(str(tests)), options)
 
 
 @pytest.mark.long
