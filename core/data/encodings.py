@@ -119,7 +119,7 @@ def _eight_bit(path: Path, notes: Notes) -> tuple[str, str]:
             pass
     text = sample.decode("utf-8", errors="replace").rstrip("\ufffd")
     broken, sound = text.count("\ufffd"), sum(letter > "\x7f" for letter in text)
-    if sound - broken > 10 * broken:
+    if sound - broken > 2 * broken:  # by chance hardly any sequence is sound
         _warn_damaged(notes, "utf-8")
         return "utf-8", "utf-8"
     runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", sample)]
