@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
@@ -178,13 +178,13 @@ def _write_rows(folder: Path, imported: data.Imported) -> tuple[int, int]:
     """Stream the rows to rows.jsonl and the held-out ones to eval.jsonl; how many of each."""
     rows = tests = 0
     with _new_rows(folder / "rows.jsonl") as learned, _new_rows(folder / "eval.jsonl") as held:
-        for row, test in imported.rows.sided():
-            if test:
-                held.write(encode(row))
-                tests += 1
-            else:
-                learned.write(encode(row))
-                rows += 1
+        for some, held_out in imported.rows.batches():
+            if held_out and any(held_out):
+                held.writelines(encode(row) for row in compress(some, held_out))
+                tests += sum(held_out)
+                some = [row for row, test in zip(some, held_out, strict=True) if not test]
+            learned.writelines(map(encode, some))
+            rows += len(some)
     if not tests:
         (folder / "eval.jsonl").unlink()
     return rows, tests

@@ -6,19 +6,19 @@ Repaired and noted: commas before a closing bracket, Python's notation, line end
 name that stands twice counts with its last value, as in every JSON reader, and is noted.
 """
 
+import io
 import json
 import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
 from core.data.bytes import Source
 from core.data.findings import Notes, Refused
 from core.data.json_decoder import TOO_DEEP, Decoder, TooDeep, reason
+from core.data.json_lines import BLOCK, KNOWN, is_plain_json, quick_objects
 from core.data.json_scan import CHUNK, DEEPEST, Window, closing, next_row, start_of_rows
-from core.data.records import PREVIEWED, SHOWN, Record, sampled
+from core.data.records import PREVIEWED, SHOWN, Batch, Record, sampled
 from core.data.words import clean
 
 LARGEST = 64 << 20  # characters of one row
@@ -142,44 +142,37 @@ class JsonRecords:
             return "named"
         return "stream"
 
+    def batches(self, notes: Notes) -> Iterator[Record | Batch]:
+        """`records`, those of plain JSON lines by the hundred."""
+        if self._mode == "lines" and self.source.codec.startswith("utf-8"):
+            return self._blocks(notes)
+        return self.records(notes)
+
     def _lines(self, notes: Notes) -> Iterator[Record]:
-        if self.source.codec.startswith("utf-8") and not self._bare_returns():
-            yield from self._quick_lines(notes)
-            return
         decoder = Decoder()
         with self.source.open_text() as file:
             for number, line in enumerate(file, 1):
                 if record := self._line(number, line, decoder, notes):
                     yield record
 
-    def _bare_returns(self) -> bool:
-        """Whether lines end in CR alone, as on old Macintoshes."""
-        with self.source.open_bytes() as file:
-            head = file.read(CHUNK)[:-1]
-        return head.count(b"\r") != head.count(b"\r\n")
-
-    def _quick_lines(self, notes: Notes) -> Iterator[Record]:
+    def _blocks(self, notes: Notes) -> Iterator[Record | Batch]:
         """Whole objects by a fast decoder; what it refuses, or what it can't see, by ours."""
         decoder = Decoder()
         known: set[tuple[str, ...]] = set()
-        loads = orjson.loads
+        number = 1
         with self.source.open_bytes() as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    value = loads(line)
-                except ValueError:
-                    value = None
-                if type(value) is dict and _no_name_twice(value, line):
-                    names = tuple(value)
-                    if names in known:
-                        plain = b"\\" not in line and line.isascii() and b"\x7f" not in line
-                        yield Record(number, value, None, plain)
-                        continue
-                    if all(name and name == clean(name) for name in names) and len(known) < 1000:
-                        known.add(names)
-                text = line.decode(errors="replace")
-                if record := self._line(number, text, decoder, notes):
-                    yield record
+            while block := file.read(BLOCK) + file.readline():
+                objects = quick_objects(block, known)
+                if objects:
+                    yield Batch(number, objects, is_plain_json(block))
+                    number += len(objects)
+                    continue
+                for line in io.StringIO(block.decode(errors="replace"), newline=None):
+                    if record := self._line(number, line, decoder, notes):
+                        if record.fields and len(known) < KNOWN:
+                            known.add(tuple(record.fields))
+                        yield record
+                    number += 1
 
     def _line(self, number: int, line: str, decoder: Decoder, notes: Notes) -> Record | None:
         """The record on this line; None for a blank one."""
@@ -285,35 +278,6 @@ class JsonRecords:
             value = json.loads(file.read().lstrip("\ufeff"))
         for number, (name, fields) in enumerate(value.items(), 1):
             yield Record(number, {"id": name} | fields)
-
-
-def _no_name_twice(value: dict[str, Any], line: bytes) -> bool:
-    """Whether as many names stand in `line` as in what the fast decoder made of it."""
-    names = _names(value)
-    return names == line.count(b":") or names == line.count(b'":') + line.count(b'" :')
-
-
-def _names(value: dict[str, Any]) -> int:
-    """How many names stand in `value`, so that doubled ones show; -1 where that is uncertain.
-
-    The fast decoder keeps the last of two, and it rounds numbers of more than 64 bits.
-    """
-    count = len(value)
-    for inner in value.values():
-        kind = type(inner)
-        if kind is str:
-            continue
-        if kind is list:
-            for item in inner:
-                if type(item) is dict:
-                    count += _names(item)
-                elif type(item) is list:
-                    return -1
-        elif kind is dict:
-            count += _names(inner)
-        elif kind is float and abs(inner) >= 2**53:
-            return -1
-    return count
 
 
 def _lists_of_rows(value: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:

@@ -26,12 +26,16 @@ class Watch:
         self._progress = progress
         self._seconds = SECONDS if seconds is None else seconds
         self._ends = time.monotonic() + self._seconds
+        self._told, self._at = -1.0, 0.0
 
     def tell(self, fraction: float) -> None:
         """Raises Cancelled where `progress` returned False, Refused when the time is over."""
-        if self._progress and self._progress(min(1.0, fraction)) is False:
-            raise Cancelled("The import was cancelled; nothing of it was kept.")
-        if time.monotonic() > self._ends:
+        fraction, now = min(1.0, fraction), time.monotonic()
+        if fraction >= 1.0 or fraction >= self._told + 0.005 or now > self._at + 0.2:
+            self._told, self._at = fraction, now
+            if self._progress and self._progress(fraction) is False:
+                raise Cancelled("The import was cancelled; nothing of it was kept.")
+        if now > self._ends:
             raise Refused(
                 f"The import took longer than {self._seconds / 60:.0f} minutes and was ended.",
                 "Bring a part of the file.",

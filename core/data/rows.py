@@ -5,7 +5,7 @@ Each pass reads from the start and counts anew; when it has ended, `findings` an
 
 import array
 import bisect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +15,11 @@ from core.data.bytes import Source
 from core.data.cells import Unusable
 from core.data.findings import Finding, Notes, counted
 from core.data.limits import Watch, check_rows
-from core.data.records import Reader
+from core.data.records import Batch, Reader, Record
 from core.data.shapes import Plan
 
 FEW = 10  # rows; fewer are worth a warning
-EVERY = 500  # rows between two looks at the watch
+EVERY = 20  # records, which may be large, that are held at once
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Part:
 
 
 class Rows:
-    """Iterates over the rows; `sided` also tells which of them are held out for tests."""
+    """Iterates over the rows; `batches` also tells which of them are held out for tests."""
 
     def __init__(self, parts: list[Part], watch: Watch) -> None:
         self._parts, self._watch = parts, watch
@@ -62,10 +62,10 @@ class Rows:
         return sum(part.notes.bad for part in self._parts)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (row for row, _ in self.sided())
+        return (row for rows, _ in self.batches() for row in rows)
 
-    def sided(self) -> Iterator[tuple[dict[str, Any], bool]]:
-        """(row, whether it is held out)."""
+    def batches(self) -> Iterator[tuple[list[dict[str, Any]], list[bool] | None]]:
+        """Some rows at a time, and which of them are held out; None: none of these."""
         self._whole = Notes()
         hashes, lines = array.array("q"), array.array("Q")
         starts = []
@@ -73,26 +73,13 @@ class Rows:
         for number, part in enumerate(self._parts):
             notes = part.begin()
             starts.append(len(hashes))
-            before, all_of_it = sum(weights[:number]), sum(weights)
-            plan_row, held_out, reader = part.plan.row, part.held_out, part.reader
-            for count, record in enumerate(reader.records(notes)):
-                if count % EVERY == 0:
-                    done = before + reader.fraction() * weights[number]
-                    self._watch.tell(done / all_of_it)
-                    check_rows(len(hashes))
-                fields = record.fields
-                if record.problem is not None or fields is None:
-                    problem = record.problem or ("unreadable", "Can't be read")
-                    notes.left_out(record.line, *problem)
-                    continue
-                try:
-                    row = plan_row(fields, record.line, notes, record.plain)
-                except Unusable as unusable:
-                    notes.left_out(record.line, unusable.code, str(unusable))
-                    continue
-                hashes.append(_key(row))
-                lines.append(record.line)
-                yield row, held_out is not None and held_out(fields)
+            for rows, numbers, held_out in _batches(part, notes):
+                done = sum(weights[:number]) + part.reader.fraction() * weights[number]
+                self._watch.tell(done / sum(weights))
+                check_rows(len(hashes) + len(rows))
+                hashes.extend(map(_key, rows))
+                lines.extend(numbers)
+                yield rows, held_out
         self._watch.tell(1.0)
         self._note_duplicates(np.asarray(hashes), np.asarray(lines), starts)
         if len(hashes) == 0:
@@ -112,6 +99,48 @@ class Rows:
         for index in again.tolist():
             part = self._parts[bisect.bisect_right(starts, index) - 1]
             part.notes.row(int(lines[index]), "duplicate", "The same as an earlier row")
+
+
+def _batches(
+    part: Part, notes: Notes
+) -> Iterator[tuple[list[dict[str, Any]], Sequence[int], list[bool] | None]]:
+    """(rows, their lines, which are held out)."""
+    stream = part.reader.records if part.held_out else getattr(part.reader, "batches", None)
+    rows: list[dict[str, Any]] = []
+    lines: list[int] = []
+    sides: list[bool] = []
+    for seen, record in enumerate((stream or part.reader.records)(notes)):
+        several: Iterable[Record] = (record,)
+        if isinstance(record, Batch):
+            last = record.line + len(record.records)
+            if made := part.plan.rows(record.records, record.plain):
+                yield rows, lines, None
+                yield made, range(record.line, last), None
+                rows, lines = [], []
+                continue
+            several = map(Record, range(record.line, last), record.records)
+        for one in several:
+            if (row := _row(part, one, notes)) is not None:
+                rows.append(row)
+                lines.append(one.line)
+                if part.held_out:
+                    sides.append(part.held_out(one.fields or {}))
+        if seen % EVERY == 0:
+            yield rows, lines, sides if part.held_out else None
+            rows, lines, sides = [], [], []
+    yield rows, lines, sides if part.held_out else None
+
+
+def _row(part: Part, record: Record, notes: Notes) -> dict[str, Any] | None:
+    """The row of the record, or None where it is left out and that is noted."""
+    if record.problem is not None or record.fields is None:
+        notes.left_out(record.line, *(record.problem or ("unreadable", "Can't be read")))
+        return None
+    try:
+        return part.plan.row(record.fields, record.line, notes)
+    except Unusable as unusable:
+        notes.left_out(record.line, unusable.code, str(unusable))
+        return None
 
 
 def _key(row: dict[str, Any]) -> int:

@@ -56,17 +56,19 @@ class Plan:
         return list(by_role.values())
 
     @functools.cached_property
-    def _quick(self) -> Maker | None:
+    def quick(self) -> Maker | None:
         return None if self.templates else maker(self.shape, self.mapping)
 
-    def row(
-        self, fields: dict[str, Any], line: int, notes: Notes, plain: bool = False
-    ) -> dict[str, Any]:
-        """One row. Raises Unusable; what was odd but usable is noted at `line`.
+    def rows(self, records: list[dict[str, Any]], plain: bool) -> list[dict[str, Any]] | None:
+        """The rows of records that leave nothing to say, all at once; None where any does."""
+        if self.quick is None:
+            return None
+        made = [self.quick(fields, plain) for fields in records]
+        return made if all(made) else None  # type: ignore[return-value]
 
-        `plain`: that there is nothing to clean in the record's texts is known already.
-        """
-        if self._quick and (made := self._quick(fields, plain)):
+    def row(self, fields: dict[str, Any], line: int, notes: Notes) -> dict[str, Any]:
+        """One row. Raises Unusable; what was odd but usable is noted at `line`."""
+        if self.quick and (made := self.quick(fields, False)):
             return made
         found = Cells(self, fields, line, notes)
         found.check()

@@ -81,9 +81,9 @@ def clean(text: str) -> str:
 
 
 _ASCII_DIRT = bytes([*range(0x09), *range(0x0B, 0x20), 0x7F])
-_CONTROLS = re.compile(rb"\xc2[\x80-\x9f]")
-_SUSPECT = [mark.encode() for mark in ("\ufeff", "\u200b", "\ufffd", "Ã", "â€", "å£", "ï¿½")]
-_SUSPECT.append("Â".encode() + b"\xc2")
+CONTROLS = re.compile(rb"\xc2[\x80-\x9f]")
+SUSPECT = [mark.encode() for mark in ("\ufeff", "\u200b", "\ufffd", "Ã", "â€", "å£", "ï¿½")]
+SUSPECT.append("Â".encode() + b"\xc2")
 
 
 def is_plain(text: str) -> bool:
@@ -94,7 +94,7 @@ def is_plain(text: str) -> bool:
         return False
     if len(data.translate(None, _ASCII_DIRT)) != len(data):
         return False
-    return text.isascii() or not (any(mark in data for mark in _SUSPECT) or _CONTROLS.search(data))
+    return text.isascii() or not (any(mark in data for mark in SUSPECT) or CONTROLS.search(data))
 
 
 def plain(name: str) -> str:

@@ -295,10 +295,10 @@ def test_the_quick_way_makes_the_same_rows_as_the_careful_one():
         if extra:
             fields["id"] = 7
         plan, notes = _PLANS[names], Notes()
-        quick = plan._quick(fields, False) if plan._quick else None
+        quick = plan.quick(fields, False) if plan.quick else None
         if quick is not None:
             careful = Plan(plan.shape, plan.mapping)
-            careful.__dict__["_quick"] = None
+            careful.__dict__["quick"] = None
             assert careful.row(fields, 1, notes) == quick
             assert notes.findings == []
 
