@@ -16,75 +16,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-WORDS = [
-    "the",
-    "of",
-    "and",
-    "to",
-    "in",
-    "is",
-    "you",
-    "that",
-    "it",
-    "he",
-    "was",
-    "for",
-    "on",
-    "are",
-    "as",
-    "with",
-    "his",
-    "they",
-    "at",
-    "be",
-    "this",
-    "from",
-    "have",
-    "or",
-    "by",
-    "one",
-    "had",
-    "not",
-    "but",
-    "what",
-    "all",
-    "were",
-    "when",
-    "we",
-    "there",
-    "can",
-    "an",
-    "your",
-    "which",
-    "their",
-    "said",
-    "if",
-    "do",
-    "will",
-    "each",
-    "about",
-    "how",
-    "up",
-    "out",
-    "them",
-    "then",
-    "she",
-    "many",
-    "some",
-    "so",
-    "these",
-    "would",
-    "other",
-    "into",
-    "has",
-    "more",
-    "her",
-    "two",
-    "like",
-    "him",
-    "see",
-    "time",
-]
+WORDS = """
+    the of and to in is you that it he was for on are as with his they at be this from have or by
+    one had not but what all were when we there can an your which their said if do will each about
+    how up out them then she many some so these would other into has more her two like him see time
+"""
 
 TIMER = """
 import json, resource, sys, time
@@ -136,7 +72,7 @@ def main() -> None:
 def write(path: Path, size: int, kind: str) -> None:
     """About `size` bytes of rows; the same ones each time."""
     dice = random.Random(1)
-    texts = [" ".join(dice.choices(WORDS, k=dice.randint(10, 60))) for _ in range(3000)]
+    texts = [" ".join(dice.choices(WORDS.split(), k=dice.randint(10, 60))) for _ in range(3000)]
     with path.open("w", encoding="utf-8") as file:
         written = number = 0
         while written < size:

@@ -106,7 +106,7 @@ def _talks(column: str) -> Maker:
             else:
                 return None
             texts.append(text)
-            messages.append({"role": role, "content": text})
+            messages.append(turn if turn.get("role") == role else {"role": role, "content": text})
         if expected == "user" and (plain or is_plain("".join(texts))):
             return {"messages": messages}
         return None
