@@ -1,8 +1,8 @@
 """Made-up and damaged files: no crash, no hang, and no good row is lost in silence.
 
 Each file holds rows whose texts end in a number of their own. In one test a known line is damaged:
-every other row must come back whole, or be counted as left out or ragged. In the other any bytes are: the
-answer must be rows that JSON can hold, or a sentence.
+every other row must come back whole, or be counted as left out or ragged. In the other any bytes
+are: the answer must be rows that JSON can hold, or a sentence.
 """
 
 import csv

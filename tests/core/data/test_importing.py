@@ -115,6 +115,7 @@ def test_memory_stays_flat(tmp_path, monkeypatch, form):
     monkeypatch.setattr("core.data.records.SAMPLED_CHARACTERS", 1 << 18)
     monkeypatch.setattr("core.data.json_scan.CHUNK", 1 << 18)
     monkeypatch.setattr("core.data.json_records.CHUNK", 1 << 18)
+    monkeypatch.setattr("core.data.json_records.BLOCK", 1 << 15)
     path = tmp_path / f"large.{form}"
     answer = "some words of an answer " * 1200
     with path.open("w", encoding="utf-8") as file:
