@@ -60,7 +60,7 @@ class Delimited:
                 "title_rows", f"Above the header: {counted(self.layout.skipped, 'row')} left out."
             )
         seen = 0
-        for line, cells, problem in self._rows(notes):
+        for line, cells, problem in self._rows(notes, width):
             if cells is None:
                 yield Record(line, None, problem)
                 continue
@@ -93,8 +93,14 @@ class Delimited:
                 break
         return rows
 
-    def _rows(self, notes: Notes) -> Iterator[tuple[int, list[str] | None, tuple[str, str] | None]]:
-        """(line, cells, None) or (line, None, problem); blank lines are passed over."""
+    def _rows(
+        self, notes: Notes, width: int | None = None
+    ) -> Iterator[tuple[int, list[str] | None, tuple[str, str] | None]]:
+        """(line, cells, None) or (line, None, problem); blank lines are passed over.
+
+        A row of several lines with nothing in it, or with more than `width` cells, is none: its
+        quotation mark was closed by one that opens a later cell.
+        """
         with self.source.open_text(newline=self.newline) as file:
             lines = _Lines(file, notes)
             for _ in range(self.preamble):
@@ -114,7 +120,11 @@ class Delimited:
                         continue
                     notes.row(lines.first, "odd_quotes", "Quotation marks stand where none may be")
                     cells = _lenient(lines.text(), self.dialect)
-                if not blank(cells):
+                glued = blank(cells) or (width is not None and not blank(cells[width:]))
+                if glued and lines.several:
+                    yield lines.first, None, _UNCLOSED
+                    lines.rewind()
+                elif not blank(cells):
                     yield lines.first, cells, None
 
 
@@ -163,6 +173,10 @@ class _Lines:
     @property
     def first(self) -> int:
         return self._number - len(self._row) + 1
+
+    @property
+    def several(self) -> bool:
+        return len(self._row) > 1
 
     @property
     def went_on(self) -> bool:
