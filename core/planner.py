@@ -171,7 +171,7 @@ def _row_lengths(store: Store, config: TrainConfig, base: BaseModel) -> tuple[in
     learned = rows if dataset.facts.get("held_out") else round(rows * (1 - config.eval_fraction))
     if base.path is None:
         return max(1, learned), []
-    changed = (dataset.path / "rows.jsonl").stat().st_mtime_ns
+    changed = dataset.rows_path.stat().st_mtime_ns
     return max(1, learned), list(
         _sampled_lengths(dataset.path, base.path, changed, config.train_on)
     )
@@ -179,7 +179,7 @@ def _row_lengths(store: Store, config: TrainConfig, base: BaseModel) -> tuple[in
 
 @lru_cache(maxsize=64)
 def _sampled_lengths(dataset_path, base_path, changed: int, train_on) -> tuple[int, ...]:
-    from core.store import Dataset
+    from core.datasets import Dataset
 
     rows = list(Dataset(dataset_path).rows())
     if len(rows) > SAMPLED_ROWS:

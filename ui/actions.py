@@ -37,7 +37,7 @@ def import_dataset(
     `options` are those of `core.prepare.import_dataset`. Raises NeedsMapping, NeedsChoice or
     NeedsConsent where the person has to say more, Refused where the file can't be used.
     """
-    return prepare.import_dataset(store, upload, file_name, progress=progress, **options).facts
+    return prepare.import_dataset(store, upload, file_name, progress=progress, **options).describe()
 
 
 def import_text(store: Store, text: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def import_text(store: Store, text: str, options: dict[str, Any] | None = None) 
     Returns:
         The dataset, as from import_dataset.
     """
-    return sources.import_text(store, text, **import_options(options)).facts
+    return sources.import_text(store, text, **import_options(options)).describe()
 
 
 def import_from_hub(store: Store, id: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def import_from_hub(store: Store, id: str, options: dict[str, Any] | None = None
     Returns:
         The dataset, as from import_dataset.
     """
-    return sources.import_from_hub(store, id, **import_options(options, HUB_OPTIONS)).facts
+    return sources.import_from_hub(store, id, **import_options(options, HUB_OPTIONS)).describe()
 
 
 def import_again(store: Store, id: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def import_again(store: Store, id: str, options: dict[str, Any] | None = None) -
     Returns:
         The new dataset, as from import_dataset.
     """
-    return sources.read_again(store, id, **import_options(options)).facts
+    return sources.read_again(store, id, **import_options(options)).describe()
 
 
 IMPORT_OPTIONS = {
@@ -127,9 +127,10 @@ def dataset(store: Store, id: str) -> dict[str, Any]:
     Parameters:
         id: the dataset's id
     Returns:
-        id, name, shape, rows (their number), columns, mapping, findings.
+        id, name, shape, rows (their number), columns, mapping, findings, verdict, why, advice,
+        version, history.
     """
-    return store.dataset(id).facts
+    return store.dataset(id).describe()
 
 
 def models(store: Store) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.errors import NotFound, UserError
 from core.store import LOCAL, Store
-from ui import actions
+from ui import actions, dataset_actions
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,20 @@ QUICK = (
     actions.stop_run,
     actions.resume_run,
     actions.delete_run,
+    dataset_actions.preview_fix,
+    dataset_actions.dataset_rows,
+    dataset_actions.rename_dataset,
+    dataset_actions.delete_dataset,
+)
+# They go through all rows of a dataset, which takes a while where there are many.
+THOROUGH = (
+    dataset_actions.examine_dataset,
+    dataset_actions.fix_dataset,
+    dataset_actions.undo_dataset,
+    dataset_actions.edit_row,
+    dataset_actions.delete_rows,
+    dataset_actions.add_rows,
+    dataset_actions.new_dataset,
 )
 
 
@@ -51,10 +65,13 @@ def register(demo: gr.Blocks) -> None:
     with demo:
         for action in QUICK:
             gr.api(endpoint(action), api_name=action.__name__, queue=False)
+        for action in THOROUGH:
+            gr.api(endpoint(action), api_name=action.__name__, concurrency_limit=4)
         gr.api(endpoint(import_dataset), api_name="import_dataset", concurrency_limit=2)
         for action in (actions.import_text, actions.import_from_hub, actions.import_again):
             gr.api(endpoint(action), api_name=action.__name__, concurrency_limit=2)
         gr.api(endpoint(download_adapter), api_name="download_adapter", concurrency_limit=2)
+        gr.api(endpoint(download_dataset), api_name="download_dataset", concurrency_limit=2)
         # Closing the stream must reach the chat process, so it goes through Gradio's queue.
         gr.api(endpoint(actions.compare), api_name="compare", concurrency_limit=8)
 
@@ -98,12 +115,27 @@ def download_adapter(store: Store, id: str) -> gr.FileData:
         A zip file.
     """
     archive = actions.download_adapter(store, id)
-    # The data directory is not served: exactly this file goes to Gradio's own folder.
+    return handed_out(archive, archive.name)
+
+
+def download_dataset(store: Store, id: str) -> gr.FileData:
+    """The rows of a dataset as they are now, every change included.
+
+    Parameters:
+        id: the dataset's id
+    Returns:
+        A file of JSON lines, one row each, in the messages format.
+    """
+    return handed_out(dataset_actions.download_dataset(store, id), f"{id}.jsonl")
+
+
+def handed_out(file: Path, name: str) -> dict[str, Any]:
+    """A copy of exactly this file where Gradio serves it: the data directory is not served."""
     folder = Path(get_upload_folder())
     folder.mkdir(parents=True, exist_ok=True)
-    copy = Path(tempfile.mkdtemp(dir=folder)) / archive.name
-    shutil.copyfile(archive, copy)
-    return gr.FileData(path=str(copy), orig_name=archive.name).model_dump()
+    copy = Path(tempfile.mkdtemp(dir=folder)) / name
+    shutil.copyfile(file, copy)
+    return gr.FileData(path=str(copy), orig_name=name).model_dump()
 
 
 # ---- from an action to an endpoint

@@ -86,6 +86,7 @@ def test_a_hostile_file_name_stays_in_the_folder(upload):
         "upload",
         "rows.jsonl",
         "dataset.json",
+        "report.json",
     }
 
 

@@ -17,6 +17,9 @@ CONTRACT = {
     "import_dataset", "datasets", "dataset", "models", "estimate", "xray", "start_run", "runs",
     "run", "metrics", "stop_run", "resume_run", "delete_run", "compare", "download_adapter",
     "import_text", "import_from_hub", "import_again",
+    "examine_dataset", "preview_fix", "fix_dataset", "undo_dataset", "dataset_rows", "edit_row",
+    "delete_rows", "add_rows", "new_dataset", "rename_dataset", "delete_dataset",
+    "download_dataset",
 }  # fmt: skip
 QUESTIONS = "question,answer\n" + "".join(
     f"What is {a} and {b}?,{a} and {b} make {a + b}.\n" for a in range(6) for b in range(5)
