@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from core.corpus import tokenized
 from core.errors import DataProblem
 from core.tokenizer import PLAIN_TEMPLATE, Tokenizer
-from core.tokens import IGNORED, encode_prompt, tokenize, tokenize_rows, xray
+from core.tokens import encode_prompt, tokenize, xray
 
 CHAT = [
     {"role": "system", "content": "Be brief."},
@@ -139,13 +140,16 @@ def test_everything_is_learned_when_asked(plain):
 
 def test_conversations_are_cut_at_their_end_and_documents_into_pieces(plain):
     row = tokenize(plain, {"messages": CHAT}, "assistant")
-    (example,) = row.examples(10)
+    corpus = tokenized(None, plain, [{"messages": CHAT}], "assistant")
+    assert not corpus.examples(10, "shorten")  # nothing of it is learned
+    (example,) = tokenized(None, plain, [{"messages": CHAT}], "all").examples(10, "shorten")
     assert example.ids == row.ids[:10]
-    assert example.labels == [IGNORED] * 10
-    assert example.learned == 0
+    assert example.labels == row.ids[:10]
+    assert example.learned == 9
 
     document = tokenize(plain, {"text": "a long story " * 40}, "assistant")
-    pieces = document.examples(16)
+    corpus = tokenized(None, plain, [{"text": "a long story " * 40}], "assistant")
+    pieces = list(corpus.examples(16, "drop"))
     assert [id for piece in pieces for id in piece.ids] == document.ids
     assert document.ids[-1] in plain.stop_ids
     assert all(len(piece.ids) <= 16 for piece in pieces)
@@ -162,9 +166,9 @@ def test_rows_that_the_template_refuses_are_counted_and_the_others_kept(plain):
     refusing = "{%- if messages[0].content == 'bad' %}{{ raise_exception('not this') }}{% endif %}"
     tokenizer = with_template(plain, refusing + CHATML, "<|im_start|>", "<|im_end|>")
     rows = [{"messages": CHAT[1:]}, {"messages": [{"role": "user", "content": "bad"}, CHAT[2]]}]
-    whole, refused = tokenize_rows(tokenizer, rows, "assistant")
-    assert len(whole) == 1
-    assert "not this" in refused[1]
+    corpus = tokenized(None, tokenizer, rows, "assistant")
+    assert [length > 0 for length in corpus.profile.lengths] == [True, False]
+    assert "not this" in corpus.profile.refused[1]
     with pytest.raises(DataProblem):
         tokenize(tokenizer, rows[1], "assistant")
 

@@ -14,8 +14,8 @@ from gradio_client.exceptions import AppError
 from tests.serving import serving
 
 CONTRACT = {
-    "import_dataset", "datasets", "dataset", "models", "estimate", "xray", "start_run", "runs",
-    "run", "metrics", "stop_run", "resume_run", "delete_run", "compare", "download_adapter",
+    "import_dataset", "datasets", "dataset", "models", "estimate", "xray", "lengths", "start_run",
+    "runs", "run", "metrics", "stop_run", "resume_run", "delete_run", "compare", "download_adapter",
 }  # fmt: skip
 QUESTIONS = "question,answer\n" + "".join(
     f"What is {a} and {b}?,{a} and {b} make {a + b}.\n" for a in range(6) for b in range(5)

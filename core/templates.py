@@ -1,0 +1,337 @@
+"""A conversation -> the model's own text of it, and where in that text the answers are.
+
+Chat templates are small programs that their authors wrote for their own data. Some refuse a system
+message or two questions in a row, some leave a text out without a word, some print Python's "None".
+So nothing is believed: every text is rendered between two invisible marks, and what the template
+made of it is read off the marks. Where a template refuses or loses something, the conversation is
+told to it in another way, and that is noted; where no way is left, the row is refused in words.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, NamedTuple
+
+import jinja2
+
+from core.errors import DataProblem
+from core.tokenizer import Message, Tokenizer
+
+# Unicode's noncharacters: no text that people exchange has them. OPEN or CLOSE, digits, END.
+OPEN, CLOSE, END = "\ufde0", "\ufde1", "\ufde2"
+_MARK = re.compile(f"([{OPEN}{CLOSE}])([\ufdd0-\ufdd9]+){END}")
+_DIGITS = {ord("0") + i: 0xFDD0 + i for i in range(10)}
+THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # other names for the text in <think>
+
+
+class Turn(NamedTuple):
+    """An assistant's turn, in characters of the rendered text."""
+
+    start: int
+    """Where the generation prompt ends and the model begins."""
+    end: int
+    """Where the answer's own text ends."""
+    stop: int
+    """Behind the stop token; `end` where the template writes none."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What the model will read. In `text`, control tokens that a person wrote have stand-ins,
+    which Tokenizer.encode takes for text and Tokenizer.shown turns back."""
+
+    text: str
+    turns: list[Turn]
+    notes: list[str] = field(default_factory=list)
+    """Codes of core.tokens.NOTES."""
+
+
+def render(
+    tokenizer: Tokenizer,
+    messages: Sequence[Message],
+    tools: list[Any] | None = None,
+    add_generation_prompt: bool = False,
+) -> Rendered:
+    """Raises DataProblem where no way is left to tell the template this conversation."""
+    notes: list[str] = []
+    plain = [_plain(message, notes) for message in messages]
+    guarded = [_guarded(tokenizer, message) for message in plain]
+    if guarded != plain:
+        notes.append("control_text")
+    problem = ""
+    for attempt, changes in _attempts(guarded):
+        for as_parts in (False, True):
+            try:
+                found = _rendered(tokenizer, attempt, tools, add_generation_prompt, as_parts)
+            except _Lost as lost:
+                problem = problem or str(lost)
+            except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+                problem = problem or f"{error}"
+            else:
+                return Rendered(found.text, found.turns, [*notes, *changes, *found.notes])
+    raise DataProblem(
+        f"The model's chat template refuses this conversation: {problem.rstrip('.')}.",
+        "Its turns should alternate between user and assistant, and begin with the user's.",
+    )
+
+
+# ---- the same conversation told in another way
+
+
+def _attempts(messages: list[Message]) -> Iterator[tuple[list[Message], list[str]]]:
+    """As it is; with turns of the same role joined; with the system text inside the first user
+    turn; with both."""
+    yield messages, []
+    joined = _join_turns(messages)
+    if joined != messages:
+        yield joined, ["turns_joined"]
+    if any(message["role"] == "system" for message in messages):
+        folded = _fold_system(messages)
+        yield folded, ["system_folded"]
+        joined = _join_turns(folded)
+        if joined != folded:
+            yield joined, ["system_folded", "turns_joined"]
+
+
+def _fold_system(messages: list[Message]) -> list[Message]:
+    """Each system text at the head of the user turn that follows it."""
+    folded: list[Message] = []
+    waiting: list[str] = []
+    for message in messages:
+        if message["role"] == "system":
+            waiting.append(message["content"])
+        elif waiting and message["role"] == "user":
+            content = "\n\n".join([*waiting, message["content"]])
+            folded.append({**message, "content": content})
+            waiting = []
+        else:
+            if waiting:
+                folded.append({"role": "user", "content": "\n\n".join(waiting)})
+                waiting = []
+            folded.append(message)
+    return folded + [{"role": "user", "content": text} for text in waiting]
+
+
+def _join_turns(messages: list[Message]) -> list[Message]:
+    joined: list[Message] = []
+    for message in messages:
+        before = joined[-1] if joined else {"role": None}
+        same = before["role"] == message["role"] and message["role"] in ("user", "assistant")
+        if same and not before.get("tool_calls") and not message.get("tool_calls"):
+            content = f"{before['content']}\n\n{message['content']}"
+            joined[-1] = {**before, "content": content}
+        else:
+            joined.append(message)
+    return joined
+
+
+def _plain(message: Message, notes: list[str]) -> Message:
+    """The message with a text as its content, and the arguments of its tool calls as objects."""
+    content = message.get("content")
+    if isinstance(content, list):
+        texts = [part if isinstance(part, str) else part.get("text") for part in content]
+        if any(text is None for text in texts):
+            notes.append("media_left_out")
+        content = "\n".join(text for text in texts if text)
+    plain = {key: value for key, value in message.items() if value is not None}
+    plain["content"] = content or ""
+    if plain["role"] == "developer":
+        plain["role"] = "system"
+    if "tool_calls" in plain:
+        plain["tool_calls"] = [_plain_call(call) for call in plain["tool_calls"]]
+    return plain
+
+
+def _plain_call(call: Any) -> Any:
+    if not isinstance(call, dict):
+        return call
+    if isinstance(call.get("function"), dict):
+        return {**call, "function": _plain_call(call["function"])}
+    if isinstance(call.get("arguments"), str):
+        try:
+            return {**call, "arguments": json.loads(call["arguments"])}
+        except ValueError:
+            pass  # Some data has plain words there; most templates take them as they are.
+    return call
+
+
+def _guarded(tokenizer: Tokenizer, value: Any) -> Any:
+    """The value with stand-ins for control tokens in all its texts."""
+    if isinstance(value, str):
+        return tokenizer.guard(value)
+    if isinstance(value, list):
+        return [_guarded(tokenizer, one) for one in value]
+    if isinstance(value, dict):
+        return {key: _guarded(tokenizer, one) for key, one in value.items()}
+    return value
+
+
+# ---- one rendering, and what became of each text
+
+
+class _Lost(Exception):
+    """The template left something out."""
+
+
+class _Marked:
+    """Texts between marks that are numbered, each with the message that it is from."""
+
+    def __init__(self) -> None:
+        self.owners: list[tuple[int, str]] = []
+
+    def around(self, text: str, owner: int, kind: str) -> str:
+        """The marks stand inside of blanks, which many templates strip."""
+        core = text.strip()
+        head = text[: len(text) - len(text.lstrip())] if core else ""
+        digits = str(len(self.owners)).translate(_DIGITS)
+        self.owners.append((owner, kind))
+        tail = text[len(head) + len(core) :]
+        return f"{head}{OPEN}{digits}{END}{core}{CLOSE}{digits}{END}{tail}"
+
+    def message(self, number: int, message: Message) -> Message:
+        marked, content = dict(message), message["content"]
+        thought, closing, answer = content.rpartition("</think>")
+        calls = message.get("tool_calls")
+        if message["role"] != "assistant":
+            marked["content"] = self.around(content, number, "text") if content.strip() else content
+            return marked
+        if closing:
+            before, opening, thought = thought.rpartition("<think>")
+            if thought.strip():
+                thought = self.around(thought, number, "thought")
+            if answer.strip():
+                answer = self.around(answer, number, "answer")
+            marked["content"] = f"{before}{opening}{thought}{closing}{answer}"
+        elif content.strip() or not calls:
+            marked["content"] = self.around(content, number, "answer")
+        for name in THOUGHTS:
+            if isinstance(message.get(name), str) and message[name].strip():
+                marked[name] = self.around(message[name], number, "thought")
+        if calls:
+            marked["tool_calls"] = [self._call(call, number) for call in calls]
+        return marked
+
+    def _call(self, call: Any, number: int) -> Any:
+        if isinstance(call.get("function"), dict):
+            return {**call, "function": self._call(call["function"], number)}
+        return {**call, "name": self.around(str(call.get("name")), number, "call")}
+
+    def read(self, marked: str) -> tuple[str, dict[int, tuple[int, int]]]:
+        """The text without marks, and the place of each numbered text that is in it."""
+        pieces: list[str] = []
+        opened: dict[int, int] = {}
+        places: dict[int, tuple[int, int]] = {}
+        position = length = 0
+        for mark in _MARK.finditer(marked):
+            pieces.append(marked[position : mark.start()])
+            length += mark.start() - position
+            position = mark.end()
+            number = int(mark[2].translate({new: old for old, new in _DIGITS.items()}))
+            if mark[1] == OPEN:
+                opened.setdefault(number, length)
+            elif number in opened:
+                places.setdefault(number, (opened[number], length))
+        return "".join([*pieces, marked[position:]]), places
+
+
+def _rendered(
+    tokenizer: Tokenizer,
+    messages: list[Message],
+    tools: list[Any] | None,
+    add_generation_prompt: bool,
+    as_parts: bool,
+) -> Rendered:
+    marked = _Marked()
+    shown = [marked.message(i, message) for i, message in enumerate(messages)]
+    if as_parts:
+        messages, shown = _as_parts(messages), _as_parts(shown)
+    text, places = marked.read(tokenizer.render(shown, add_generation_prompt, tools))
+    if text != tokenizer.render(messages, add_generation_prompt, tools):
+        raise _Lost("it changes the text of an answer, so the answers can't be found in it")
+    notes = set()
+    spans: dict[int, list[tuple[int, int]]] = {}
+    for number, (owner, kind) in enumerate(marked.owners):
+        if number in places:
+            spans.setdefault(owner, []).append(places[number])
+        elif kind == "thought":
+            notes.add("thoughts_dropped")
+        elif kind == "call":
+            raise _Lost("it leaves out the calls of tools")
+        else:
+            raise _Lost(f"it leaves out a text of the {messages[owner]['role']}")
+    if tools and not all(_name(tool) in text for tool in tools):
+        notes.add("tools_dropped")
+    turns = _turns(tokenizer, messages, text, spans)
+    if any(turn.end == turn.stop for turn in turns):
+        notes.add("stop_added")
+    return Rendered(text, turns, sorted(notes))
+
+
+def _as_parts(messages: list[Message]) -> list[Message]:
+    return [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
+
+
+def _name(tool: Any) -> str:
+    tool = tool.get("function", tool) if isinstance(tool, dict) else {}
+    return str(tool.get("name", ""))
+
+
+def _turns(
+    tokenizer: Tokenizer,
+    messages: list[Message],
+    text: str,
+    spans: dict[int, list[tuple[int, int]]],
+) -> list[Turn]:
+    turns: list[Turn] = []
+    behind = 0  # what was before: a text, or a stop token
+    order = sorted(spans, key=lambda number: min(spans[number]))
+    begins = [min(begin for begin, _ in spans[number]) for number in order]
+    if sorted(answered := [i for i in order if messages[i]["role"] == "assistant"]) != answered:
+        raise _Lost("it puts the turns in another order")
+    for number, begin, limit in zip(order, begins, [*begins[1:], len(text)], strict=True):
+        end = max(end for _, end in spans[number])
+        if messages[number]["role"] == "assistant":
+            called = bool(messages[number].get("tool_calls"))
+            stop = _behind_stop(tokenizer, text, end, limit, called)
+            turns.append(Turn(_start(tokenizer, text, behind, begin), end, stop or end))
+            end = stop or end
+        behind = max(behind, end)
+    return turns
+
+
+def _start(tokenizer: Tokenizer, text: str, behind: int, begin: int) -> int:
+    """Where the generation prompt before an answer's text at `begin` ends."""
+    for prompt in (tokenizer.closing, tokenizer.opening):
+        at = text.rfind(prompt, behind, begin) if prompt else -1
+        if at >= 0:
+            return at + len(prompt)
+    return begin
+
+
+def _behind_stop(tokenizer: Tokenizer, text: str, end: int, limit: int, called: bool) -> int | None:
+    """Behind the stop token of the turn whose own text ends at `end`, None where there is none.
+
+    It follows at once, or behind the rest of a tool's call. Where several follow one another the
+    one that ends every answer counts, else the first that doesn't open the next turn.
+    """
+    marks: list[re.Match[str]] = []
+    for mark in tokenizer.control.finditer(text, end, limit):
+        between = text[marks[-1].end() if marks else end : mark.start()]
+        if between if marks else between.strip() and not called:
+            break
+        marks.append(mark)
+    for mark in marks:
+        if mark[0] in tokenizer.stops:
+            return mark.end()
+    for mark in marks:
+        if mark[0] in tokenizer.openers:
+            return None
+        return mark.end()
+    return None
+
+
+def today(tokenizer: Tokenizer) -> str:
+    """The date, if the template writes it."""
+    return date.today().isoformat() if "strftime_now" in tokenizer.template else ""
