@@ -12,12 +12,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import jinja2
 
 from core.errors import DataProblem
-from core.tokenizer import Message, Tokenizer
+from core.tokenizer import Message, Tokenizer, same_start
 
 # Unicode's noncharacters: no text that people exchange has them. OPEN or CLOSE, digits, END.
 OPEN, CLOSE, END = "\ufde0", "\ufde1", "\ufde2"
@@ -62,9 +63,9 @@ def render(
         notes.append("control_text")
     problem = ""
     for attempt, changes in _attempts(guarded):
-        for as_parts in (False, True):
+        for told in _tellings(attempt):
             try:
-                found = _rendered(tokenizer, attempt, tools, add_generation_prompt, as_parts)
+                found = _rendered(tokenizer, told, tools, add_generation_prompt)
             except _Lost as lost:
                 problem = problem or str(lost)
             except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
@@ -93,6 +94,30 @@ def _attempts(messages: list[Message]) -> Iterator[tuple[list[Message], list[str
         joined = _join_turns(folded)
         if joined != folded:
             yield joined, ["system_folded", "turns_joined"]
+
+
+def _tellings(messages: list[Message]) -> Iterator[list[Message]]:
+    """The same in the forms that templates are written for: content as a text or as a list of
+    parts, the arguments of tool calls as an object or as its JSON."""
+    as_parts = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
+    yield messages
+    yield as_parts
+    if any(message.get("tool_calls") for message in messages):
+        yield _as_json(messages)
+        yield _as_json(as_parts)
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_json(one) for one in value]
+    if isinstance(value, dict):
+        return {
+            key: json.dumps(one, ensure_ascii=False)
+            if key == "arguments" and not isinstance(one, str)
+            else _as_json(one)
+            for key, one in value.items()
+        }
+    return value
 
 
 def _fold_system(messages: list[Message]) -> list[Message]:
@@ -190,28 +215,35 @@ class _Marked:
         tail = text[len(head) + len(core) :]
         return f"{head}{OPEN}{digits}{END}{core}{CLOSE}{digits}{END}{tail}"
 
-    def message(self, number: int, message: Message) -> Message:
-        marked, content = dict(message), message["content"]
-        thought, closing, answer = content.rpartition("</think>")
-        calls = message.get("tool_calls")
+    def message(self, number: int, message: Message, empty: bool) -> Message:
+        """`empty`: an answer without words is marked too."""
+        content = message["content"]
+        if isinstance(content, str):
+            marked = {**message, "content": self._content(number, message, content, empty)}
+        else:
+            text = self._content(number, message, content[0]["text"], empty)
+            marked = {**message, "content": [{**content[0], "text": text}]}
+        for name in THOUGHTS:
+            if isinstance(message.get(name), str) and message[name].strip():
+                marked[name] = self.around(message[name], number, "thought")
+        if message.get("tool_calls"):
+            marked["tool_calls"] = [self._call(call, number) for call in message["tool_calls"]]
+        return marked
+
+    def _content(self, number: int, message: Message, content: str, empty: bool) -> str:
         if message["role"] != "assistant":
-            marked["content"] = self.around(content, number, "text") if content.strip() else content
-            return marked
+            return self.around(content, number, "text") if content.strip() else content
+        thought, closing, answer = content.rpartition("</think>")
         if closing:
             before, opening, thought = thought.rpartition("<think>")
             if thought.strip():
                 thought = self.around(thought, number, "thought")
             if answer.strip():
                 answer = self.around(answer, number, "answer")
-            marked["content"] = f"{before}{opening}{thought}{closing}{answer}"
-        elif content.strip() or not calls:
-            marked["content"] = self.around(content, number, "answer")
-        for name in THOUGHTS:
-            if isinstance(message.get(name), str) and message[name].strip():
-                marked[name] = self.around(message[name], number, "thought")
-        if calls:
-            marked["tool_calls"] = [self._call(call, number) for call in calls]
-        return marked
+            return f"{before}{opening}{thought}{closing}{answer}"
+        if content.strip() or (empty and not message.get("tool_calls")):
+            return self.around(content, number, "answer")
+        return content
 
     def _call(self, call: Any, number: int) -> Any:
         if isinstance(call.get("function"), dict):
@@ -241,14 +273,15 @@ def _rendered(
     messages: list[Message],
     tools: list[Any] | None,
     add_generation_prompt: bool,
-    as_parts: bool,
 ) -> Rendered:
-    marked = _Marked()
-    shown = [marked.message(i, message) for i, message in enumerate(messages)]
-    if as_parts:
-        messages, shown = _as_parts(messages), _as_parts(shown)
-    text, places = marked.read(tokenizer.render(shown, add_generation_prompt, tools))
-    if text != tokenizer.render(messages, add_generation_prompt, tools):
+    plain = tokenizer.render(messages, add_generation_prompt, tools)
+    for empty in (True, False):  # some templates ask whether there is an answer
+        marked = _Marked()
+        shown = [marked.message(i, message, empty) for i, message in enumerate(messages)]
+        text, places = marked.read(tokenizer.render(shown, add_generation_prompt, tools))
+        if text == plain:
+            break
+    else:
         raise _Lost("it changes the text of an answer, so the answers can't be found in it")
     notes = set()
     spans: dict[int, list[tuple[int, int]]] = {}
@@ -267,10 +300,6 @@ def _rendered(
     if any(turn.end == turn.stop for turn in turns):
         notes.add("stop_added")
     return Rendered(text, turns, sorted(notes))
-
-
-def _as_parts(messages: list[Message]) -> list[Message]:
-    return [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
 
 
 def _name(tool: Any) -> str:
@@ -294,42 +323,51 @@ def _turns(
         end = max(end for _, end in spans[number])
         if messages[number]["role"] == "assistant":
             called = bool(messages[number].get("tool_calls"))
+            start = _start(tokenizer, text, behind, begin)
             stop = _behind_stop(tokenizer, text, end, limit, called)
-            turns.append(Turn(_start(tokenizer, text, behind, begin), end, stop or end))
+            if stop is None and called:
+                if limit < len(text):
+                    raise _Lost("it doesn't show where the call of a tool ends")
+                end = len(text.rstrip())
+            turns.append(Turn(start, end, stop or end))
             end = stop or end
         behind = max(behind, end)
     return turns
 
 
 def _start(tokenizer: Tokenizer, text: str, behind: int, begin: int) -> int:
-    """Where the generation prompt before an answer's text at `begin` ends."""
+    """Where the generation prompt before an answer's text at `begin` ends.
+
+    Some prompts open a thought that finished answers don't have: then as much of it as is there.
+    """
     for prompt in (tokenizer.closing, tokenizer.opening):
         at = text.rfind(prompt, behind, begin) if prompt else -1
         if at >= 0:
             return at + len(prompt)
-    return begin
+    first = tokenizer.control.match(tokenizer.opening)
+    at = text.rfind(first[0], behind, begin) if first else -1
+    if first and at >= 0:
+        return at + max(first.end(), same_start(tokenizer.opening, text[at:begin]))
+    return begin - (len(text[behind:begin]) - len(text[behind:begin].rstrip()))
 
 
 def _behind_stop(tokenizer: Tokenizer, text: str, end: int, limit: int, called: bool) -> int | None:
     """Behind the stop token of the turn whose own text ends at `end`, None where there is none.
 
     It follows at once, or behind the rest of a tool's call. Where several follow one another the
-    one that ends every answer counts, else the first that doesn't open the next turn.
+    one that ends every answer counts, else the one before the next turn opens: the first behind
+    an answer, the last behind a call, which may have control tokens inside.
     """
     marks: list[re.Match[str]] = []
     for mark in tokenizer.control.finditer(text, end, limit):
         between = text[marks[-1].end() if marks else end : mark.start()]
-        if between if marks else between.strip() and not called:
+        if not called and (between if marks else between.strip()):
             break
-        marks.append(mark)
-    for mark in marks:
         if mark[0] in tokenizer.stops:
             return mark.end()
-    for mark in marks:
-        if mark[0] in tokenizer.openers:
-            return None
-        return mark.end()
-    return None
+        marks.append(mark)
+    own = list(takewhile(lambda mark: mark[0] not in tokenizer.openers, marks))
+    return own[-1 if called else 0].end() if own else None
 
 
 def today(tokenizer: Tokenizer) -> str:

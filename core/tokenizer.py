@@ -119,13 +119,18 @@ class Tokenizer:
         """What the template writes to open the assistant's turn; empty where it writes nothing."""
         closed = self._probe([_QUESTION])
         opened = self._probe([_QUESTION], add_generation_prompt=True)
-        return opened[len(closed) :] if opened.startswith(closed) else ""
+        if opened.startswith(closed):
+            return opened[len(closed) :]
+        # Some end a conversation with a stop token where no answer is to follow.
+        closed, opened = (text.rpartition(_PROBE)[2] for text in (closed, opened))
+        return opened[same_start(closed, opened) :]
 
     @cached_property
     def openers(self) -> frozenset[str]:
-        """The control tokens with which turns begin."""
+        """The control tokens with which turns begin: the answer's, and the one that is nearest
+        to a question."""
         before = self._probe([_QUESTION]).partition(_PROBE)[0]
-        return frozenset(mark[0] for mark in self.control.finditer(before + self.opening))
+        return frozenset(self.control.findall(before)[-1:] + self.control.findall(self.opening))
 
     @cached_property
     def turn_end(self) -> str | None:
@@ -145,11 +150,7 @@ class Tokenizer:
         head = self._probe([_QUESTION]).partition(_PROBE)[0]
         turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "x"}]
         again = self._probe([*turns, _QUESTION]).partition(_PROBE)[0]
-        # A question's own opening, which the second question has as well.
-        own = next(
-            (n for n, (a, b) in enumerate(zip(head[::-1], again[::-1], strict=False)) if a != b),
-            min(len(head), len(again)),
-        )
+        own = same_start(head[::-1], again[::-1])  # a question's own header
         words = self.control.sub("\n", head[: len(head) - own])
         words = re.sub(r"^\W*system\b|<[^>\n]*>", "", words).strip()
         return words if len(re.findall(r"\w+", words)) > 1 else ""
@@ -204,7 +205,7 @@ class Tokenizer:
     @cached_property
     def stops(self) -> frozenset[str]:
         """The strings of `stop_ids`."""
-        return frozenset(self.fast.id_to_token(id) for id in self.stop_ids)
+        return frozenset(self.fast.id_to_token(id) or "" for id in self.stop_ids)
 
     def guard(self, text: str) -> str:
         """A person's text in which each control token is a stand-in that `encode` takes for the
@@ -295,6 +296,16 @@ class Tokenizer:
             if (self.path / name).exists():
                 shutil.copyfile(self.path / name, folder / name)
         write_text(folder / "chat_template.jinja", self.template)
+
+
+def same_start(one: str, other: str) -> int:
+    """How many characters the texts share before they part, whole tags and words only."""
+    pairs = enumerate(zip(one, other, strict=False))
+    same = next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+    if same in (len(one), len(other)):
+        return same
+    whole = re.match(r".*[\s>｜]", one[:same], re.DOTALL)
+    return whole.end() if whole else 0
 
 
 @lru_cache(maxsize=4)
