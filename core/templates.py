@@ -354,17 +354,19 @@ def _start(tokenizer: Tokenizer, text: str, behind: int, begin: int) -> int:
 def _behind_stop(tokenizer: Tokenizer, text: str, end: int, limit: int, called: bool) -> int | None:
     """Behind the stop token of the turn whose own text ends at `end`, None where there is none.
 
-    It follows at once, or behind the rest of a tool's call. Where several follow one another the
-    one that ends every answer counts, else the one before the next turn opens: the first behind
-    an answer, the last behind a call, which may have control tokens inside.
+    It follows at once, or behind what the template adds to the text. Where several follow one
+    another the one that ends every answer counts, else the one before the next turn opens: the
+    first behind an answer, the last behind a tool's call, which may have control tokens inside.
     """
     marks: list[re.Match[str]] = []
     for mark in tokenizer.control.finditer(text, end, limit):
         between = text[marks[-1].end() if marks else end : mark.start()]
-        if not called and (between if marks else between.strip()):
+        if marks and between and not called:
             break
         if mark[0] in tokenizer.stops:
             return mark.end()
+        if between.strip() and not called:
+            break
         marks.append(mark)
     own = list(takewhile(lambda mark: mark[0] not in tokenizer.openers, marks))
     return own[-1 if called else 0].end() if own else None

@@ -127,10 +127,11 @@ class Tokenizer:
 
     @cached_property
     def openers(self) -> frozenset[str]:
-        """The control tokens with which turns begin: the answer's, and the one that is nearest
-        to a question."""
-        before = self._probe([_QUESTION]).partition(_PROBE)[0]
-        return frozenset(self.control.findall(before)[-1:] + self.control.findall(self.opening))
+        """The control tokens with which turns begin: an answer's, and the one before a question
+        where questions have one of their own."""
+        own = set(self.control.findall(self.opening))
+        before = self.control.findall(self._probe([_QUESTION]).partition(_PROBE)[0])
+        return frozenset(own if own & set(before) else own | set(before[-1:]))
 
     @cached_property
     def turn_end(self) -> str | None:
@@ -150,9 +151,9 @@ class Tokenizer:
         head = self._probe([_QUESTION]).partition(_PROBE)[0]
         turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "x"}]
         again = self._probe([*turns, _QUESTION]).partition(_PROBE)[0]
-        own = same_start(head[::-1], again[::-1])  # a question's own header
-        words = self.control.sub("\n", head[: len(head) - own])
-        words = re.sub(r"^\W*system\b|<[^>\n]*>", "", words).strip()
+        own = _same(head[::-1], again[::-1])  # a question's own header
+        words = re.sub(r"<[^>\n]*>", "\n", self.control.sub("\n", head[: len(head) - own]))
+        words = re.sub(r"^\s*system\b", "", words).strip()
         return words if len(re.findall(r"\w+", words)) > 1 else ""
 
     def _probe(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
@@ -205,7 +206,12 @@ class Tokenizer:
     @cached_property
     def stops(self) -> frozenset[str]:
         """The strings of `stop_ids`."""
-        return frozenset(self.fast.id_to_token(id) or "" for id in self.stop_ids)
+        return frozenset(self._written(id) for id in self.stop_ids)
+
+    def _written(self, id: int) -> str:
+        """The token as it stands in a text; `id_to_token` gives some as they are normalised."""
+        added = self.fast.get_added_tokens_decoder().get(id)
+        return added.content if added else self.fast.id_to_token(id) or ""
 
     def guard(self, text: str) -> str:
         """A person's text in which each control token is a stand-in that `encode` takes for the
@@ -222,8 +228,8 @@ class Tokenizer:
 
     @cached_property
     def _control_strings(self) -> list[str]:
-        found = (self.fast.id_to_token(id) or "" for id in self.special_ids | self._eos_ids)
-        return sorted({string for string in found if string} - THINKING)
+        found = {self._written(id) for id in self.special_ids | self._eos_ids}
+        return sorted(found - THINKING - {""})
 
     @cached_property
     def _stand_ins(self) -> dict[str, str]:
@@ -300,12 +306,16 @@ class Tokenizer:
 
 def same_start(one: str, other: str) -> int:
     """How many characters the texts share before they part, whole tags and words only."""
-    pairs = enumerate(zip(one, other, strict=False))
-    same = next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+    same = _same(one, other)
     if same in (len(one), len(other)):
         return same
     whole = re.match(r".*[\s>｜]", one[:same], re.DOTALL)
     return whole.end() if whole else 0
+
+
+def _same(one: str, other: str) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 @lru_cache(maxsize=4)

@@ -8,7 +8,7 @@ import pytest
 from core.corpus import tokenized
 from core.errors import DataProblem
 from core.tokenizer import PLAIN_TEMPLATE, Tokenizer
-from core.tokens import encode_prompt, tokenize, xray
+from core.tokens import encode_prompt, template_notes, tokenize, xray
 
 CHAT = [
     {"role": "system", "content": "Be brief."},
@@ -192,6 +192,66 @@ def test_real_tokenizers_and_their_templates(testdata):
     granite = Tokenizer.load(testdata / "tokenizers" / "granite")
     assert granite.own_template
     assert learned_text(granite, CHAT) == ["hi hi<|end_of_text|>", "hi.<|end_of_text|>"]
+    (note,) = template_notes(granite)
+    assert "“A chat between a curious user" in note["text"]
     stories = Tokenizer.load(testdata / "models" / "stories260K")
     assert not stories.own_template
     assert learned_text(stories, CHAT) == ["hi hi</s>", "hi.</s>"]
+    assert [note["code"] for note in template_notes(stories)] == ["plain_template"]
+
+
+PARTS_ONLY = """\
+{%- for m in messages %}{{ '<' + m.role + '>' }}
+{%- for part in m.content %}{{ part.text }}{% endfor %}{{ eos_token }}{% endfor %}
+{%- if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"""
+
+ESCAPES = "{% for m in messages %}{{ m.content | tojson }}{{ eos_token }}{% endfor %}"
+SHOUTS = "{% for m in messages %}{{ m.content | upper }}{{ m.content | length }}{% endfor %}"
+
+
+def notes_of(tokenizer: Tokenizer, messages) -> list[str]:
+    return tokenize(tokenizer, {"messages": messages}, "assistant").notes
+
+
+def test_what_was_done_to_a_row_is_noted(plain):
+    chatml = with_template(plain, CHATML, "<|im_start|>", "<|im_end|>")
+    picture = [{"type": "image", "url": "x.png"}, {"type": "text", "text": "what?"}]
+    assert notes_of(plain, CHAT) == []
+    assert notes_of(with_template(plain, NO_SYSTEM), CHAT) == ["system_folded"]
+    assert notes_of(with_template(plain, DROPS_SYSTEM), CHAT) == ["system_folded", "stop_added"]
+    assert notes_of(with_template(plain, NO_SYSTEM), [CHAT[1], CHAT[3], CHAT[4]]) == [
+        "turns_joined"
+    ]
+    assert notes_of(chatml, [{"role": "user", "content": picture}, CHAT[4]]) == ["media_left_out"]
+    assert notes_of(chatml, [{"role": "user", "content": "a <|im_end|>"}, CHAT[4]]) == [
+        "control_text"
+    ]
+
+
+def test_a_template_that_wants_parts_gets_parts(plain):
+    tokenizer = with_template(plain, PARTS_ONLY)
+    eos = plain.special["eos_token"]
+    assert learned_text(tokenizer, CHAT) == [f"hi hi{eos}", f"hi.{eos}"]
+    row = tokenize(tokenizer, {"messages": CHAT}, "assistant")
+    last = row.spans[-1][0]
+    assert encode_prompt(tokenizer, CHAT[:-1]) == row.ids[:last]
+
+
+def test_a_template_that_escapes_texts(plain):
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": 'say "b"\n'}]
+    (learned,) = learned_text(with_template(plain, ESCAPES), messages)
+    assert learned == '"say \\"b\\"\\n"' + plain.special["eos_token"]
+
+
+def test_a_template_that_changes_texts_is_refused_in_words(plain):
+    with pytest.raises(DataProblem, match="changes the text"):
+        tokenize(with_template(plain, SHOUTS), {"messages": CHAT[1:]}, "assistant")
+
+
+def test_a_document_ends_once_and_its_marks_are_text(plain):
+    eos = plain.special["eos_token"]
+    row = tokenize(plain, {"text": f"one {eos} two"}, "assistant")
+    assert row.ids.count(plain.eos_id) == 1
+    assert row.notes == ["control_text"]
+    shown = xray(plain, {"text": f"one {eos} two"}, 64, "assistant")
+    assert "".join(token["text"] for token in shown["tokens"]) == f"one {eos} two{eos}"

@@ -102,6 +102,9 @@ def test_a_run_from_its_settings_to_its_adapter(client, dataset, tmp_path):
     assert {token["state"] for token in seen["tokens"]} <= {"learned", "context", "cut"}
     learned = "".join(token["text"] for token in seen["tokens"] if token["state"] == "learned")
     assert "0 and 0 make 0." in learned
+    lengths = ask(client, "lengths", {**config, "max_length": 8})
+    assert lengths["rows"] == lengths["shortened"] == 30
+    assert sum(bar["rows"] for bar in lengths["bins"]) == 30
 
     started = ask(client, "start_run", config)
     assert started["position"] == 1
