@@ -49,7 +49,7 @@ class Corpus:
         spans = zip(shift + profile.span_start, shift + profile.span_stop, strict=True)
         for first, behind in spans:
             marked[first:behind] = True
-        sums = np.concatenate([[0], np.cumsum(marked)])
+        sums = np.concatenate([[0], np.cumsum(marked, dtype=np.int32)])
         learned = sums[end] - sums[np.minimum(begin + 1, end)]
         taught = learned > 0
         return Examples(self.ids, marked, begin[taught], end[taught], learned[taught])

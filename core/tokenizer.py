@@ -76,14 +76,14 @@ class Tokenizer:
     def load(cls, folder: Path) -> "Tokenizer":
         """Raises ModelProblem where there is no tokenizer that can be read. The last few are held:
         a large vocabulary takes a second to read."""
+        if not (folder / "tokenizer.json").exists():
+            folder = _converted(folder)
         files = [*FILES, "chat_template.jinja", "generation_config.json"]
         stamps = tuple((folder / n).stat().st_mtime_ns for n in files if (folder / n).exists())
         return _loaded(folder, stamps)
 
     @classmethod
     def _load(cls, folder: Path) -> "Tokenizer":
-        if not (folder / "tokenizer.json").exists():
-            folder = _converted(folder)
         try:
             fast = FastTokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # the library raises plain Exception
