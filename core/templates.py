@@ -62,7 +62,7 @@ def render(
     if guarded != plain:
         notes.append("control_text")
     problem = ""
-    for attempt, changes in _attempts(guarded):
+    for attempt, changes in _attempts(guarded, tokenizer.keeps_system):
         for told in _tellings(attempt):
             try:
                 found = _rendered(tokenizer, told, tools, add_generation_prompt)
@@ -71,7 +71,8 @@ def render(
             except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
                 problem = problem or f"{error}"
             else:
-                return Rendered(found.text, found.turns, [*notes, *changes, *found.notes])
+                every = dict.fromkeys([*notes, *changes, *found.notes])
+                return Rendered(found.text, found.turns, list(every))
     raise DataProblem(
         f"The model's chat template refuses this conversation: {problem.rstrip('.')}.",
         "Its turns should alternate between user and assistant, and begin with the user's.",
@@ -81,19 +82,22 @@ def render(
 # ---- the same conversation told in another way
 
 
-def _attempts(messages: list[Message]) -> Iterator[tuple[list[Message], list[str]]]:
+def _attempts(
+    messages: list[Message], keeps_system: bool
+) -> Iterator[tuple[list[Message], list[str]]]:
     """As it is; with turns of the same role joined; with the system text inside the first user
-    turn; with both."""
-    yield messages, []
-    joined = _join_turns(messages)
-    if joined != messages:
-        yield joined, ["turns_joined"]
-    if any(message["role"] == "system" for message in messages):
-        folded = _fold_system(messages)
-        yield folded, ["system_folded"]
-        joined = _join_turns(folded)
-        if joined != folded:
-            yield joined, ["system_folded", "turns_joined"]
+    turn; with both. And what was changed, as codes of notes."""
+    system = any(message["role"] == "system" for message in messages)
+    ways: list[tuple[list[Message], list[str]]] = []
+    if keeps_system or not system:
+        ways.append((messages, []))
+    if system:
+        ways.append((_fold_system(messages), ["system_folded"]))
+    for way, changes in ways:
+        yield way, changes
+        joined = _join_turns(way)
+        if joined != way:
+            yield joined, [*changes, "turns_joined"]
 
 
 def _tellings(messages: list[Message]) -> Iterator[list[Message]]:
@@ -297,7 +301,7 @@ def _rendered(
     if tools and not all(_name(tool) in text for tool in tools):
         notes.add("tools_dropped")
     turns = _turns(tokenizer, messages, text, spans)
-    if any(turn.end == turn.stop for turn in turns):
+    if tokenizer.eos_id is not None and any(turn.end == turn.stop for turn in turns):
         notes.add("stop_added")
     return Rendered(text, turns, sorted(notes))
 

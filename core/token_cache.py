@@ -68,7 +68,7 @@ class Row:
     def of(cls, digest: bytes, made: "Tokenized | DataProblem") -> "Row":
         if isinstance(made, DataProblem):
             return cls(digest, NO_IDS, NO_SPANS, False, 0, str(made))
-        bits = sum(1 << list(NOTES).index(code) for code in made.notes)
+        bits = sum(1 << list(NOTES).index(code) for code in set(made.notes))
         ids = np.array(made.ids, dtype=np.int32)
         spans = np.array(made.spans, dtype=np.int32).reshape(-1, 2)
         return cls(digest, ids, spans, made.document, bits, "")

@@ -146,6 +146,13 @@ class Tokenizer:
         return next(ends, marks[0] if marks else None)
 
     @cached_property
+    def keeps_system(self) -> bool:
+        """Whether an instruction is still there when the answer has been written: some templates
+        put it into the last question, and only while that is the last turn."""
+        turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "x"}]
+        return bool(self._probe([{"role": "system", "content": _PROBE}, *turns]))
+
+    @cached_property
     def default_text(self) -> str:
         """What the template tells the model by itself, before a conversation's first words."""
         head = self._probe([_QUESTION]).partition(_PROBE)[0]

@@ -228,6 +228,24 @@ def test_what_was_done_to_a_row_is_noted(plain):
     ]
 
 
+LAST_QUESTION = """\
+{%- for m in messages if m.role != 'system' %}
+{{- '<' + m.role + '>' }}
+{%- if loop.last and m.role == 'user' and messages[0].role == 'system' %}
+{{- messages[0].content + '\n\n' }}{% endif %}
+{{- m.content + eos_token }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"""
+
+
+def test_an_instruction_stands_in_a_chat_where_it_stood_in_training(plain):
+    tokenizer = with_template(plain, LAST_QUESTION)
+    row = tokenize(tokenizer, {"messages": CHAT}, "assistant")
+    assert row.notes == ["system_folded"]
+    assert encode_prompt(tokenizer, CHAT[:-1]) == row.ids[: row.spans[-1][0]]
+    assert encode_prompt(tokenizer, CHAT[:2]) == row.ids[: row.spans[0][0]]
+
+
 def test_a_template_that_wants_parts_gets_parts(plain):
     tokenizer = with_template(plain, PARTS_ONLY)
     eos = plain.special["eos_token"]
