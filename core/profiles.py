@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 from core.corpus import tokenized, tokenizing
 from core.lengths import Profile
@@ -77,6 +78,9 @@ def _kept(place: Path) -> Profile | None:
     try:
         return _read(place, place.stat().st_mtime_ns)
     except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # damaged: it is made again
+        place.unlink(missing_ok=True)
         return None
 
 

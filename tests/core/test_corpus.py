@@ -229,6 +229,9 @@ def test_a_profile_is_made_once_and_tells_how_far_it_is(tokenizer, dataset, monk
     assert made.lengths.tolist() == [
         len(tokenize(tokenizer, row, "assistant").ids) for row in MIXED
     ]
+    (place,) = (Store().path / "cache" / "profiles").iterdir()
+    place.write_bytes(place.read_bytes()[:500])  # damaged: it is made again
+    profiles.profile(Store(), dataset, tokenizer, "assistant")
     monkeypatch.setattr(profiles, "tokenizing", None)
     kept = profiles.profile(Store(), dataset, tokenizer, "assistant")
     assert np.array_equal(kept.learned(20), made.learned(20))
