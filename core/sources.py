@@ -12,9 +12,10 @@ from typing import Any
 
 from core import hub_dataset
 from core.data import ALL
+from core.datasets import Dataset
 from core.errors import UserError
 from core.prepare import import_dataset
-from core.store import Dataset, Store
+from core.store import Store
 
 OPTIONS = ("mapping", "templates", "sheet", "member", "encoding", "header", "split_column")
 

@@ -39,12 +39,13 @@ from core import adapters, hardware, hub, planner
 from core.batches import Micro, batch_of_step, micro_batches
 from core.card import model_card
 from core.config import complete
+from core.corpus import tokenized
 from core.errors import DataProblem, UserError, explain
 from core.files import append_jsonl, write_json, write_jsonl
 from core.models import BaseModel, find
 from core.runs import Run, is_alive
 from core.tokenizer import Tokenizer
-from core.tokens import Encoded, tokenize_rows
+from core.tokens import Encoded
 
 Outcome = Literal["completed", "stopped", "interrupted"]
 
@@ -83,26 +84,22 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
     say("Reading the examples")
     train_rows = run.rows("train")
     config = complete(run.config, len(train_rows), base.parameters)
-    whole, refused = tokenize_rows(tokenizer, train_rows, config.train_on)
-    max_length = config.max_length or planner.choose_max_length(
-        [len(row.ids) for row in whole], base.context
+    corpus, tests_corpus = (
+        tokenized(run.cache, tokenizer, rows, config.train_on)
+        for rows in (train_rows, run.rows("eval"))
     )
-    cut = sum(len(row.ids) > max_length for row in whole if not row.document)
-    every = [example for row in whole for example in row.examples(max_length)]
-    examples = [example for example in every if example.learned]
+    profile = corpus.profile
+    max_length = config.max_length or planner.choose_max_length(profile.lengths, base.context)
+    cut = profile.cut(max_length, config.too_long)
+    examples = corpus.examples(max_length, config.too_long)
+    held_out = tests_corpus.examples(max_length, config.too_long)
     if not examples:
-        why = next(iter(refused.values()), "their answers are empty or cut off")
+        why = next(iter(profile.refused.values()), "their answers are empty or cut off")
         raise DataProblem(
             f"None of the {len(train_rows)} examples has anything to learn from within "
             f"{max_length} tokens: {why}.",
             "Raise the longest example, or check that the answers are in the right column.",
         )
-    held_out = [
-        example
-        for row in tokenize_rows(tokenizer, run.rows("eval"), config.train_on)[0]
-        for example in row.examples(max_length)
-        if example.learned
-    ]
 
     say("Loading the model")
     torch.manual_seed(config.seed)
@@ -156,12 +153,13 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
                 "total_steps": total_steps,
                 "train_rows": len(train_rows),
                 "eval_rows": len(held_out),
-                "cut_rows": cut,
-                "refused_rows": len(refused),
-                "rows_without_answer": len(every) - len(examples),
+                "cut_rows": cut.shortened,
+                "dropped_rows": cut.dropped,
+                "refused_rows": len(profile.refused),
+                "rows_without_answer": cut.empty,
                 "max_length": max_length,
-                "tokens_per_epoch": sum(len(example.ids) for example in examples),
-                "learned_tokens_per_epoch": sum(example.learned for example in examples),
+                "tokens_per_epoch": int(examples.lengths.sum()),
+                "learned_tokens_per_epoch": int(examples.learned.sum()),
                 "packing": packing,
                 "micro_batch_tokens": budget.tokens,
                 "gradient_checkpointing": budget.checkpointing,

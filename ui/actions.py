@@ -12,15 +12,14 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from core import planner, prepare, sources, tokens
+from core import planner, prepare, preview, sources
 from core.chat import ChatServer
 from core.config import parse_config
-from core.errors import ModelProblem, UserError
+from core.errors import UserError
 from core.export import adapter_zip
-from core.models import catalogue, find
+from core.models import catalogue
 from core.runs import Run
 from core.store import Store
-from core.tokenizer import Tokenizer
 from jobs import queue
 
 
@@ -161,20 +160,35 @@ def xray(store: Store, config: dict[str, Any], row: int = 0) -> dict[str, Any]:
         config: a TrainConfig with dataset and base_model
         row: which row of the dataset, counted from 0
     Returns:
-        tokens with text and state: "learned", "context" (read, not learned) or "cut"; and how many
-        there are of each.
+        tokens with text and state: "learned", "context" (read, not learned) or "cut"; how many
+        there are of each; and notes {code, text}: what the model's template did to the example.
     """
-    checked = parse_config(config)
-    example = prepare.row(store, checked, row)
-    base = find(checked.base_model)
-    if base.path is None:
-        raise ModelProblem(
-            f"{base.title} is not on this machine yet, so its tokens can't be shown.",
-            "It is downloaded when its first run starts.",
-            field="base_model",
-        )
-    max_length = checked.max_length or planner.estimate(checked, store)["max_length"]
-    return tokens.xray(Tokenizer.load(base.path), example, max_length, checked.train_on)
+    return preview.xray(store, parse_config(config), row)
+
+
+def lengths(store: Store, config: dict[str, Any]) -> dict[str, Any]:
+    """How long the examples are for the chosen model, and what a longest example does to them.
+
+    The first call for a dataset and a model reads all rows, about a minute for 100,000; after
+    that another max_length or too_long is answered at once.
+
+    Parameters:
+        config: a TrainConfig with dataset and base_model; without max_length it is chosen
+    Returns:
+        rows, refused (by the model's template), tokens_per_row, learned_per_row, teach_nothing,
+        longest, bins [{start, stop, rows}] (more than start, at most stop tokens); max_length,
+        chosen (the max_length that Graft would choose), context (the model's), too_long, and what
+        they do: shortened, dropped, lost (rows whose whole answer is cut off), tokens_share (of
+        the tokens that remain), seconds, memory_bytes; uncut {seconds, memory_bytes}: without a
+        cut; notes [{code, text, rows}]; reasons [{row, text}]: why the first rows are refused.
+    """
+    return preview.lengths(store, parse_config(config))
+
+
+def measuring(store: Store, config: dict[str, Any]) -> Iterator[float]:
+    """Read the whole dataset for `lengths`, where that isn't done yet. Yields the share that is
+    done, 1.0 at the end; closing the iterator breaks it off."""
+    return preview.measuring(store, parse_config(config))
 
 
 def start_run(store: Store, config: dict[str, Any]) -> dict[str, Any]:

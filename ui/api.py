@@ -31,6 +31,7 @@ QUICK = (
     actions.models,
     actions.estimate,
     actions.xray,
+    actions.lengths,
     actions.start_run,
     actions.runs,
     actions.run,

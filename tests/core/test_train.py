@@ -14,10 +14,10 @@ from accelerate import Accelerator
 from core import adapters, train
 from core.batches import micro_batches
 from core.config import TrainConfig
+from core.corpus import tokenized
 from core.errors import DataProblem, UserError
 from core.models import find
 from core.tokenizer import Tokenizer
-from core.tokens import tokenize_rows
 from tests.core.conftest import ROWS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -65,8 +65,8 @@ def model(tiny_model):
 
 @pytest.fixture
 def examples(tiny_model):
-    whole, _ = tokenize_rows(Tokenizer.load(tiny_model), ROWS[:8], "assistant")
-    return [row.examples(256)[0] for row in whole]
+    corpus = tokenized(None, Tokenizer.load(tiny_model), ROWS[:8], "assistant")
+    return list(corpus.examples(256, "shorten"))
 
 
 def gradients(model, micros) -> list[torch.Tensor]:

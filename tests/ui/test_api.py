@@ -14,8 +14,8 @@ from gradio_client.exceptions import AppError
 from tests.serving import serving
 
 CONTRACT = {
-    "import_dataset", "datasets", "dataset", "models", "estimate", "xray", "start_run", "runs",
-    "run", "metrics", "stop_run", "resume_run", "delete_run", "compare", "download_adapter",
+    "import_dataset", "datasets", "dataset", "models", "estimate", "xray", "lengths", "start_run",
+    "runs", "run", "metrics", "stop_run", "resume_run", "delete_run", "compare", "download_adapter",
     "import_text", "import_from_hub", "import_again",
     "examine_dataset", "preview_fix", "fix_dataset", "undo_dataset", "dataset_rows", "edit_row",
     "delete_rows", "add_rows", "new_dataset", "rename_dataset", "delete_dataset",
@@ -133,6 +133,9 @@ def test_a_run_from_its_settings_to_its_adapter(client, dataset, tmp_path):
     assert {token["state"] for token in seen["tokens"]} <= {"learned", "context", "cut"}
     learned = "".join(token["text"] for token in seen["tokens"] if token["state"] == "learned")
     assert "0 and 0 make 0." in learned
+    lengths = ask(client, "lengths", {**config, "max_length": 8})
+    assert lengths["rows"] == lengths["shortened"] == 30
+    assert sum(bar["rows"] for bar in lengths["bins"]) == 30
 
     started = ask(client, "start_run", config)
     assert started["position"] == 1
