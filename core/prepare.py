@@ -15,11 +15,12 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from core import data, models
+from core import data, earlier, models
 from core.config import TrainConfig, complete
 from core.data.split import split
 from core.errors import DataProblem, NotFound, UserError
 from core.files import read_jsonl, write_jsonl
+from core.methods import OBJECTIVES, ObjectiveName
 from core.runs import Run
 from core.store import Dataset, Store
 
@@ -88,19 +89,36 @@ def new_run(store: Store, config: TrainConfig) -> Run:
     dataset = _dataset(store, config.dataset)
     base = models.find(config.base_model)
     rows = list(dataset.rows())
-    if any("chosen" in row for row in rows[:1]):
-        raise DataProblem(
-            f"{dataset.name} holds a better and a worse answer to each question. Graft learns "
-            "from one answer.",
-            "Import the file again and say which column is the answer.",
-            field="dataset",
-        )
+    objective = objective_for(config, preference="chosen" in rows[0] if rows else False)
     tests = list(read_jsonl(dataset.path / "eval.jsonl"))
     if not tests:
         learned, kept_back = split(rows, config.eval_fraction, config.seed)
         rows, tests = [rows[index] for index in learned], [rows[index] for index in kept_back]
-    config = config.model_copy(update={"name": config.name.strip() or dataset.name})
-    return store.create_run(complete(config, len(rows), base.parameters), rows, tests)
+    name = config.name.strip() or dataset.name
+    config = config.model_copy(update={"name": name, "objective": objective})
+    config, earlier_adapter = earlier.adopt(config, base, store)
+    config = complete(config, len(rows), base.parameters)
+    models.check_method(config, base)
+    run = store.create_run(config, rows, tests)
+    if earlier_adapter:
+        earlier.copy(earlier_adapter, run.path)
+    return run
+
+
+def objective_for(config: TrainConfig, preference: bool) -> ObjectiveName:
+    """What it learns to do: what was chosen, or what the shape of the rows suggests.
+
+    Raises DataProblem where rows of one answer are to be compared.
+    """
+    chosen = config.objective or ("dpo" if preference else "answers")
+    if chosen != "answers" and not preference:
+        raise DataProblem(
+            f"objective (What it learns to do): {OBJECTIVES[chosen].title} needs a better and a "
+            "worse answer to each question, and these examples have one.",
+            "Choose “the answers”, or examples with columns “chosen” and “rejected”.",
+            field="objective",
+        )
+    return chosen
 
 
 def row(store: Store, config: TrainConfig, number: int) -> dict[str, Any]:

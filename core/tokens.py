@@ -79,9 +79,36 @@ def tokenize(
     messages = row["messages"]
     if "chosen" in row:
         messages = [*messages, {"role": "assistant", "content": row["chosen"]}]
+    return _tokenize_messages(tokenizer, messages, train_on, show)
+
+
+def tokenize_pair(tokenizer: Tokenizer, row: dict[str, Any]) -> tuple[Tokenized, Tokenized]:
+    """The question with the better and with the worse answer; only that answer's turn is learned.
+
+    Raises DataProblem in words.
+    """
+    chosen, rejected = (
+        _tokenize_messages(
+            tokenizer, [*row["messages"], {"role": "assistant", "content": row[answer]}], "answer"
+        )
+        for answer in ("chosen", "rejected")
+    )
+    if chosen.ids == rejected.ids:
+        raise DataProblem("Both answers are the same.", "Change one of them, or leave the row out.")
+    return chosen, rejected
+
+
+def _tokenize_messages(
+    tokenizer: Tokenizer,
+    messages: Sequence[Message],
+    train_on: Literal["assistant", "all", "answer"],
+    show: bool = False,
+) -> Tokenized:
     text, messages = _render(tokenizer, messages)
     turns = _find_turns(tokenizer, messages, text)
     tokens = _encode(tokenizer, text, turns, show)
+    if train_on == "answer":
+        turns = turns[-1:]
     learned = [
         train_on == "all" or any(turn.start <= begin < end <= turn.stop for turn in turns)
         for begin, end in tokens.offsets

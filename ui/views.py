@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from core.config import TrainConfig
+from core.methods import METHODS, OBJECTIVES
 from ui import chart, words
 
 PAGES = (("Home", "./"), ("New", "new"), ("Runs", "runs"), ("Compare", "compare"),
@@ -476,9 +477,9 @@ def settings_in_words(config: dict[str, Any]) -> str:
 
 
 VALUES = {
-    "none": "off", "8bit": "8-bit", "4bit": "4-bit", "lora": "LoRA", "rslora": "rsLoRA",
-    "dora": "DoRA", "all-linear": "all linear layers", "mlp": "MLP", "assistant": "the answers",
-    "all": "everything",
+    "none": "off", "8bit": "8-bit", "4bit": "4-bit", "all-linear": "all linear layers",
+    "mlp": "MLP", "assistant": "the answers", "all": "everything",
+    **{name: entry.title for name, entry in {**METHODS, **OBJECTIVES}.items()},
 }  # fmt: skip
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from core import adapters, train
+from core import adapters, checkpoints, train
+from core import losses as losses_of
 from core.batches import micro_batches
 from core.config import TrainConfig
 from core.errors import DataProblem, UserError
@@ -73,7 +74,7 @@ def gradients(model, micros) -> list[torch.Tensor]:
     model.zero_grad()
     learned = sum(len(micro.targets) for micro in micros)
     for micro in micros:
-        (train.token_losses(model, micro) / learned).backward()
+        (losses_of.token_losses(model, micro) / learned).backward()
     return [p.grad.clone() for p in model.parameters() if p.requires_grad]
 
 
@@ -89,7 +90,7 @@ def test_the_loss_is_the_librarys_own(model, examples):
     (micro,) = micro_batches(examples[:1], 999, packing=True)
     labels = torch.tensor([examples[0].labels])
     reference = model(input_ids=torch.tensor([examples[0].ids]), labels=labels).loss
-    ours = train.token_losses(model, micro) / len(micro.targets)
+    ours = losses_of.token_losses(model, micro) / len(micro.targets)
     torch.testing.assert_close(ours, reference)
 
 
@@ -192,9 +193,9 @@ def test_a_failed_run_says_why(make_run):
 
 def test_a_loss_that_is_no_number_ends_the_run_in_words(make_run, monkeypatch):
     broken = iter([False] * 2 + [True] * 99)
-    honest = train.token_losses
+    honest = losses_of.token_losses
     monkeypatch.setattr(
-        train,
+        losses_of,
         "token_losses",
         lambda model, micro: (
             honest(model, micro) * (float("nan") if model.training and next(broken) else 1.0)
@@ -204,7 +205,7 @@ def test_a_loss_that_is_no_number_ends_the_run_in_words(make_run, monkeypatch):
     with pytest.raises(UserError, match="stopped being a number") as caught:
         learn(run)
     assert caught.value.field == "learning_rate"
-    kept = torch_load(run.checkpoint / adapters.WEIGHTS)
+    kept = torch_load(run.checkpoint / checkpoints.WEIGHTS)
     assert all(tensor.isfinite().all() for tensor in kept.values())
 
 
@@ -231,7 +232,7 @@ def test_quantised_bases_learn_and_the_first_layer_still_has_gradients_after_a_t
     )
     model = adapters.attach(base, TrainConfig(lora_r=4, lora_alpha=8))
     micros = micro_batches(examples, 999, packing=True)
-    train.evaluate(model, micros, Accelerator(cpu=True))
+    losses_of.evaluate(model, losses_of.Answers(), micros, Accelerator(cpu=True))
     model.train()
     gradients(model, micros)
     first, *_, last = (p.grad.norm() for n, p in model.named_parameters() if "lora_B" in n)
