@@ -1,6 +1,7 @@
 """The trainer: right in its gradients, exact when it resumes, honest about how it ended."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from core import adapters, checkpoints, train
 from core import losses as losses_of
 from core.batches import micro_batches
 from core.config import TrainConfig
-from core.errors import DataProblem, UserError
+from core.errors import DataProblem, DoesNotFit, UserError
 from core.models import find
 from core.tokenizer import Tokenizer
 from core.tokens import tokenize_rows
@@ -240,11 +241,84 @@ def test_quantised_bases_learn_and_the_first_layer_still_has_gradients_after_a_t
     assert last > 0
 
 
-@pytest.mark.parametrize("method", ["rslora", "dora"])
-def test_every_method_learns_and_resumes(make_run, method):
-    run = make_run(method=method, max_steps=12, eval_steps=6)
-    assert learn(run) == "completed"
-    assert run.result["best_eval_loss"] < run.result["base_eval_loss"]
+def too_large_for(limit):
+    """A model that really asks for more memory than any machine has, at each forward pass of more
+    than `limit` positions while it learns."""
+
+    def ask(module, args, inputs):
+        if module.training and inputs["input_ids"].numel() > limit:
+            bytearray(1 << 60)
+
+    def attach(*args):
+        model = attach_honestly(*args)
+        model.register_forward_pre_hook(ask, with_kwargs=True)
+        return model
+
+    attach_honestly = adapters.attach
+    return attach
+
+
+def test_out_of_memory_it_computes_less_at_once_and_goes_on(make_run, monkeypatch):
+    plain = make_run()
+    learn(plain)
+    monkeypatch.setattr(adapters, "attach", too_large_for(60))
+    tight = make_run(name="tight")
+    assert learn(tight) == "completed"
+    assert tight.plan["micro_batch_tokens"] <= 60
+    assert "Memory ran out at step 1" in tight.plan["notes"][0]
+    assert losses(tight) == pytest.approx(losses(plain), abs=1e-4)
+    # It is not tried again with what was too much.
+    run = make_run(name="again", max_steps=8)
+    learn(run)
+    first = len(run.plan["notes"])
+    (run.path / "result.json").unlink()
+    learn(run)
+    assert len(run.plan["notes"]) == first
+
+
+def test_out_of_memory_with_one_example_it_says_so(make_run, monkeypatch):
+    monkeypatch.setattr(adapters, "attach", too_large_for(0))
+    run = make_run()
+    with pytest.raises(DoesNotFit, match="even for one example"):
+        learn(run)
+    assert run.plan["gradient_checkpointing"] is True  # tried before it gave up
+
+
+def test_worse_than_guessing_for_long_it_stops_in_words(make_run, monkeypatch):
+    honest = losses_of.token_losses
+    monkeypatch.setattr(losses_of, "token_losses", lambda *args: 3 * honest(*args))
+    run = make_run(max_steps=100, eval_steps=10)
+    with pytest.raises(UserError, match="At step 20 it answers worse than by chance") as caught:
+        learn(run)
+    assert caught.value.field == "learning_rate"
+    assert run.checkpoint.name == "step-000010"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_killed_at_ten_random_moments_it_goes_on_with_the_same_losses(make_run):
+    settings = {"max_steps": 60, "eval_steps": 3, "lora_dropout": 0.1}
+    undisturbed = make_run(**settings)
+    learn(undisturbed)
+    run = make_run(**settings, name="killed")
+    moments = random.Random(7)
+    for kill in range(10):
+        trainer = start(run)
+        reached = (run.progress["step"] or 0) + moments.randint(0, 5)
+        wait_for(lambda reached=reached: (run.progress["step"] or 0) >= reached or run.result, 120)
+        time.sleep(moments.random() * 0.3)
+        trainer.send_signal(signal.SIGKILL)
+        trainer.wait()
+        trainer.stdout.close()
+        if run.result:
+            assert kill > 2
+            break
+    if run.result is None:
+        assert learn(run) == "completed"
+    assert losses(run) == pytest.approx(losses(undisturbed), abs=1e-6)
+    kept, expected = (torch_load(r.adapter / adapters.WEIGHTS) for r in (run, undisturbed))
+    for name, tensor in expected.items():
+        torch.testing.assert_close(kept[name], tensor, rtol=0, atol=1e-6)
 
 
 def test_a_pair_of_settings_that_can_not_work_here_is_refused_in_words(make_run):
