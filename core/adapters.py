@@ -28,7 +28,6 @@ from peft import (
     get_peft_model,
     initialize_lora_eva_weights,
 )
-from peft.tuners.cartridge.utils import initialize_kv_prefix_from_past_key_values
 from peft.tuners.lora import LoraLayer
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
@@ -228,6 +227,8 @@ def begin(
 
 def _begin_prefix(model: Any, examples: Sequence[Micro]) -> None:
     """The keys and values of real words, as the paper advises for few examples."""
+    from peft.tuners.cartridge.utils import initialize_kv_prefix_from_past_key_values
+
     wanted = model.peft_config[ADAPTER].num_virtual_tokens
     ids = torch.cat([micro.ids.flatten() for micro in examples])
     ids = ids.repeat(-(-wanted // len(ids)))[:wanted].to(model.device)

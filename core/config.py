@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from core.errors import UserError
+from core.errors import DataProblem, UserError
 from core.methods import METHODS, OBJECTIVES, MethodName, ObjectiveName, in_words
 
 PRESETS = ("quick", "balanced", "thorough")
@@ -249,6 +249,22 @@ def parse_config(values: dict[str, Any]) -> TrainConfig:
         title = field.title if field and field.title else name
         reason = problem["msg"].removeprefix("Value error, ")
         raise UserError(f"{name} ({title}): {reason}", field=name) from None
+
+
+def objective_for(config: TrainConfig, preference: bool) -> ObjectiveName:
+    """What it learns to do: what was chosen, or what the shape of the rows suggests.
+
+    Raises DataProblem where rows of one answer are to be compared.
+    """
+    chosen = config.objective or ("dpo" if preference else "answers")
+    if chosen != "answers" and not preference:
+        raise DataProblem(
+            f"objective (What it learns to do): {OBJECTIVES[chosen].title} needs a better and a "
+            "worse answer to each question, and these examples have one.",
+            "Choose “the answers”, or examples with columns “chosen” and “rejected”.",
+            field="objective",
+        )
+    return chosen
 
 
 def complete(config: TrainConfig, rows: int, parameters: int) -> TrainConfig:

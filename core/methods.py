@@ -84,6 +84,7 @@ METHODS: dict[MethodName, Method] = {
         "to the layers that need it.",
         "Zhang et al. 2023, arXiv:2303.10512",
         kind="adalora",
+        rate=5.0,
     ),
     "pissa": Method(
         "PiSSA",
@@ -119,7 +120,7 @@ METHODS: dict[MethodName, Method] = {
         "smallest file of all.",
         "Liu et al. 2022, arXiv:2205.05638",
         kind="ia3",
-        rate=10.0,
+        rate=30.0,
         continues="IA3",
     ),
     "prefix": Method(

@@ -198,6 +198,19 @@ def check_method(config: TrainConfig, base: BaseModel) -> None:
             "Choose LoRA, or a smaller model.",
             field="method",
         )
+    if method.kind == "prefix" and (config.lora_r or 1) > base.context // 4:
+        raise UserError(
+            f"lora_r: a prefix of {config.lora_r} tokens leaves too little of the "
+            f"{base.context} that {base.title} reads.",
+            f"At most {base.context // 4}.",
+            field="lora_r",
+        )
+    if config.method == "olora" and base.config.get("model_type") in TRANSPOSED:
+        raise UserError(
+            f"method (Way of learning): OLoRA does not know how {base.title} keeps its weights.",
+            "Choose PiSSA or LoRA.",
+            field="method",
+        )
     if method.kind in ("full", "prefix"):
         chosen = {"layers": config.layers != "", "target_modules": _narrowed(config)}
         for name in (name for name, narrowed in chosen.items() if narrowed):

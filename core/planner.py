@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from core.config import TrainConfig, complete
+from core import earlier
+from core.config import TrainConfig, complete, objective_for
 from core.errors import UserError
 from core.hardware import Device, device
 from core.methods import METHODS, adalora_ranks
 from core.models import BaseModel, check_method, find, scales_its_input, select_modules
-from core.store import Store
+from core.store import Dataset, Store
 from core.tokenizer import Tokenizer
 from core.tokens import tokenize_rows
 
@@ -160,7 +161,11 @@ def estimate(config: TrainConfig, store: Store) -> dict[str, Any]:
     """
     base = find(config.base_model)
     here = device()
-    rows, lengths = _row_lengths(store, config, base)
+    dataset = _dataset(store, config)
+    compared = dataset.facts["shape"] == "preference"
+    config = config.model_copy(update={"objective": objective_for(config, compared)})
+    config, start = earlier.adopt(config, base, store)
+    rows, lengths = _row_lengths(dataset, config, base)
     config = complete(config, rows, base.parameters)
     check_method(config, base)
     assert config.batch_size and config.num_train_epochs
@@ -169,9 +174,11 @@ def estimate(config: TrainConfig, store: Store) -> dict[str, Any]:
         round(config.num_train_epochs * rows / min(config.batch_size, max(rows, 1)), 6)
     )
     tokens = steps * config.batch_size * _mean(min(length, max_length) for length in lengths)
+    if config.objective != "answers":
+        tokens *= 2  # two answers to each question
     speed, measured = _tokens_per_second(store, config, base, here)
     parts = memory(base, config, max_length, here)
-    trainable = trainable_parameters(base, config)
+    trainable = earlier.parameters(start) if start else trainable_parameters(base, config)
     available = here.memory_free
     share = parts["total"] / available
     fits = "fits" if share < 0.85 else "tight" if share < 1 else "does not fit"
@@ -208,11 +215,14 @@ def _advice(config: TrainConfig, base: BaseModel, fits: str, rows: int, here: De
     return advice
 
 
-def _row_lengths(store: Store, config: TrainConfig, base: BaseModel) -> tuple[int, list[int]]:
-    """The number of rows to learn from, and the token lengths of a sample of them."""
+def _dataset(store: Store, config: TrainConfig) -> Dataset:
     if not config.dataset:
         raise UserError("dataset: choose your examples first.", field="dataset")
-    dataset = store.dataset(config.dataset)
+    return store.dataset(config.dataset)
+
+
+def _row_lengths(dataset: Dataset, config: TrainConfig, base: BaseModel) -> tuple[int, list[int]]:
+    """The number of rows to learn from, and the token lengths of a sample of them."""
     rows = int(dataset.facts["rows"])
     learned = rows if dataset.facts.get("held_out") else round(rows * (1 - config.eval_fraction))
     if base.path is None:
@@ -225,8 +235,6 @@ def _row_lengths(store: Store, config: TrainConfig, base: BaseModel) -> tuple[in
 
 @lru_cache(maxsize=64)
 def _sampled_lengths(dataset_path, base_path, changed: int, train_on) -> tuple[int, ...]:
-    from core.store import Dataset
-
     rows = list(Dataset(dataset_path).rows())
     if len(rows) > SAMPLED_ROWS:
         rows = random.Random(0).sample(rows, SAMPLED_ROWS)

@@ -16,11 +16,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from core import data, earlier, models
-from core.config import TrainConfig, complete
+from core.config import TrainConfig, complete, objective_for
 from core.data.split import split
-from core.errors import DataProblem, NotFound, UserError
+from core.errors import NotFound, UserError
 from core.files import read_jsonl, write_jsonl
-from core.methods import OBJECTIVES, ObjectiveName
 from core.runs import Run
 from core.store import Dataset, Store
 
@@ -103,22 +102,6 @@ def new_run(store: Store, config: TrainConfig) -> Run:
     if earlier_adapter:
         earlier.copy(earlier_adapter, run.path)
     return run
-
-
-def objective_for(config: TrainConfig, preference: bool) -> ObjectiveName:
-    """What it learns to do: what was chosen, or what the shape of the rows suggests.
-
-    Raises DataProblem where rows of one answer are to be compared.
-    """
-    chosen = config.objective or ("dpo" if preference else "answers")
-    if chosen != "answers" and not preference:
-        raise DataProblem(
-            f"objective (What it learns to do): {OBJECTIVES[chosen].title} needs a better and a "
-            "worse answer to each question, and these examples have one.",
-            "Choose “the answers”, or examples with columns “chosen” and “rejected”.",
-            field="objective",
-        )
-    return chosen
 
 
 def row(store: Store, config: TrainConfig, number: int) -> dict[str, Any]:

@@ -78,7 +78,10 @@ def tokenize(
         return _tokenize_document(tokenizer, row["text"], show)
     messages = row["messages"]
     if "chosen" in row:
+        # Of two answers to a question, what came before them is the question.
         messages = [*messages, {"role": "assistant", "content": row["chosen"]}]
+        only = "answer" if train_on == "assistant" else train_on
+        return _tokenize_messages(tokenizer, messages, only, show)
     return _tokenize_messages(tokenizer, messages, train_on, show)
 
 

@@ -135,7 +135,7 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         state = checkpoints.state_of(resumed)
         if method.residual:
             adapters.take_out(model, checkpoints.initial(run))
-    elif not config.continue_from:
+    elif not config.continue_from and (method.begins or method.kind == "prefix"):
         say("Finding a good beginning")
         some = [examples[i] for i in batch_of_step(0, min(64, len(examples)), len(examples), 0)]
         micros = micro_batches(some, state.tokens_at_once, packing)

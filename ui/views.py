@@ -511,13 +511,19 @@ def run_heading(run: dict[str, Any]) -> str:
     return (
         f'<div class="heading run"><p class="crumb"><a href="runs">Runs</a></p>'
         f"<h1>{escape(run['name'])} {run_pill(run)}</h1>"
-        f'<p class="lead" role="status">{escape(words.status_line(run))}</p>{_why(run)}{bar(run)}'
+        f'<p class="lead" role="status">{escape(words.status_line(run))}</p>{_why(run)}{bar(run)}{_notes(run)}'
         "</div>"
     )
 
 
 def _why(run: dict[str, Any]) -> str:
     return f"<p>{escape(run['hint'])}</p>" if run["status"] == "failed" and run["hint"] else ""
+
+
+def _notes(run: dict[str, Any]) -> str:
+    """What the trainer had to change on its way, in its own sentences."""
+    notes = run.get("plan", {}).get("notes", ())
+    return "".join(f'<p class="small">{escape(note)}</p>' for note in notes)
 
 
 def run_actions(run: dict[str, Any]) -> str:
