@@ -511,8 +511,8 @@ def run_heading(run: dict[str, Any]) -> str:
     return (
         f'<div class="heading run"><p class="crumb"><a href="runs">Runs</a></p>'
         f"<h1>{escape(run['name'])} {run_pill(run)}</h1>"
-        f'<p class="lead" role="status">{escape(words.status_line(run))}</p>{_why(run)}{bar(run)}{_notes(run)}'
-        "</div>"
+        f'<p class="lead" role="status">{escape(words.status_line(run))}</p>{_why(run)}{bar(run)}'
+        f"{_notes(run)}</div>"
     )
 
 
