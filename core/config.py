@@ -41,7 +41,12 @@ class TrainConfig(BaseModel):
         "Quick gives a first impression; thorough learns longer and can change more.",
         "preset",
     )
-    method: MethodName = setting("lora", "Way of learning", in_words(METHODS), "method")
+    method: MethodName = setting(
+        "lora",
+        "Way of learning",
+        "LoRA is right unless one of these sentences is about you.\n\n" + in_words(METHODS),
+        "method",
+    )
     continue_from: str = setting(
         "",
         "Go on from",
@@ -144,8 +149,8 @@ class TrainConfig(BaseModel):
     objective: ObjectiveName | None = setting(
         None,
         "What it learns to do",
-        "By itself this follows the examples: DPO where they hold a better and a worse answer.\n"
-        + in_words(OBJECTIVES),
+        "By itself this follows the examples: DPO where they hold a better and a worse answer."
+        "\n\n" + in_words(OBJECTIVES),
         "objective",
     )
     beta: float = setting(

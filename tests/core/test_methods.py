@@ -14,11 +14,11 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from core import adalora, adapters, planner, train
 from core.chat import BASE
 from core.chat_process import Chat
-from core.config import TrainConfig, complete
+from core.config import TrainConfig, complete, layer_numbers, parse_config
 from core.errors import UserError
 from core.files import read_json
 from core.generate import Answer, choices, generate
-from core.methods import METHODS, OBJECTIVES, MethodName, ObjectiveName
+from core.methods import METHODS, OBJECTIVES, MethodName, ObjectiveName, in_words
 from core.mixed import MixedModel
 from core.models import check_method, find
 from core.sampling import Sampling
@@ -58,6 +58,8 @@ def test_the_table_is_whole():
     assert set(METHODS) == set(get_args(MethodName))
     assert set(OBJECTIVES) == set(get_args(ObjectiveName))
     told = TrainConfig.model_fields["method"].description
+    docs = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert in_words(METHODS) in docs
     for method in METHODS.values():
         assert method.when in told
         assert "arXiv:" in method.paper
@@ -252,6 +254,41 @@ def test_loftq_brings_the_model_of_4_bits_nearer_to_the_original(tiny_model):
     assert distances[1] < 0.5 * distances[0]
 
 
+def test_four_bits_are_double_quantised_and_nothing_is_blown_up_to_fp32(tiny_model):
+    model = adapters.load_base(find(str(tiny_model)), "4bit", CPU, torch.bfloat16)
+    quantization = model.config.quantization_config
+    assert quantization.bnb_4bit_quant_type == "nf4"
+    assert quantization.bnb_4bit_use_double_quant
+    assert quantization.bnb_4bit_compute_dtype == torch.bfloat16
+    attached = adapters.attach(model, TrainConfig(method="dora", lora_r=4, lora_alpha=8))
+    for name, parameter in attached.named_parameters():
+        learns = "lora_" in name  # DoRA's magnitudes too
+        expected = torch.float32 if learns else (torch.bfloat16, torch.uint8)
+        assert parameter.dtype in (expected if isinstance(expected, tuple) else (expected,)), name
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ("", range(12)),
+        ("0-3, 8, -4:", [0, 1, 2, 3, 8, 9, 10, 11]),
+        (":2", [0, 1]),
+        ("-1", [11]),
+        ("3:5,4 - 6", [3, 4, 5, 6]),
+        ("40, -40", []),
+    ],
+)
+def test_layers_are_numbers_ranges_and_counted_from_the_end(layers, expected):
+    assert layer_numbers(layers, 12) == set(expected)
+
+
+@pytest.mark.parametrize("layers", ["last", "3-1", "1;2", "0-"])
+def test_what_is_no_layer_is_refused_by_its_field(layers):
+    with pytest.raises(UserError, match="In which layers") as caught:
+        parse_config({"layers": layers})
+    assert caught.value.field == "layers"
+
+
 @pytest.mark.parametrize(
     ("given", "field", "words"),
     [
@@ -261,7 +298,8 @@ def test_loftq_brings_the_model_of_4_bits_nearer_to_the_original(tiny_model):
         ({"method": "full", "target_modules": "mlp"}, "target_modules", "does not choose parts"),
         ({"method": "pissa", "lora_r": 100}, "lora_r", "rank above 32"),
         ({"method": "adalora", "continue_from": "x"}, "continue_from", "can't go on"),
-        ({"layers": "7"}, "layers", "Its layers are|no layer '7'"),
+        ({"method": "prefix", "lora_r": 100}, "lora_r", "leaves too little"),
+        ({"layers": "7"}, "layers", "no layer '7'"),
     ],
 )
 def test_what_can_not_work_is_refused_in_words(tiny_model, given, field, words):
