@@ -132,7 +132,8 @@ def linear_features(model: nn.Module) -> dict[str, tuple[int, int]]:
             features[f"{name}.weight"] = (module.nf, module.nx)
         elif isinstance(module, nn.Linear):
             features[f"{name}.weight"] = (module.out_features, module.in_features)
-    return block_linear(features)
+    config: Any = getattr(model, "config", None)
+    return block_linear(features, getattr(config, "model_type", ""))
 
 
 def attach(
@@ -183,6 +184,12 @@ def _peft_config(model: PreTrainedModel, config: TrainConfig, steps: int) -> Pef
 
 
 def _attach_earlier(model: PreTrainedModel, config: TrainConfig, start: Path) -> PeftModel:
+    if not start.is_dir():
+        raise UserError(
+            "continue_from (Go on from): this run has no copy of the earlier adapter (start/).",
+            "Make the run anew.",
+            field="continue_from",
+        )
     saved = PeftConfig.from_pretrained(start)
     if isinstance(saved, LoraConfig):
         saved.lora_dropout = config.lora_dropout

@@ -73,13 +73,6 @@ def save(
             old.rmdir()
 
 
-def state_of(folder: Path) -> State:
-    """Where the run stood, without its weights."""
-    return State(
-        **torch.load(folder / "trainer.pt", map_location="cpu", weights_only=True)["state"]
-    )
-
-
 def load(
     folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[State, dict[str, Any]]:

@@ -25,6 +25,13 @@ from core.methods import FULL_LIMIT, METHODS
 
 STARTER = Path(__file__).parent.parent / "starter" / "model"
 SMALLEST = 0.7  # bytes per parameter in 4 bits, embeddings in 16
+FUSED = (
+    "mamba",
+    "mamba2",
+    "falcon_mamba",
+    "falcon_h1",
+    "nemotron_h",
+)  # read out_proj's weight only
 TRANSPOSED = ("gpt2", "openai-gpt")  # their linear weights stand as (in, out)
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -297,19 +304,25 @@ def _layer(name: str) -> int:
     return int(match[1]) if match else 0
 
 
-def block_linear(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:
+def block_linear(
+    shapes: Mapping[str, tuple[int, ...]], model_type: str = ""
+) -> dict[str, tuple[int, int]]:
     """The linear modules inside the repeated blocks, from the shapes of all weights.
 
     Embeddings and the head stand outside the blocks; norms and biases have one dimension; the
-    experts of a mixture, and the router that chooses among them, are left alone.
+    experts of a mixture, and the router that chooses among them, are left alone; and so are
+    modules whose weight the model uses without calling them, past whatever is put on them.
     """
+    skipped = r"\.experts\.|embed|norm|(gate|router)\.weight$"
+    if model_type in FUSED:
+        skipped += r"|\.out_proj\.weight$"
     return {
         name.removesuffix(".weight"): (shape[0], shape[1])
         for name, shape in shapes.items()
         if name.endswith(".weight")
         and len(shape) == 2
         and re.search(r"\.\d+\.", f".{name}")
-        and not re.search(r"\.experts\.|embed|norm|(gate|router)\.weight$", name)
+        and not re.search(skipped, name)
     }
 
 
@@ -355,8 +368,9 @@ def _base_model(
     id: str, title: str, path: Path | None, config: dict, headers: dict[str, dict], size: int
 ) -> BaseModel:
     shapes = {name: tuple(tensor["shape"]) for name, tensor in headers.items()}
-    linear = block_linear(shapes)
-    if config.get("model_type") in TRANSPOSED:
+    model_type = str(config.get("model_type"))
+    linear = block_linear(shapes, model_type)
+    if model_type in TRANSPOSED:
         linear = {name: (out, into) for name, (into, out) in linear.items()}
     return BaseModel(
         id=id,

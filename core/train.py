@@ -131,19 +131,15 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         recompute=budget.checkpointing and method.kind != "prefix",
     )
     resumed = run.checkpoint
-    if resumed:
-        state = checkpoints.state_of(resumed)
-        if method.residual:
-            adapters.take_out(model, checkpoints.initial(run))
-    elif not config.continue_from and (method.begins or method.kind == "prefix"):
+    if resumed and method.residual:
+        adapters.take_out(model, checkpoints.initial(run))
+    elif not resumed and not config.continue_from and (method.begins or method.kind == "prefix"):
         say("Finding a good beginning")
         some = [examples[i] for i in batch_of_step(0, min(64, len(examples)), len(examples), 0)]
         micros = micro_batches(some, state.tokens_at_once, packing)
         adapters.begin(model, config, base, [micro.to(device) for micro in micros])
         if method.residual and main:
             adapters.save_weights(adapters.learned(model), checkpoints.initial(run))
-    if state.recompute:
-        _recompute(model)
     groups = adapters.parameter_groups(model, config)
     learning = [parameter for group in groups for parameter in group["params"]]
     optimizer = torch.optim.AdamW(
@@ -158,6 +154,8 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         state, remembered = checkpoints.load(resumed, plain, optimizer)
         if method.kind == "adalora":
             adalora.remember(plain, remembered)
+    if state.recompute:
+        _recompute(plain)
     if main:
         write_jsonl(
             run.path / "metrics.jsonl", [r for r in run.metrics() if r["step"] <= state.step]
@@ -429,7 +427,7 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
     }
     adapters.save(
         run.path / "adapter",
-        plain,
+        accelerator.unwrap_model(model, keep_fp32_wrapper=False),
         tokenizer,
         model_card(run, config, base, result),
         checkpoints.initial(run) if method.residual else None,

@@ -59,7 +59,7 @@ LIKE_LLAMA = {
     "OLMo 2": ("olmo2", {}, True),
     "SmolLM3": ("smollm3", {"no_rope_layers": [1, 0]}, True),
     "Granite": ("granite", {"logits_scaling": 2.0}, True),
-    "Falcon": ("falcon", {**FALCON, **NO_DROPOUT, "alibi": False}, True),
+    "Falcon": ("falcon", {**FALCON, **NO_DROPOUT, "alibi": False}, False),
     "Falcon with ALiBi": ("falcon", {**FALCON, **NO_DROPOUT, "alibi": True}, False),
     "Bloom": ("bloom", {**NO_DROPOUT, "n_layer": 2, "n_head": 4}, False),
     "Mixtral": ("mixtral", EXPERTS, True),
