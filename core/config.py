@@ -140,11 +140,17 @@ class TrainConfig(BaseModel):
     max_length: int | None = setting(
         None,
         "Longest example",
-        "In tokens (about ¾ of a word). What is longer is cut at its end. "
-        "Chosen so that 99 of 100 examples fit.",
+        "In tokens (about ¾ of a word). Chosen so that 99 of 100 examples fit.",
         "max length",
         ge=8,
         le=1_048_576,
+    )
+    too_long: Literal["shorten", "drop"] = setting(
+        "shorten",
+        "What is longer",
+        "Shorten: its end is cut off. Drop: the whole example is left out. A document is never "
+        "dropped, it is divided.",
+        "too long",
     )
     objective: ObjectiveName | None = setting(
         None,

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import orjson
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace `path` in one step: a reader, or a crash, sees the old file or the new one."""
@@ -40,6 +42,14 @@ def read_json(path: Path, default: Any = None) -> Any:
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def encode(row: Any) -> bytes:
+    """One line of a JSON-lines file, quickly."""
+    try:
+        return orjson.dumps(row, default=str, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # numbers of more than 64 bits, halves of characters
+        return (json.dumps(row, default=str) + "\n").encode()
 
 
 def append_jsonl(path: Path, row: Any) -> None:

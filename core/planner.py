@@ -6,23 +6,23 @@ decided here too, so that the page's promise and the trainer's choice can't diff
 """
 
 import math
-import random
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
-from core import earlier
+import numpy as np
+
+from core import earlier, profiles
 from core.config import TrainConfig, complete, objective_for
+from core.datasets import Dataset
 from core.errors import UserError
 from core.hardware import Device, device
+from core.lengths import Profile
 from core.methods import METHODS, adalora_ranks
 from core.models import BaseModel, check_method, find, scales_its_input, select_modules
-from core.store import Dataset, Store
+from core.store import Store
 from core.tokenizer import Tokenizer
-from core.tokens import tokenize_rows
 
-SAMPLED_ROWS = 1000
+UNKNOWN_LENGTH = 128  # tokens of an example, while the model is not here
 RESERVE = 0.10  # of the device's memory, for what no formula knows
 RUNTIME_BYTES = {"cpu": 600e6, "mps": 800e6, "cuda": 700e6}  # libraries and kernels
 TOKENS_AT_ONCE = {"cpu": 2048, "mps": 4096, "cuda": 16384}  # more is no faster
@@ -37,12 +37,13 @@ class Budget:
     checkpointing: bool
 
 
-def choose_max_length(lengths: Sequence[int], context: int) -> int:
+def choose_max_length(lengths: np.ndarray, context: int) -> int:
     """So long that 99 of 100 examples fit, rounded up to a multiple of 128, within the model's
     context."""
-    if not lengths:
+    lengths = np.sort(lengths[lengths > 0])
+    if not len(lengths):
         return min(512, context)
-    longest = sorted(lengths)[math.ceil(0.99 * len(lengths)) - 1]
+    longest = int(lengths[math.ceil(0.99 * len(lengths)) - 1])
     return min(math.ceil(longest / 128) * 128, context)
 
 
@@ -161,41 +162,73 @@ def estimate(config: TrainConfig, store: Store) -> dict[str, Any]:
     """
     base = find(config.base_model)
     here = device()
-    dataset = _dataset(store, config)
+    dataset = dataset_of(store, config)
     compared = dataset.facts["shape"] == "preference"
     config = config.model_copy(update={"objective": objective_for(config, compared)})
     config, start = earlier.adopt(config, base, store)
-    rows, lengths = _row_lengths(dataset, config, base)
+    rows = learned_rows(dataset, config)
+    profile = Profile.of_nothing()
+    if base.path is not None:
+        tokenizer = Tokenizer.load(base.path)
+        profile = profiles.at_hand(store, dataset, tokenizer, config.train_on)
     config = complete(config, rows, base.parameters)
     check_method(config, base)
-    assert config.batch_size and config.num_train_epochs
-    max_length = config.max_length or choose_max_length(lengths, base.context)
-    steps = config.max_steps or math.ceil(
-        round(config.num_train_epochs * rows / min(config.batch_size, max(rows, 1)), 6)
-    )
-    tokens = steps * config.batch_size * _mean(min(length, max_length) for length in lengths)
-    if config.objective != "answers":
-        tokens *= 2  # two answers to each question
-    speed, measured = _tokens_per_second(store, config, base, here)
-    parts = memory(base, config, max_length, here)
+    max_length = config.max_length or choose_max_length(profile.lengths, base.context)
+    ahead = forecast(config, base, here, rows, profile, max_length, store)
     trainable = earlier.parameters(start) if start else trainable_parameters(base, config)
     available = here.memory_free
-    share = parts["total"] / available
+    share = ahead.memory["total"] / available
     fits = "fits" if share < 0.85 else "tight" if share < 1 else "does not fit"
+    cut = profile.cut(max_length, config.too_long)
     return {
         "trainable_parameters": trainable,
         "total_parameters": base.parameters,
         "adapter_bytes": adapter_bytes(base, config),
-        "memory_bytes": {**parts, "available": available},
+        "memory_bytes": {**ahead.memory, "available": available},
         "fits": fits,
-        "steps": steps,
-        "seconds": round(START_SECONDS + 1.1 * tokens / speed),
-        "seconds_measured": measured,
+        "steps": ahead.steps,
+        "seconds": ahead.seconds,
+        "seconds_measured": ahead.measured,
         "max_length": max_length,
-        "cut_rows": round(rows * _mean(length > max_length for length in lengths)),
+        "cut_rows": round(rows * (cut.shortened + cut.dropped) / max(1, len(profile.lengths))),
         "advice": _advice(config, base, fits, rows, here),
         "config": config.model_dump(),
     }
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will take. memory: bytes by part; measured: by the speed of an earlier run."""
+
+    steps: int
+    seconds: int
+    measured: bool
+    memory: dict[str, int]
+
+
+def forecast(
+    config: TrainConfig,
+    base: BaseModel,
+    here: Device,
+    rows: int,
+    profile: Profile,
+    max_length: int,
+    store: Store,
+) -> Forecast:
+    """For a complete `config` with so many rows of which `profile` knows all or a sample."""
+    assert config.batch_size and config.num_train_epochs
+    cut = profile.cut(max_length, config.too_long)
+    known = len(profile.lengths)
+    examples = max(1, round(rows * cut.examples / known)) if known else rows
+    length = cut.tokens / cut.examples if cut.examples else UNKNOWN_LENGTH
+    if config.objective in ("dpo", "orpo"):
+        length *= 2  # two answers to each question
+    batch = min(config.batch_size, examples)
+    steps = config.max_steps or math.ceil(round(config.num_train_epochs * examples / batch, 6))
+    speed, measured = _tokens_per_second(store, config, base, here)
+    seconds = round(START_SECONDS + 1.1 * steps * batch * length / speed)
+    longest = cut.longest or max_length
+    return Forecast(steps, seconds, measured, memory(base, config, longest, here))
 
 
 def _advice(config: TrainConfig, base: BaseModel, fits: str, rows: int, here: Device) -> list[str]:
@@ -215,31 +248,19 @@ def _advice(config: TrainConfig, base: BaseModel, fits: str, rows: int, here: De
     return advice
 
 
-def _dataset(store: Store, config: TrainConfig) -> Dataset:
+def dataset_of(store: Store, config: TrainConfig) -> Dataset:
+    """Raises UserError where none is chosen, NotFound where there is none of this id."""
     if not config.dataset:
         raise UserError("dataset: choose your examples first.", field="dataset")
     return store.dataset(config.dataset)
 
 
-def _row_lengths(dataset: Dataset, config: TrainConfig, base: BaseModel) -> tuple[int, list[int]]:
-    """The number of rows to learn from, and the token lengths of a sample of them."""
+def learned_rows(dataset: Dataset, config: TrainConfig) -> int:
+    """How many rows a run learns from; the others are kept back."""
     rows = int(dataset.facts["rows"])
-    learned = rows if dataset.facts.get("held_out") else round(rows * (1 - config.eval_fraction))
-    if base.path is None:
-        return max(1, learned), []
-    changed = (dataset.path / "rows.jsonl").stat().st_mtime_ns
-    return max(1, learned), list(
-        _sampled_lengths(dataset.path, base.path, changed, config.train_on)
-    )
-
-
-@lru_cache(maxsize=64)
-def _sampled_lengths(dataset_path, base_path, changed: int, train_on) -> tuple[int, ...]:
-    rows = list(Dataset(dataset_path).rows())
-    if len(rows) > SAMPLED_ROWS:
-        rows = random.Random(0).sample(rows, SAMPLED_ROWS)
-    whole, _ = tokenize_rows(Tokenizer.load(base_path), rows, train_on)
-    return tuple(len(row.ids) for row in whole)
+    if not dataset.facts.get("held_out"):
+        rows = round(rows * (1 - config.eval_fraction))
+    return max(1, rows)
 
 
 def _tokens_per_second(
@@ -261,8 +282,3 @@ def _tokens_per_second(
 
 def _compute_bytes(kind: str) -> int:
     return 2 if kind == "cuda" else 4
-
-
-def _mean(values) -> float:
-    values = list(values)
-    return sum(values) / len(values) if values else 128.0

@@ -6,24 +6,28 @@ configuration, so that nothing that happens later can change what it means.
 """
 
 import hashlib
-import json
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterable
-from itertools import islice
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import compress, islice
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from core import data, earlier, models
 from core.config import TrainConfig, complete, objective_for
-from core.data.split import split
-from core.errors import NotFound, UserError
-from core.files import read_jsonl, write_jsonl
+from core.data.split import Tested, split
+from core.data.typed import typed_row
+from core.datasets import Dataset
+from core.errors import DataProblem, NotFound, UserError
+from core.files import encode, read_jsonl, write_jsonl
 from core.runs import Run
-from core.store import Dataset, Store
+from core.store import Store
 
 NAME_LENGTH = 80  # characters; TrainConfig.name's limit
+READING = 0.6  # of an import's time; the rest is the doctor's
 
 
 def import_dataset(
@@ -31,53 +35,137 @@ def import_dataset(
     upload: Path,
     file_name: str,
     *,
-    name: str = "",
+    name: str | None = "",
     mapping: dict[str, str] | None = None,
+    templates: dict[str, str] | None = None,
     sheet: str | None = None,
-    member: str | None = None,
+    member: str | list[str] | None = None,
+    encoding: str | None = None,
+    header: bool | None = None,
+    split_column: str | None = None,
     held_out: Path | None = None,
-    progress: Callable[[float], None] | None = None,
+    held_out_name: str = "",
+    bad_at_most: float | None = None,
+    origin: dict[str, Any] | None = None,
+    progress: Callable[[float], object] | None = None,
 ) -> Dataset:
     """Read `upload`, which the person calls `file_name`, into a new dataset with a copy of it.
 
-    `held_out` is a second file whose rows are never learned from; runs of this dataset are tested
-    with them. Raises NeedsMapping, NeedsChoice or Refused, and leaves nothing behind then.
+    `mapping` to `split_column` and `progress` are those of `core.data.read`. `held_out` is a second
+    file whose rows are never learned from; runs of this dataset are tested with them, and with the
+    rows that a split column calls test. A row that asks what a test asks is not learned.
+    `bad_at_most`: the share of rows that may be unusable, 0 to 1; None takes any.
+    `origin`: where the file is from, kept with the dataset.
+
+    Raises NeedsMapping, NeedsChoice, NeedsConsent, Cancelled or Refused, and leaves nothing behind
+    then.
     """
     file_name = PurePosixPath(file_name.replace("\\", "/")).name or "examples"
+    said: dict[str, Any] = {
+        "mapping": mapping,
+        "templates": templates,
+        "sheet": sheet,
+        "member": member,
+        "encoding": encoding,
+        "header": header,
+        "split_column": split_column,
+    }
+
+    def read(fraction: float) -> object:
+        return progress and progress(READING * fraction)
 
     def fill(folder: Path) -> dict[str, Any]:
         kept = folder / f"upload{_suffix(file_name)}"
-        shutil.copyfile(upload, kept)
-        imported = data.read(
-            kept, name=file_name, mapping=mapping, sheet=sheet, member=member, progress=progress
-        )
-        rows = _write_rows(folder / "rows.jsonl", imported.rows)
-        findings = [finding.model_dump() for finding in imported.findings]
-        if rows == 0:
-            reasons = [finding["text"] for finding in findings if finding["level"] == "error"]
-            raise data.Refused(
-                f"No row of “{file_name}” can be used.", " ".join(reasons[:3]), rows=0
-            )
-        tests = list(data.read(held_out).rows) if held_out else []
-        if tests:
-            write_jsonl(folder / "eval.jsonl", tests)
+        with _copying(upload, kept) as copy:
+            imported = data.read(upload, name=file_name, progress=read, **said)
+            rows, tests = _write_rows(folder, imported)
+            findings = [finding.model_dump() for finding in imported.findings]
+            if rows == 0:
+                reasons = [finding["text"] for finding in findings if finding["level"] == "error"]
+                raise data.Refused(
+                    f"No row of “{file_name}” can be used.", " ".join(reasons[:3]), rows=0
+                )
+            bad = imported.bad
+            if bad_at_most is not None and bad > bad_at_most * (rows + tests + bad):
+                raise data.NeedsConsent(
+                    f"{bad:,} of {rows + tests + bad:,} rows can't be used.",
+                    "Go on with the good ones, or mend the file and bring it again.",
+                    rows=rows + tests,
+                    bad=bad,
+                    findings=findings,
+                )
+            if held_out:
+                tests += _add_tests(folder, held_out, held_out_name or held_out.name, said)
+            if tests and (leaked := _drop_tested(folder)):
+                rows -= leaked
+                findings.append(_leakage(leaked))
+            if rows == 0:
+                raise data.Refused(
+                    f"Every question of “{file_name}” is also among the held-out ones.",
+                    "Bring other rows to learn from, or let Graft choose what is held out.",
+                    rows=0,
+                )
+            sha256 = copy.result()
         return {
             "file": file_name,
             "shape": imported.shape,
             "rows": rows,
             "bad": imported.bad,
-            "held_out": len(tests),
+            "held_out": tests,
             "columns": imported.columns,
             "mapping": imported.mapping,
+            "templates": templates or {},
+            "split_column": imported.split_column,
             "sheets": imported.sheets,
             "encoding": imported.encoding,
+            "options": {key: value for key, value in said.items() if value is not None},
+            "origin": origin or {},
             "bytes": kept.stat().st_size,
-            "sha256": _sha256(kept),
+            "sha256": sha256,
             "findings": findings,
         }
 
-    name = (name.strip() or PurePosixPath(file_name).stem)[:NAME_LENGTH]
-    return store.create_dataset(name, fill)
+    name = ((name or "").strip() or PurePosixPath(file_name).stem)[:NAME_LENGTH]
+    dataset = store.create_dataset(name, fill)
+    rows = dataset.facts["rows"]
+
+    def examined(seen: int) -> None:
+        if progress and progress(READING + (1 - READING) * seen / rows) is False:
+            raise data.Cancelled("The import was cancelled; nothing of it was kept.")
+
+    try:
+        dataset.examine(examined)
+    except BaseException:
+        dataset.delete()
+        raise
+    return dataset
+
+
+def new_dataset(store: Store, name: str, rows: list[dict[str, Any]]) -> Dataset:
+    """A dataset of rows that a person typed or pasted; they are its upload as well.
+
+    Raises DataProblem where one of them is no row.
+    """
+    if not rows:
+        raise DataProblem("rows: there is none.", "Write at least one example.", field="rows")
+    checked = [typed_row(row) for row in rows]
+
+    def fill(folder: Path) -> dict[str, Any]:
+        for file in ("upload.jsonl", "rows.jsonl"):
+            write_jsonl(folder / file, checked)
+        shape = next(
+            shape
+            for key, shape in (("chosen", "preference"), ("text", "text"), ("messages", "messages"))
+            if key in checked[0]
+        )
+        return {
+            "file": "", "shape": shape, "rows": len(checked), "bad": 0, "held_out": 0,
+            "columns": [], "mapping": {}, "sheets": [], "encoding": "utf-8", "findings": [],
+        }  # fmt: skip
+
+    dataset = store.create_dataset((name.strip() or "My examples")[:NAME_LENGTH], fill)
+    dataset.examine()
+    return dataset
 
 
 def new_run(store: Store, config: TrainConfig) -> Run:
@@ -89,9 +177,13 @@ def new_run(store: Store, config: TrainConfig) -> Run:
     base = models.find(config.base_model)
     rows = list(dataset.rows())
     objective = objective_for(config, preference="chosen" in rows[0] if rows else False)
-    tests = list(read_jsonl(dataset.path / "eval.jsonl"))
-    if not tests:
-        learned, kept_back = split(rows, config.eval_fraction, config.seed)
+    tests = list(dataset.tests())
+    if tests:
+        tested = Tested(tests)
+        rows = [row for row in rows if row not in tested]
+    else:
+        labels = dataset.facts["shape"] == "classification"
+        learned, kept_back = split(rows, config.eval_fraction, config.seed, by_answer=labels)
         rows, tests = [rows[index] for index in learned], [rows[index] for index in kept_back]
     name = config.name.strip() or dataset.name
     config = config.model_copy(update={"name": name, "objective": objective})
@@ -128,24 +220,88 @@ def _dataset(store: Store, id: str) -> Dataset:
         raise NotFound(str(error), error.hint, field="dataset") from None
 
 
-def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> int:
-    """Stream the rows to the file; how many there were."""
+def _write_rows(folder: Path, imported: data.Imported) -> tuple[int, int]:
+    """Stream the rows to rows.jsonl and the held-out ones to eval.jsonl; how many of each."""
+    rows = tests = 0
+    with _new_rows(folder / "rows.jsonl") as learned, _new_rows(folder / "eval.jsonl") as held:
+        for some, held_out in imported.rows.batches():
+            if held_out and any(held_out):
+                held.writelines(encode(row) for row in compress(some, held_out))
+                tests += sum(held_out)
+                some = [row for row, test in zip(some, held_out, strict=True) if not test]
+            learned.writelines(map(encode, some))
+            rows += len(some)
+    if not tests:
+        (folder / "eval.jsonl").unlink()
+    return rows, tests
+
+
+def _add_tests(folder: Path, file: Path, file_name: str, said: dict[str, Any]) -> int:
+    """Append the rows of a second file to eval.jsonl; how many there are."""
+    options = {key: said[key] for key in ("mapping", "templates")}
     count = 0
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    with _new_rows(folder / "eval.jsonl", "ab") as held:
+        for row in data.read(file, name=file_name, member=data.ALL, **options).rows:
+            held.write(encode(row))
             count += 1
+    if not count:
+        raise data.Refused(f"No row of the held-out file “{file_name}” can be used.", rows=0)
+    return count
+
+
+def _drop_tested(folder: Path) -> int:
+    """Take the rows that ask what a held-out row asks out of rows.jsonl; how many there were."""
+    tested = Tested(read_jsonl(folder / "eval.jsonl"))
+    dropped = sum(row in tested for row in read_jsonl(folder / "rows.jsonl"))
+    if dropped:
+        with _new_rows(folder / "rows.jsonl.new") as file:
+            for row in read_jsonl(folder / "rows.jsonl"):
+                if row not in tested:
+                    file.write(encode(row))
+        (folder / "rows.jsonl.new").replace(folder / "rows.jsonl")
+    return dropped
+
+
+def _leakage(count: int) -> dict[str, Any]:
+    return data.Finding(
+        level="warning",
+        code="leakage",
+        count=count,
+        text=f"{count:,} row{'s' * (count != 1)} left out of what is learned: the same question is "
+        "among the held-out ones, and a test of it would measure memory.",
+        rows=[],
+    ).model_dump()
+
+
+@contextmanager
+def _new_rows(path: Path, mode: str = "wb") -> Iterator[BinaryIO]:
+    with path.open(mode, buffering=1 << 20) as file:
+        yield cast(BinaryIO, file)
         file.flush()
         os.fsync(file.fileno())
-    return count
+
+
+@contextmanager
+def _copying(source: Path, target: Path) -> Iterator[Future[str]]:
+    """Copy the file while something else is done; the future has its SHA-256."""
+    stopped = threading.Event()
+
+    def copy() -> str:
+        digest = hashlib.sha256()
+        with source.open("rb") as read, target.open("wb") as write:
+            while not stopped.is_set() and (block := read.read(1 << 20)):
+                digest.update(block)
+                write.write(block)
+        return digest.hexdigest()
+
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            yield thread.submit(copy)
+        finally:
+            stopped.set()
 
 
 def _suffix(file_name: str) -> str:
     """The ending of the name, where it is a plain one."""
     suffix = PurePosixPath(file_name).suffix.lower()
     return suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else ""
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

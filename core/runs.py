@@ -118,6 +118,11 @@ class Run:
         progress["total_steps"] = self.plan.get("total_steps")
         return progress
 
+    @property
+    def cache(self) -> Path | None:
+        """The owner's cache; a run that was copied out of the data directory has none."""
+        return self.path.parents[1] / "cache" if self.path.parent.name == "runs" else None
+
     def rows(self, part: Literal["train", "eval"]) -> list[dict[str, Any]]:
         return list(read_jsonl(self.path / f"{part}.jsonl"))
 

@@ -14,35 +14,13 @@ from typing import Any
 from uuid import uuid4
 
 from core.config import TrainConfig
+from core.datasets import Dataset
 from core.errors import DataProblem, NotFound
-from core.files import read_json, read_jsonl, write_json, write_jsonl
+from core.files import write_json, write_jsonl
 from core.runs import Run
 from core.settings import settings
 
 LOCAL = "local"
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """rows.jsonl is what was read and checked; dataset.json says what it is."""
-
-    path: Path
-
-    @property
-    def id(self) -> str:
-        return self.path.name
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """id, name, shape, rows, columns, mapping, encoding, sha256, findings, created."""
-        return read_json(self.path / "dataset.json")
-
-    @property
-    def name(self) -> str:
-        return self.facts["name"]
-
-    def rows(self) -> Iterable[dict[str, Any]]:
-        return read_jsonl(self.path / "rows.jsonl")
 
 
 @dataclass(frozen=True)
@@ -88,8 +66,7 @@ class Store:
         return Dataset(folder)
 
     def delete_dataset(self, id: str) -> None:
-        """Runs keep their own snapshot of the rows."""
-        shutil.rmtree(self.dataset(id).path)
+        self.dataset(id).delete()
 
     # ---- runs
 

@@ -1,26 +1,39 @@
 """Conversations -> token ids and labels, by the model's own chat template.
 
-Which tokens are learned is decided here and nowhere else; the X-ray that people see before a run
-is the same code that makes the trainer's labels. For each assistant turn that is: everything from
-where the generation prompt ends, through the one token that stops the turn. Few templates mark
-those spans, and the library's mask is silently empty for the rest, so they are found by rendering
-the conversation twice, the second time with markers in the answers' places: what stands between
-the markers is the template's, and what it leaves of the first rendering is the answers.
+Which tokens are learned is decided here and nowhere else; the X-ray and the figures that people see
+before a run are made by the same code as the trainer's labels. For each assistant turn that is:
+everything from where the generation prompt ends, through the one token that stops the turn.
 """
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any, Literal
 
-import jinja2
+from tokenizers import Encoding
 
 from core.errors import DataProblem
+from core.templates import Rendered, render
 from core.tokenizer import Message, Tokenizer
 
 IGNORED = -100
 TrainOn = Literal["assistant", "all"]
+
+# What had to be done to a row so that the model can read it, and what is said of it.
+NOTES = {
+    "system_folded": "The instruction was moved to the head of the question, because this model's "
+    "template has no place for it.",
+    "turns_joined": "Turns of the same speaker in a row were joined, because this model's template "
+    "wants question and answer in turn.",
+    "thoughts_dropped": "This model's template leaves out the thoughts of earlier answers; they "
+    "are not learned.",
+    "media_left_out": "Pictures or sounds were left out: only the text is learned.",
+    "tools_dropped": "This model's template leaves out the description of tools.",
+    "control_text": "The text has characters that look like a control token of this model; they "
+    "are read as plain text.",
+    "stop_added": "This model's template doesn't end answers with a stop token, so one was added.",
+}
 
 
 @dataclass(frozen=True)
@@ -41,88 +54,81 @@ class Tokenized:
     """A whole conversation or document, before anything is cut."""
 
     ids: list[int]
-    learned: list[bool]
+    spans: list[tuple[int, int]]
+    """The stretches of learned tokens, from the first to behind the last."""
     document: bool = False
     texts: list[str] = field(default_factory=list)
     """What each token shows, if asked for; a character made of several tokens is in the first."""
+    notes: list[str] = field(default_factory=list)
+    """Codes of NOTES."""
 
-    def examples(self, max_length: int) -> list[Encoded]:
-        """Cut to `max_length` tokens: a conversation at its end, a document into several."""
-        starts = range(0, len(self.ids), max_length) if self.document else (0,)
-        return [self._cut(slice(start, start + max_length)) for start in starts]
-
-    def _cut(self, part: slice) -> Encoded:
-        ids = self.ids[part]
-        learned = zip(ids, self.learned[part], strict=True)
-        return Encoded(ids, [id if yes else IGNORED for id, yes in learned])
-
-
-def tokenize_rows(
-    tokenizer: Tokenizer, rows: Iterable[dict[str, Any]], train_on: TrainOn
-) -> tuple[list[Tokenized], dict[int, str]]:
-    """The rows that the model's template takes, and why it refused the others, by row number."""
-    whole, refused = [], {}
-    for number, row in enumerate(rows):
-        try:
-            whole.append(tokenize(tokenizer, row, train_on))
-        except DataProblem as problem:
-            refused[number] = str(problem)
-    return whole, refused
+    @property
+    def learned(self) -> list[bool]:
+        learned = [False] * len(self.ids)
+        for start, stop in self.spans:
+            learned[start:stop] = [True] * (stop - start)
+        return learned
 
 
 def tokenize(
     tokenizer: Tokenizer, row: dict[str, Any], train_on: TrainOn, show: bool = False
 ) -> Tokenized:
     """The row's tokens and which of them are learned. Raises DataProblem in words."""
-    if "text" in row:
-        return _tokenize_document(tokenizer, row["text"], show)
-    messages = row["messages"]
-    if "chosen" in row:
-        # Of two answers to a question, what came before them is the question.
-        messages = [*messages, {"role": "assistant", "content": row["chosen"]}]
-        only = "answer" if train_on == "assistant" else train_on
-        return _tokenize_messages(tokenizer, messages, only, show)
-    return _tokenize_messages(tokenizer, messages, train_on, show)
+    (made,) = _tokenize(tokenizer, [row], show)
+    if isinstance(made, DataProblem):
+        raise made
+    whole = [(0, len(made.ids))] if train_on == "all" else made.spans
+    return Tokenized(made.ids, whole, made.document, made.texts, made.notes)
 
 
-def tokenize_pair(tokenizer: Tokenizer, row: dict[str, Any]) -> tuple[Tokenized, Tokenized]:
-    """The question with the better and with the worse answer; only that answer's turn is learned.
+def tokenize_many(
+    tokenizer: Tokenizer, rows: Sequence[dict[str, Any]]
+) -> list[Tokenized | DataProblem]:
+    """Each row's tokens with its answers as what is learned, or why the template refuses it."""
+    return _tokenize(tokenizer, rows, show=False)
 
-    Raises DataProblem in words.
-    """
-    chosen, rejected = (
-        _tokenize_messages(
-            tokenizer, [*row["messages"], {"role": "assistant", "content": row[answer]}], "answer"
-        )
+
+def tokenize_pairs(
+    tokenizer: Tokenizer, rows: Sequence[dict[str, Any]]
+) -> list[tuple[Tokenized, Tokenized] | DataProblem]:
+    """For each row the question with the better and with the worse answer, of which only that
+    answer's turn is learned; or why it can't be used."""
+    whole = [
+        {"messages": [*row["messages"], {"role": "assistant", "content": row[answer]}]}
+        for row in rows
         for answer in ("chosen", "rejected")
-    )
-    if chosen.ids == rejected.ids:
-        raise DataProblem("Both answers are the same.", "Change one of them, or leave the row out.")
-    return chosen, rejected
-
-
-def _tokenize_messages(
-    tokenizer: Tokenizer,
-    messages: Sequence[Message],
-    train_on: Literal["assistant", "all", "answer"],
-    show: bool = False,
-) -> Tokenized:
-    text, messages = _render(tokenizer, messages)
-    turns = _find_turns(tokenizer, messages, text)
-    tokens = _encode(tokenizer, text, turns, show)
-    if train_on == "answer":
-        turns = turns[-1:]
-    learned = [
-        train_on == "all" or any(turn.start <= begin < end <= turn.stop for turn in turns)
-        for begin, end in tokens.offsets
     ]
-    return Tokenized(tokens.ids, learned, texts=tokens.texts)
+    made = iter(tokenize_many(tokenizer, whole))
+    pairs: list[tuple[Tokenized, Tokenized] | DataProblem] = []
+    for chosen, rejected in zip(made, made, strict=True):
+        if isinstance(chosen, DataProblem):
+            pairs.append(chosen)
+        elif isinstance(rejected, DataProblem):
+            pairs.append(rejected)
+        elif chosen.ids == rejected.ids:
+            same = "Both answers are the same."
+            pairs.append(DataProblem(same, "Change one of them, or leave the row out."))
+        else:
+            pairs.append((_last_answer(chosen), _last_answer(rejected)))
+    return pairs
+
+
+def _last_answer(whole: Tokenized) -> Tokenized:
+    return replace(whole, spans=whole.spans[-1:])
+
+
+def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
+    """The ids after which the model answers: exactly the prefix that it was trained on."""
+    rendered = render(tokenizer, messages, add_generation_prompt=True)
+    pieces = _pieces(tokenizer, rendered)
+    return _join(tokenizer, rendered, pieces, tokenizer.encode_all(pieces), show=False).ids
 
 
 def xray(
     tokenizer: Tokenizer, row: dict[str, Any], max_length: int, train_on: TrainOn
 ) -> dict[str, Any]:
-    """The row as the model will see it: tokens with their text, each learned, context or cut."""
+    """The row as the model will see it: tokens with their text, each learned, context or cut, and
+    notes on what was done to it."""
     whole = tokenize(tokenizer, row, train_on, show=True)
     limit = len(whole.ids) if whole.document else max_length
     tokens = [
@@ -130,173 +136,140 @@ def xray(
         for at, (text, yes) in enumerate(zip(whole.texts, whole.learned, strict=True))
     ]
     counts = Counter(token["state"] for token in tokens)
-    return {"tokens": tokens, **{state: counts[state] for state in ("learned", "context", "cut")}}
+    return {
+        "tokens": tokens,
+        **{state: counts[state] for state in ("learned", "context", "cut")},
+        "notes": [{"code": code, "text": NOTES[code]} for code in whole.notes],
+    }
 
 
-def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
-    """The ids after which the model answers: exactly the prefix that it was trained on."""
-    text, messages = _render(tokenizer, messages, add_generation_prompt=True)
-    turns = _find_turns(tokenizer, messages, text)
-    return _encode(tokenizer, text, turns, show=False).ids
+def template_notes(tokenizer: Tokenizer) -> list[dict[str, str]]:
+    """What holds for every row with this model's template."""
+    notes = []
+    if not tokenizer.own_template:
+        text = (
+            "This model brings no chat template. A plain one of Graft's is used, and saved with "
+            "what it learns."
+        )
+        notes.append({"code": "plain_template", "text": text})
+    elif words := tokenizer.default_text:
+        words = words if len(words) <= 200 else f"{words[:199]}…"
+        text = f"This model's template begins each conversation with words of its own: “{words}”"
+        notes.append({"code": "default_text", "text": text})
+    return notes
 
 
-def _tokenize_document(tokenizer: Tokenizer, text: str, show: bool) -> Tokenized:
-    encoding = tokenizer.encode(text, add_special_tokens=True)
-    ids, texts = list(encoding.ids), _shown(text, encoding) if show else []
-    eos = tokenizer.id_of(tokenizer.special.get("eos_token"))
-    if eos is not None and ids and ids[-1] not in tokenizer.stop_ids:
-        ids.append(eos)
-        texts += [tokenizer.special["eos_token"]] if show else []
-    return Tokenized(ids, [True] * len(ids), document=True, texts=texts)
+# ---- rows in, tokens out
 
 
-# ---- rendering what templates refuse or drop
-
-
-def _render(
-    tokenizer: Tokenizer, messages: Sequence[Message], add_generation_prompt: bool = False
-) -> tuple[str, list[Message]]:
-    """The text, and the messages as the template took them.
-
-    Tried in turn: as they are, with the system text inside the first user turn, and with turns of
-    the same role joined. A template that silently drops the system text counts as refusing.
-    """
-    messages = [{**m, "content": m.get("content") or ""} for m in messages]
-    system = messages[0]["content"].strip() if messages and messages[0]["role"] == "system" else ""
-    problem = ""
-    for attempt in (messages, _fold_system(messages), _join_turns(_fold_system(messages))):
-        try:
-            text = tokenizer.render(attempt, add_generation_prompt)
-        except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
-            problem = str(error)
-            continue
-        if system in text:
-            return text, attempt
-    raise DataProblem(
-        f"The model's chat template refuses this conversation: {problem or 'it drops the text'}.",
-        "Its turns should alternate between user and assistant, and begin with the user's.",
-    )
-
-
-def _fold_system(messages: list[Message]) -> list[Message]:
-    if not messages or messages[0]["role"] != "system":
-        return messages
-    system, *rest = messages
-    if not rest or rest[0]["role"] != "user":
-        return [{**system, "role": "user"}, *rest]
-    return [{**rest[0], "content": f"{system['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
-
-
-def _join_turns(messages: list[Message]) -> list[Message]:
-    joined: list[Message] = []
-    for message in messages:
-        if joined and joined[-1]["role"] == message["role"]:
-            content = f"{joined[-1]['content']}\n\n{message['content']}"
-            joined[-1] = {**joined[-1], "content": content}
+def _tokenize(
+    tokenizer: Tokenizer, rows: Sequence[dict[str, Any]], show: bool
+) -> list[Tokenized | DataProblem]:
+    """All rows at once, because the tokenizer is fastest so. One text may be several pieces: where
+    a stop token is put in."""
+    rendered: list[Rendered | str | DataProblem] = []
+    pieces: list[list[str]] = []
+    for row in rows:
+        one: Rendered | str | DataProblem
+        if "text" in row:
+            one = tokenizer.guard(row["text"])
         else:
-            joined.append(message)
-    return joined
+            try:
+                one = render(tokenizer, _messages(row), row.get("tools") or None)
+            except DataProblem as problem:
+                one = problem
+        rendered.append(one)
+        pieces.append(_pieces(tokenizer, one) if isinstance(one, Rendered) else [])
+    encodings = iter(tokenizer.encode_all([piece for some in pieces for piece in some]))
+    made: list[Tokenized | DataProblem] = []
+    for row, one, some in zip(rows, rendered, pieces, strict=True):
+        if isinstance(one, str):
+            made.append(_document(tokenizer, one, one != row["text"], show))
+        elif isinstance(one, Rendered):
+            made.append(_join(tokenizer, one, some, [next(encodings) for _ in some], show))
+        else:
+            made.append(one)
+    return made
 
 
-# ---- where the answers are
+def _messages(row: dict[str, Any]) -> list[Message]:
+    if "chosen" in row:
+        return [*row["messages"], {"role": "assistant", "content": row["chosen"]}]
+    return row["messages"]
 
 
-class _Turn(NamedTuple):
-    """An assistant's turn, in characters of the rendered text."""
+def _document(tokenizer: Tokenizer, text: str, guarded: bool, show: bool) -> Tokenized:
+    encoding = tokenizer.encode(text, add_special_tokens=True)
+    ids, texts = list(encoding.ids), _shown(tokenizer, text, encoding) if show else []
+    if tokenizer.eos_id is not None and ids and ids[-1] not in tokenizer.stop_ids:
+        ids.append(tokenizer.eos_id)
+        texts += [tokenizer.special["eos_token"]] if show else []
+    notes = ["control_text"] if guarded else []
+    return Tokenized(ids, [(0, len(ids))], document=True, texts=texts, notes=notes)
 
-    start: int
-    """Where the generation prompt ends and the model begins."""
-    end: int
-    """Where the answer's own text ends."""
-    stop: int
-    """Behind the stop token; `end` where the template writes none."""
 
-
-def _find_turns(tokenizer: Tokenizer, messages: Sequence[Message], text: str) -> list[_Turn]:
-    answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
-    if not answers:
+def _stopless(tokenizer: Tokenizer, rendered: Rendered) -> list[int]:
+    """Where eos is put behind an answer, or the model would never learn to stop."""
+    if tokenizer.eos_id is None:
         return []
-    marks = {i: f"\ue000{hashlib.md5(f'{i} {text}'.encode()).hexdigest()}" for i in answers}
-    marked = tokenizer.render(
-        [{**m, "content": marks.get(i, m["content"])} for i, m in enumerate(messages)]
-    )
-    between = []  # the template's own text before, between and after the answers
-    for i in answers:
-        before, found, marked = marked.partition(marks[i])
-        if not found:
-            raise _unusable()
-        between.append(before)
-    between.append(marked)
-
-    turns, position = [], 0
-    for i, before, after in zip(answers, between, between[1:], strict=False):
-        header = text.find(before, position)
-        if header < 0:
-            raise _unusable()
-        opened = text.rfind(tokenizer.opening, header, header + len(before))
-        begin = header + len(before)
-        start = opened + len(tokenizer.opening) if tokenizer.opening and opened >= 0 else begin
-        position = _end_of_answer(text, begin, messages[i]["content"], after)
-        turns.append(_Turn(start, position, _behind_stop(tokenizer, text, position)))
-    return turns
+    return [turn.end for turn in rendered.turns if turn.stop == turn.end]
 
 
-def _end_of_answer(text: str, begin: int, content: str, after: str) -> int:
-    for written in (content, content.strip()):
-        if text.startswith(written, begin) and text.startswith(after, begin + len(written)):
-            return begin + len(written)
-    # The template changed the answer: some drop earlier thoughts, some escape.
-    end = text.find(after, begin) if after else len(text)
-    if end < 0:
-        raise _unusable()
-    return end
+def _pieces(tokenizer: Tokenizer, rendered: Rendered) -> list[str]:
+    cuts = [0, *_stopless(tokenizer, rendered), len(rendered.text)]
+    return [rendered.text[a:b] for a, b in pairwise(cuts)]
 
 
-def _behind_stop(tokenizer: Tokenizer, text: str, end: int) -> int:
-    if tokenizer.turn_end is None:
-        return end
-    stop = end + len(text[end:]) - len(text[end:].lstrip())
-    return stop + len(tokenizer.turn_end) if text.startswith(tokenizer.turn_end, stop) else end
-
-
-def _unusable() -> DataProblem:
-    return DataProblem(
-        "The model's chat template leaves out or rewrites an answer of this conversation.",
-        "Use conversations of plain questions and answers with this model.",
-    )
-
-
-# ---- tokens
-
-
-class _Tokens(NamedTuple):
-    ids: list[int]
-    texts: list[str]
-    offsets: list[tuple[int, int]]
-
-
-def _encode(tokenizer: Tokenizer, text: str, turns: list[_Turn], show: bool) -> _Tokens:
-    """The text's tokens. Where the template ends turns without a stop token, eos is put behind
-    each answer, or the model would never learn to stop."""
-    tokens = _Tokens([], [], [])
-    eos = tokenizer.id_of(tokenizer.special.get("eos_token"))
-    stopless = [turn.end for turn in turns if turn.stop == turn.end] if eos is not None else []
+def _join(
+    tokenizer: Tokenizer,
+    rendered: Rendered,
+    pieces: Sequence[str],
+    encodings: Sequence[Encoding],
+    show: bool,
+) -> Tokenized:
+    ids: list[int] = []
+    texts: list[str] = []
+    spans: list[tuple[int, int]] = []
+    turns = iter(rendered.turns)
+    turn = next(turns, None)
     position = 0
-    for end in [*stopless, None]:
-        piece = text[position:end]
-        encoding = tokenizer.encode(piece)
-        tokens.ids.extend(encoding.ids)
-        tokens.texts.extend(_shown(piece, encoding) if show else [])
-        tokens.offsets.extend((position + a, position + b) for a, b in encoding.offsets)
-        if end is not None and eos is not None:
-            tokens.ids.append(eos)
-            tokens.texts.extend([tokenizer.special["eos_token"]] if show else [])
-            tokens.offsets.append((end - 1, end))
-            position = end
-    return tokens
+    for number, (piece, encoding) in enumerate(zip(pieces, encodings, strict=True)):
+        base, last = len(ids), number == len(pieces) - 1
+        ids += encoding.ids
+        texts += _shown(tokenizer, piece, encoding) if show else []
+        while turn is not None and turn.start - position <= len(piece):
+            first = base + _token_from(encoding, piece, turn.start - position)
+            if stopless := not last and turn.end == position + len(piece):
+                assert tokenizer.eos_id is not None
+                ids.append(tokenizer.eos_id)
+                texts += [tokenizer.special["eos_token"]] if show else []
+                behind = len(ids)
+            else:
+                behind = base + _token_from(encoding, piece, turn.stop - position)
+            spans.append((first, behind))
+            turn = next(turns, None)
+            if stopless:
+                break
+        position += len(piece)
+    return Tokenized(ids, spans, texts=texts, notes=rendered.notes)
 
 
-def _shown(text: str, encoding: Any) -> list[str]:
+def _token_from(encoding: Encoding, piece: str, place: int) -> int:
+    """The first token that begins at the character `place` or behind it."""
+    while place < len(piece):
+        token = encoding.char_to_token(place)
+        if token is not None:
+            begin, end = encoding.token_to_chars(token) or (place, place)
+            if begin >= place:
+                return token
+            place = max(end, place + 1)
+        else:
+            place += 1
+    return len(encoding.ids)
+
+
+def _shown(tokenizer: Tokenizer, text: str, encoding: Encoding) -> list[str]:
+    text = tokenizer.shown(text)
     shown, previous = [], (-1, -1)
     for begin, end in encoding.offsets:
         shown.append("" if (begin, end) == previous else text[max(begin, previous[1]) : end])

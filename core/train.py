@@ -40,7 +40,7 @@ from core.card import model_card
 from core.checkpoints import State
 from core.config import complete
 from core.errors import DataProblem, DoesNotFit, UserError, explain, is_out_of_memory
-from core.examples import read
+from core.examples import read, totals_of
 from core.files import append_jsonl, read_json, write_json, write_jsonl
 from core.leaving import Leaving, Left, Outcome, downloaded
 from core.losses import Sums
@@ -77,10 +77,11 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
     assert config.lora_r
     # A prefix takes its tokens from the context that the model was made for.
     context = base.context - (config.lora_r if method.kind == "prefix" else 0)
-    whole = read(tokenizer, train_rows, config)
+    whole = read(run.cache, tokenizer, train_rows, config)
     max_length = config.max_length or planner.choose_max_length(whole.lengths, context)
-    cut_up = whole.examples(max_length)
-    examples = [example for example in cut_up if example.learned]
+    cut = whole.cut(max_length)
+    examples = whole.examples(max_length)
+    held_out = read(run.cache, tokenizer, run.rows("eval"), config).examples(max_length)
     if not examples:
         why = next(iter(whole.refused.values()), "their answers are empty or cut off")
         raise DataProblem(
@@ -88,12 +89,6 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
             f"{max_length} tokens: {why}.",
             "Raise the longest example, or check that the answers are in the right column.",
         )
-    unanswered = len(cut_up) - len(examples)
-    held_out = [
-        example
-        for example in read(tokenizer, run.rows("eval"), config).examples(max_length)
-        if example.learned
-    ]
 
     assert config.batch_size and config.num_train_epochs and config.learning_rate
     assert config.eval_steps is not None and config.warmup_steps is not None
@@ -161,17 +156,20 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
             run.path / "metrics.jsonl", [r for r in run.metrics() if r["step"] <= state.step]
         )
 
+    all_tokens, all_learned = totals_of(examples)
+
     def write_plan() -> None:
         plan = {
             "total_steps": total_steps,
             "train_rows": len(train_rows),
             "eval_rows": len(held_out),
-            "cut_rows": whole.cut(max_length),
+            "cut_rows": cut.shortened,
+            "dropped_rows": cut.dropped,
             "refused_rows": len(whole.refused),
-            "rows_without_answer": unanswered,
+            "rows_without_answer": cut.empty,
             "max_length": max_length,
-            "tokens_per_epoch": sum(len(example.ids) for example in examples),
-            "learned_tokens_per_epoch": sum(example.learned for example in examples),
+            "tokens_per_epoch": all_tokens,
+            "learned_tokens_per_epoch": all_learned,
             "packing": packing,
             "micro_batch_tokens": state.tokens_at_once,
             "gradient_checkpointing": state.recompute,
@@ -200,7 +198,7 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
 
     def divided(some: Sequence[Example]) -> list[Micro]:
         nonlocal largest
-        micros = micro_batches(some, state.tokens_at_once, packing)
+        micros = micro_batches(list(some), state.tokens_at_once, packing)
         largest = max(micro.ids.numel() for micro in micros)
         return micros
 

@@ -10,15 +10,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from core import planner, prepare, tokens
+from pydantic import TypeAdapter, ValidationError
+
+from core import planner, prepare, preview, sources
 from core.chat import ChatServer
 from core.config import parse_config
-from core.errors import ModelProblem, UserError
+from core.errors import UserError
 from core.export import adapter_zip
-from core.models import catalogue, find
+from core.models import catalogue
 from core.runs import Run
 from core.store import Store
-from core.tokenizer import Tokenizer
 from jobs import queue
 
 
@@ -27,27 +28,87 @@ def import_dataset(
     upload: Path,
     file_name: str,
     *,
-    name: str = "",
-    mapping: dict[str, str] | None = None,
-    sheet: str | None = None,
-    member: str | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float], object] | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Read a file of examples, check it and keep it; the dataset's facts.
 
-    Raises NeedsMapping or NeedsChoice where the person has to say more, Refused where the file
-    can't be used.
+    `options` are those of `core.prepare.import_dataset`. Raises NeedsMapping, NeedsChoice or
+    NeedsConsent where the person has to say more, Refused where the file can't be used.
     """
-    return prepare.import_dataset(
-        store,
-        upload,
-        file_name,
-        name=name,
-        mapping=mapping,
-        sheet=sheet,
-        member=member,
-        progress=progress,
-    ).facts
+    return prepare.import_dataset(store, upload, file_name, progress=progress, **options).describe()
+
+
+def import_text(store: Store, text: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Read pasted examples (CSV, JSON, a transcript, plain text) and keep them as a dataset.
+
+    Parameters:
+        text: what was pasted
+        options: as for import_dataset
+    Returns:
+        The dataset, as from import_dataset.
+    """
+    return sources.import_text(store, text, **import_options(options)).describe()
+
+
+def import_from_hub(store: Store, id: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Download a dataset of the Hub, check it and keep it as a dataset.
+
+    Parameters:
+        id: owner/name
+        options: config, revision, split, held_out_split; and as for import_dataset
+    Returns:
+        The dataset, as from import_dataset.
+    """
+    return sources.import_from_hub(store, id, **import_options(options, HUB_OPTIONS)).describe()
+
+
+def import_again(store: Store, id: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Read the file of an earlier dataset once more, with other choices. The earlier one stays.
+
+    Parameters:
+        id: the dataset's id
+        options: as for import_dataset; what is left out is as it was, null takes a choice back
+    Returns:
+        The new dataset, as from import_dataset.
+    """
+    return sources.read_again(store, id, **import_options(options)).describe()
+
+
+IMPORT_OPTIONS = {
+    "name": str,
+    "mapping": dict[str, str],
+    "templates": dict[str, str],
+    "sheet": str,
+    "member": str | list[str],
+    "encoding": str,
+    "header": bool,
+    "split_column": str,
+    "bad_at_most": float,
+}
+HUB_OPTIONS = {"config": str, "revision": str, "split": str, "held_out_split": str}
+
+
+def import_options(
+    options: dict[str, Any] | None, more: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The options of an import, each of its type. Raises UserError, naming the one that is not."""
+    known = {**IMPORT_OPTIONS, **(more or {})}
+    options = options or {}
+    if unknown := set(options) - set(known):
+        raise UserError(
+            f"there is no option {', '.join(sorted(unknown))}",
+            f"The options are: {', '.join(known)}.",
+            field="options",
+        )
+    for name, value in options.items():
+        try:
+            TypeAdapter(known[name] | None).validate_python(value, strict=name != "bad_at_most")
+        except ValidationError:
+            raise UserError(
+                f"{name}: {str(value)[:100]!r} is not what this option takes.", field=name
+            ) from None
+    return options
 
 
 def datasets(store: Store) -> list[dict[str, Any]]:
@@ -65,9 +126,10 @@ def dataset(store: Store, id: str) -> dict[str, Any]:
     Parameters:
         id: the dataset's id
     Returns:
-        id, name, shape, rows (their number), columns, mapping, findings.
+        id, name, shape, rows (their number), columns, mapping, findings, verdict, why, advice,
+        version, history.
     """
-    return store.dataset(id).facts
+    return store.dataset(id).describe()
 
 
 def models(store: Store) -> list[dict[str, Any]]:
@@ -98,20 +160,35 @@ def xray(store: Store, config: dict[str, Any], row: int = 0) -> dict[str, Any]:
         config: a TrainConfig with dataset and base_model
         row: which row of the dataset, counted from 0
     Returns:
-        tokens with text and state: "learned", "context" (read, not learned) or "cut"; and how many
-        there are of each.
+        tokens with text and state: "learned", "context" (read, not learned) or "cut"; how many
+        there are of each; and notes {code, text}: what the model's template did to the example.
     """
-    checked = parse_config(config)
-    example = prepare.row(store, checked, row)
-    base = find(checked.base_model)
-    if base.path is None:
-        raise ModelProblem(
-            f"{base.title} is not on this machine yet, so its tokens can't be shown.",
-            "It is downloaded when its first run starts.",
-            field="base_model",
-        )
-    max_length = checked.max_length or planner.estimate(checked, store)["max_length"]
-    return tokens.xray(Tokenizer.load(base.path), example, max_length, checked.train_on)
+    return preview.xray(store, parse_config(config), row)
+
+
+def lengths(store: Store, config: dict[str, Any]) -> dict[str, Any]:
+    """How long the examples are for the chosen model, and what a longest example does to them.
+
+    The first call for a dataset and a model reads all rows, about a minute for 100,000; after
+    that another max_length or too_long is answered at once.
+
+    Parameters:
+        config: a TrainConfig with dataset and base_model; without max_length it is chosen
+    Returns:
+        rows, refused (by the model's template), tokens_per_row, learned_per_row, teach_nothing,
+        longest, bins [{start, stop, rows}] (more than start, at most stop tokens); max_length,
+        chosen (the max_length that Graft would choose), context (the model's), too_long, and what
+        they do: shortened, dropped, lost (rows whose whole answer is cut off), tokens_share (of
+        the tokens that remain), seconds, memory_bytes; uncut {seconds, memory_bytes}: without a
+        cut; notes [{code, text, rows}]; reasons [{row, text}]: why the first rows are refused.
+    """
+    return preview.lengths(store, parse_config(config))
+
+
+def measuring(store: Store, config: dict[str, Any]) -> Iterator[float]:
+    """Read the whole dataset for `lengths`, where that isn't done yet. Yields the share that is
+    done, 1.0 at the end; closing the iterator breaks it off."""
+    return preview.measuring(store, parse_config(config))
 
 
 def start_run(store: Store, config: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.errors import NotFound, UserError
 from core.store import LOCAL, Store
-from ui import actions
+from ui import actions, dataset_actions
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ QUICK = (
     actions.models,
     actions.estimate,
     actions.xray,
+    actions.lengths,
     actions.start_run,
     actions.runs,
     actions.run,
@@ -38,8 +39,21 @@ QUICK = (
     actions.stop_run,
     actions.resume_run,
     actions.delete_run,
+    dataset_actions.preview_fix,
+    dataset_actions.dataset_rows,
+    dataset_actions.rename_dataset,
+    dataset_actions.delete_dataset,
 )
-IMPORT_OPTIONS = ("name", "mapping", "sheet", "split")
+# They go through all rows of a dataset, which takes a while where there are many.
+THOROUGH = (
+    dataset_actions.examine_dataset,
+    dataset_actions.fix_dataset,
+    dataset_actions.undo_dataset,
+    dataset_actions.edit_row,
+    dataset_actions.delete_rows,
+    dataset_actions.add_rows,
+    dataset_actions.new_dataset,
+)
 
 
 def owner(request: gr.Request) -> str:
@@ -52,8 +66,13 @@ def register(demo: gr.Blocks) -> None:
     with demo:
         for action in QUICK:
             gr.api(endpoint(action), api_name=action.__name__, queue=False)
+        for action in THOROUGH:
+            gr.api(endpoint(action), api_name=action.__name__, concurrency_limit=4)
         gr.api(endpoint(import_dataset), api_name="import_dataset", concurrency_limit=2)
+        for action in (actions.import_text, actions.import_from_hub, actions.import_again):
+            gr.api(endpoint(action), api_name=action.__name__, concurrency_limit=2)
         gr.api(endpoint(download_adapter), api_name="download_adapter", concurrency_limit=2)
+        gr.api(endpoint(download_dataset), api_name="download_dataset", concurrency_limit=2)
         # Closing the stream must reach the chat process, so it goes through Gradio's queue.
         gr.api(endpoint(actions.compare), api_name="compare", concurrency_limit=8)
 
@@ -64,23 +83,26 @@ def import_dataset(
     """Read a file of examples, check it and keep it as a dataset.
 
     Parameters:
-        file: CSV, Excel, JSON, JSON lines, Parquet, Arrow, text, or an archive of one of these
-        options: name; mapping of columns, where they don't say what is question and what is
-            answer; sheet of a workbook; split, which one of several datasets in the file
+        file: CSV, Excel, JSON, JSON lines, Parquet, Arrow, text, Word, PDF, or an archive of these
+        options: name; mapping of columns to roles, where they don't say what is question and what
+            is answer; templates, role -> text with columns in braces; sheet of a workbook; member
+            (or split), which file of an archive, a list of them, or "*" to join all; encoding;
+            header, whether the first row has names; split_column, the column that says which rows
+            are tests; held_out, a second file with tests; bad_at_most, the share of unusable rows
+            that is fine
     Returns:
         id, name, shape, rows (their number), mapping, columns, findings [{level, code, count,
         text, rows}].
     """
-    options = options or {}
-    if unknown := set(options) - set(IMPORT_OPTIONS):
-        raise UserError(
-            f"there is no option {', '.join(sorted(unknown))}",
-            f"The options are: {', '.join(IMPORT_OPTIONS)}.",
-            field="options",
-        )
-    chosen = {key: value for key, value in options.items() if value is not None}
-    if "split" in chosen:
-        chosen["member"] = chosen.pop("split")
+    options = dict(options or {})
+    held_out = options.pop("held_out", None)
+    if (split := options.pop("split", None)) is not None:
+        options.setdefault("member", split)
+    chosen = actions.import_options(options)
+    if held_out is not None:
+        tests = _uploaded("held_out", held_out)
+        chosen["held_out"] = Path(tests["path"])
+        chosen["held_out_name"] = tests.get("orig_name") or ""
     upload = Path(file["path"])
     return actions.import_dataset(store, upload, file.get("orig_name") or upload.name, **chosen)
 
@@ -94,12 +116,27 @@ def download_adapter(store: Store, id: str) -> gr.FileData:
         A zip file.
     """
     archive = actions.download_adapter(store, id)
-    # The data directory is not served: exactly this file goes to Gradio's own folder.
+    return handed_out(archive, archive.name)
+
+
+def download_dataset(store: Store, id: str) -> gr.FileData:
+    """The rows of a dataset as they are now, every change included.
+
+    Parameters:
+        id: the dataset's id
+    Returns:
+        A file of JSON lines, one row each, in the messages format.
+    """
+    return handed_out(dataset_actions.download_dataset(store, id), f"{id}.jsonl")
+
+
+def handed_out(file: Path, name: str) -> dict[str, Any]:
+    """A copy of exactly this file where Gradio serves it: the data directory is not served."""
     folder = Path(get_upload_folder())
     folder.mkdir(parents=True, exist_ok=True)
-    copy = Path(tempfile.mkdtemp(dir=folder)) / archive.name
-    shutil.copyfile(archive, copy)
-    return gr.FileData(path=str(copy), orig_name=archive.name).model_dump()
+    copy = Path(tempfile.mkdtemp(dir=folder)) / name
+    shutil.copyfile(file, copy)
+    return gr.FileData(path=str(copy), orig_name=name).model_dump()
 
 
 # ---- from an action to an endpoint

@@ -1,7 +1,5 @@
 """Datasets: what was brought so far, a look inside, a start, and the way out."""
 
-from itertools import islice
-
 import gradio as gr
 
 from ui import actions, api, page, views
@@ -21,7 +19,7 @@ def build(demo: gr.Blocks) -> None:
 
 def _list(request: gr.Request, shown: str = "") -> str:
     store = page.store(request)
-    rows = list(islice(store.dataset(shown).rows(), LOOK)) if shown else []
+    rows = store.dataset(shown).page(0, LOOK) if shown else []
     return views.datasets(actions.datasets(store), shown, rows)
 
 

@@ -28,7 +28,7 @@ SECTIONS = {
         "max_steps", "seed",
     ),
     "What it learns from, and how it is tested": (
-        "objective", "beta", "train_on", "max_length", "eval_fraction", "eval_steps",
+        "objective", "beta", "train_on", "max_length", "too_long", "eval_fraction", "eval_steps",
         "early_stopping_patience",
     ),
 }  # fmt: skip

@@ -4,7 +4,25 @@
 `core.data.split` holds rows out for evaluation.
 """
 
-from core.data.findings import Finding, NeedsChoice, NeedsMapping, Refused
-from core.data.importing import Imported, read
+from core.data.findings import (
+    Cancelled,
+    Finding,
+    NeedsChoice,
+    NeedsConsent,
+    NeedsMapping,
+    Refused,
+)
+from core.data.importing import ALL, Imported, preview, read
 
-__all__ = ["Finding", "Imported", "NeedsChoice", "NeedsMapping", "Refused", "read"]
+__all__ = [
+    "ALL",
+    "Cancelled",
+    "Finding",
+    "Imported",
+    "NeedsChoice",
+    "NeedsConsent",
+    "NeedsMapping",
+    "Refused",
+    "preview",
+    "read",
+]

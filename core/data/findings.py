@@ -2,7 +2,7 @@
 
 A finding counts one kind of observation, names the first lines it was made in, and reads as a
 sentence. `error`: rows or parts of the file were left out. `warning`: kept, but worth a look.
-`info`: what was done. An import that can't finish raises one of three `DataProblem`s, whose
+`info`: what was done. An import that can't finish raises one of these `DataProblem`s, whose
 `details` are plain JSON so that a page can ask the question that is open.
 """
 
@@ -36,10 +36,14 @@ class Finding(BaseModel, frozen=True):
 
 
 class Notes:
-    """Collects findings while rows stream past. `unit` is what the numbers count: line or row."""
+    """Collects findings while rows stream past.
 
-    def __init__(self, unit: str = "line") -> None:
-        self.unit = unit
+    `unit` is what the numbers count, line or row; `where` the file that they are of, if one of
+    several.
+    """
+
+    def __init__(self, unit: str = "line", where: str = "") -> None:
+        self.unit, self.where = unit, f" of {where}" * bool(where)
         self.bad = 0
         self._about_file: list[Finding] = []
         self._about_rows: dict[tuple[Level, str, str, bool], tuple[list[int], list[int]]] = {}
@@ -91,7 +95,7 @@ class Notes:
         rows = f"{counted(count, 'row')}{' left out' * out}"
         where = ", ".join(map(str, lines[:NAMED]))
         more = f" and {count - NAMED:,} more" * (count > NAMED)
-        return f"{text}: {rows} ({self.unit}{'s' * (count != 1)} {where}{more})."
+        return f"{text}: {rows} ({self.unit}{'s' * (count != 1)} {where}{more}{self.where})."
 
 
 class _Stopped(DataProblem):
@@ -131,6 +135,21 @@ class NeedsChoice(_Stopped):
     """Several datasets in one file. `details` has `members` (of an archive) or `sheets`."""
 
     outcome = "choose"
+
+
+class NeedsConsent(_Stopped):
+    """More rows can't be used than the caller said is fine. Nothing was kept.
+
+    `details`: `rows` that are good, `bad` ones, `findings` with the reasons and lines.
+    """
+
+    outcome = "confirm"
+
+
+class Cancelled(_Stopped):
+    """The person called the import off."""
+
+    outcome = "cancelled"
 
 
 class Refused(_Stopped):

@@ -10,27 +10,32 @@ JSON lines, JSON arrays, Parquet and Arrow; workbooks and JSON objects of column
     imported.findings, imported.bad  # complete now
 """
 
-import array
 import collections
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
-from core.data.bytes import Source, open_source
+from core.data.archives import members
+from core.data.bytes import Source, kind_of, open_source
+from core.data.columnar import Columnar
+from core.data.delimited import Delimited
 from core.data.documents import Documents
 from core.data.findings import Finding, NeedsMapping, Notes, Refused, _Stopped, counted
 from core.data.json_records import JsonRecords, looks_like_json
+from core.data.layout import unique
+from core.data.limits import Watch, check_columns
 from core.data.records import Reader, Record, sampled
-from core.data.shapes import Plan, Unusable, planned, recognise
-from core.data.tables import Columnar, Delimited, Sheet, open_sheet, unique
+from core.data.rows import Part, Rows
+from core.data.shapes import Plan, planned, recognise
+from core.data.sheets import Sheet, choose_sheet, open_book
+from core.data.split import is_test, split_column_of
+from core.data.transcripts import Transcript, looks_like_transcript
+from core.errors import DataProblem
 
-FEW = 10  # rows; fewer are worth a warning
 STRAY = 0.05  # up to this share of records of another shape is set aside instead of refused
-EVERY = 500  # rows between two calls of `progress`
+ALL = "*"  # as a member: all files of an archive, joined
 
 _JSON = {"json", "jsonl", "ndjson", "jsonlines"}
 _PROSE = {"txt", "md", "markdown", "text", "rst"}
@@ -44,90 +49,41 @@ class Imported:
     `shape`: messages, sharegpt, instruction, pairs, classification, preference or text.
     `mapping`: column -> role that was used. `preview`: the first rows of the table as they stand
     in the file, cells in the order of `columns`. `encoding`: of the text; `binary` for containers.
-    `sheets`: all sheets of a workbook, else empty.
+    `sheets`: all sheets of a workbook, else empty. `header`: whether the first row was taken for
+    names. `split_column`: the column that says which rows are for tests, if one does.
     """
 
     shape: str
-    rows: "Rows"
+    rows: Rows
     columns: list[str]
     mapping: dict[str, str]
     preview: list[list[str]]
     encoding: str
     sheets: list[str] = field(default_factory=list)
+    header: bool = True
+    split_column: str | None = None
 
     @property
     def findings(self) -> list[Finding]:
-        return self.rows.notes.findings
+        return self.rows.findings
 
     @property
     def bad(self) -> int:
-        return self.rows.notes.bad
+        return self.rows.bad
 
 
-class Rows:
-    """The rows of a file. Each iteration reads it from the start and fills `notes` anew."""
+@dataclass(frozen=True)
+class _Wanted:
+    """What a person said about a file; None where they said nothing."""
 
-    def __init__(
-        self,
-        reader: Reader,
-        plan: Plan,
-        about_file: Callable[[Notes], None],
-        progress: Callable[[float], None] | None,
-    ) -> None:
-        self._reader, self._plan, self._progress = reader, plan, progress
-        self._about_file = about_file
-        self.notes = self._new_notes()
-
-    def _new_notes(self) -> Notes:
-        notes = Notes(self._reader.unit)
-        self._about_file(notes)
-        return notes
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        notes = self.notes = self._new_notes()
-        hashes, lines = array.array("q"), array.array("Q")
-        for count, record in enumerate(self._reader.records(notes)):
-            if self._progress and count % EVERY == 0:
-                self._progress(min(1.0, self._reader.fraction()))
-            row = self._row(record, notes)
-            if row is not None:
-                hashes.append(hash(_essence(row)))
-                lines.append(record.line)
-                yield row
-        if self._progress:
-            self._progress(1.0)
-        _note_duplicates(np.asarray(hashes), np.asarray(lines), notes)
-        if len(hashes) == 0:
-            notes.file("no_rows", "No row can be used.", "error")
-        elif len(hashes) < FEW and self._plan.shape != "text":
-            notes.file(
-                "few_rows",
-                f"Only {counted(len(hashes), 'row')}. Some 50 good ones are a sensible minimum.",
-                "warning",
-            )
-
-    def _row(self, record: Record, notes: Notes) -> dict[str, Any] | None:
-        if record.problem is not None or record.fields is None:
-            notes.left_out(record.line, *(record.problem or ("unreadable", "Can't be read")))
-            return None
-        try:
-            return self._plan.row(record.fields, record.line, notes)
-        except Unusable as problem:
-            notes.left_out(record.line, problem.code, str(problem))
-            return None
-
-
-def _essence(row: dict[str, Any]) -> tuple[Any, ...]:
-    turns = tuple((turn["role"], turn["content"]) for turn in row.get("messages", ()))
-    return (turns, row.get("text"), row.get("chosen"), row.get("rejected"))
-
-
-def _note_duplicates(hashes: np.ndarray, lines: np.ndarray, notes: Notes) -> None:
-    if len(hashes) < 2:
-        return
-    order = np.argsort(hashes, kind="stable")
-    again = order[1:][hashes[order][1:] == hashes[order][:-1]]
-    notes.rows("duplicate", "The same as an earlier row", sorted(lines[again].tolist()))
+    name: str
+    mapping: dict[str, str] | None
+    templates: dict[str, str]
+    sheet: str | None
+    encoding: str | None
+    header: bool | None
+    split_column: str | None
+    watch: Watch
 
 
 def read(
@@ -135,67 +91,173 @@ def read(
     *,
     name: str | None = None,
     mapping: dict[str, str] | None = None,
+    templates: dict[str, str] | None = None,
     sheet: str | None = None,
-    member: str | None = None,
-    progress: Callable[[float], None] | None = None,
+    member: str | Sequence[str] | None = None,
+    encoding: str | None = None,
+    header: bool | None = None,
+    split_column: str | None = None,
+    progress: Callable[[float], object] | None = None,
+    seconds: float | None = None,
 ) -> Imported:
     """Recognise the file at `path`; its rows stream from `Imported.rows`.
 
-    `name`: what the person calls the file, where `path` is a temporary one. `mapping`: column ->
-    ignore | system | user | assistant | label | text; columns of the same role are joined by a
-    blank line in their order. `sheet`, `member`: which sheet of a workbook, which file of an
-    archive. `progress`: called with 0 to 1 while rows are read.
+    `name`: what the person calls the file, where `path` is a temporary one.
+    `mapping`: column -> ignore | system | user | assistant | label | text; columns of the same role
+    are joined by a blank line in their order.
+    `templates`: role -> a text with columns in braces, such as "Question: {q} Context: {c}", in the
+    place of the columns mapped to that role.
+    `sheet`: which sheet of a workbook. `member`: which file of an archive; a list of them, or "*"
+    for all (of any file), are joined if they are of the same kind.
+    `encoding`: the codec of the text. `header`: whether the first row has the names.
+    `split_column`: the column that says which rows are held out for tests; "" for none, where one
+    would be recognised.
+    `progress`: called with 0 to 1 while rows are read; False calls the import off. `seconds`: how
+    long it may take.
 
-    Raises NeedsMapping, NeedsChoice or Refused, each a DataProblem with plain `details`.
+    Raises NeedsMapping, NeedsChoice, Cancelled or Refused, each a DataProblem with plain `details`.
     """
     name = name or path.name
-    about_file = Notes()
+    wanted = _Wanted(
+        name, mapping, templates or {}, sheet, encoding, header, split_column,
+        Watch(progress, seconds),
+    )  # fmt: skip
+    if member == ALL and kind_of(path, name) != "zip":
+        member = None
+    if member is None or (isinstance(member, str) and member != ALL):
+        opened = [_open(path, member, wanted)]
+    else:
+        names = members(path) if member == ALL else list(member)
+        opened = [_open(path, one, wanted, joined=len(names) > 1) for one in names]
+        if not opened:
+            raise Refused(f"The archive “{name}” is empty.", rows=0)
+        _hold_out_by_name([part for part, _ in opened])
+    first, sheets = opened[0]
+    layout = getattr(first.reader, "layout", None)
+    return Imported(
+        shape=_one_shape([part for part, _ in opened]),
+        rows=Rows([part for part, _ in opened], wanted.watch),
+        columns=first.reader.columns,
+        mapping=first.plan.mapping,
+        preview=first.reader.preview,
+        encoding=first.source.encoding,
+        sheets=sheets,
+        header=layout.has_header if layout else True,
+        split_column=_split_column(first, wanted),
+    )
+
+
+def preview(path: Path, limit: int = 5, **options: Any) -> list[dict[str, Any]]:
+    """The first `limit` rows as they would be learned with these options of `read`; keeps nothing.
+
+    A record that can't become a row is passed over. Raises what `read` raises.
+    """
+    return list(itertools.islice(read(path, **options).rows, limit))
+
+
+def _open(
+    path: Path, member: str | None, wanted: _Wanted, joined: bool = False
+) -> tuple[Part, list[str]]:
+    """One file, its shape recognised; and the sheets of a workbook."""
+    about_file = Notes(where=f"“{PurePosixPath(member).name}”" if joined and member else "")
     encoding = "binary"
     try:
-        source = open_source(path, name, member, about_file)
+        source = open_source(path, wanted.name, member, about_file, wanted.encoding, wanted.watch)
         encoding = source.encoding
-        reader, sheets = _reader(source, sheet, mapping, about_file)
-        plan = _plan(reader, source, mapping, about_file)
+        reader, sheets = _reader(source, wanted, about_file)
+        check_columns(source.name, reader.columns)
+        plan = _plan(reader, source, wanted, about_file)
         if plan is None:
-            raise _needs_mapping(reader, sheets, source)
+            raise _needs_mapping(reader, sheets, source, wanted.watch)
+        part = Part(source, reader, plan, [], where=f"“{source.name}”" if joined else "")
+        if column := _split_column(part, wanted):
+            part.held_out = lambda fields: is_test(fields.get(column))
+            about_file.file(
+                "split_column",
+                f"Rows that “{column}” calls test or validation are held out: they are never "
+                "learned from.",
+            )
     except _Stopped as stopped:
         about = [finding.model_dump() for finding in about_file.findings]
         stopped.details["findings"] = about + stopped.details.get("findings", [])
         stopped.details.setdefault("encoding", encoding)
         raise
-    _note_ignored(plan, about_file)
-
-    def repeat(notes: Notes) -> None:
-        for finding in about_file.findings:
-            notes.file(finding.code, finding.text, finding.level)
-
-    return Imported(
-        shape=plan.shape,
-        rows=Rows(reader, plan, repeat, progress),
-        columns=reader.columns,
-        mapping=plan.mapping,
-        preview=reader.preview,
-        encoding=source.encoding,
-        sheets=sheets,
-    )
+    _note_ignored(plan, {column} if column else set(), about_file)
+    part.about_file = about_file.findings
+    return part, sheets
 
 
-def _reader(
-    source: Source, sheet: str | None, mapping: dict[str, str] | None, notes: Notes
-) -> tuple[Any, list[str]]:
+def _split_column(part: Part, wanted: _Wanted) -> str | None:
+    """The column of a split: the one named by the person, else one whose cells leave no doubt."""
+    if wanted.split_column == "":
+        return None
+    fields = [record.fields or {} for record in sampled(part.reader.records(Notes()))]
+    if wanted.split_column is None:
+        unused = [name for name, role in part.plan.mapping.items() if role == "ignore"]
+        return split_column_of(unused, fields)
+    if wanted.split_column not in part.reader.columns:
+        raise DataProblem(
+            f"There is no column “{wanted.split_column}” to split by.",
+            f"The columns are: {', '.join(part.reader.columns)}.",
+            field="split_column",
+        )
+    return wanted.split_column
+
+
+def _hold_out_by_name(parts: list[Part]) -> None:
+    """Among several files those called test or validation are for tests, if any other is not."""
+    stems = [PurePosixPath(part.source.name).stem for part in parts]
+    tests = [any(map(is_test, (*stem.replace("-", "_").split("_"), stem))) for stem in stems]
+    if all(tests):
+        return
+    for part, test in zip(parts, tests, strict=True):
+        if test:
+            part.held_out = lambda fields: True
+            part.about_file.append(
+                Finding(
+                    level="info",
+                    code="split_file",
+                    count=1,
+                    text=f"The rows of {part.where} are held out: they are never learned from.",
+                    rows=[],
+                )
+            )
+
+
+def _one_shape(parts: list[Part]) -> str:
+    """The shape of the rows of all files. Raises Refused where they can't be joined."""
+    shapes = [part.plan.shape for part in parts]
+    kinds = {_FAMILY.get(shape, shape) for shape in shapes}
+    if len(kinds - {"messages", "pairs"}) + bool(kinds & {"messages", "pairs"}) > 1:
+        named = "; ".join(f"{part.where}: {part.plan.shape}" for part in parts)
+        raise Refused(
+            f"The files hold examples of different kinds: {named}.",
+            "Import each kind as a dataset of its own.",
+            shape="mixed",
+        )
+    return shapes[0] if len(set(shapes)) == 1 else "messages"
+
+
+def _reader(source: Source, wanted: _Wanted, notes: Notes) -> tuple[Any, list[str]]:
+    mapping, header = wanted.mapping, wanted.header
     if source.kind == "sheets":
-        found, sheets = open_sheet(source, sheet, _sheet_is_known, notes)
-        if _names_other_header(found, mapping):
+        book = open_book(source, wanted.watch)
+        found = choose_sheet(source.name, book, wanted.sheet, _sheet_is_known, notes, header)
+        if header is None and _names_other_header(found, mapping):
             header = not found.layout.has_header
-            found, _ = open_sheet(source, sheet, _sheet_is_known, Notes(), header)
-        return found, sheets
+            found = choose_sheet(source.name, book, wanted.sheet, _sheet_is_known, Notes(), header)
+        return found, list(book)
     if source.kind != "text":
         return Columnar(source), []
     extension = source.extension
     if extension in _JSON or looks_like_json(source):
         return JsonRecords(source), []
-    table = Delimited(source)
-    if _names_other_header(table, mapping):
+    if extension not in _TABLE and looks_like_transcript(source):
+        return Transcript(source), []
+    if source.prose:
+        return Documents(source), []
+    table = Delimited(source, header)
+    if header is None and _names_other_header(table, mapping):
         table = Delimited(source, not table.layout.has_header)
     if extension in _TABLE:
         return table, []
@@ -225,18 +287,22 @@ def _sheet_is_known(sheet: Sheet) -> bool:
     return recognise(sheet.columns, []) is not None
 
 
-def _plan(reader: Any, source: Source, mapping: dict[str, str] | None, notes: Notes) -> Plan | None:
+def _plan(reader: Any, source: Source, wanted: _Wanted, notes: Notes) -> Plan | None:
     """The plan for this reader, or None where a person must map. Raises Refused."""
     records = [record for record in sampled(reader.records(Notes())) if record.fields]
     sample = [record.fields or {} for record in records]
     if not sample:
         raise _nothing(reader, source)
-    if mapping is not None:
-        return planned(reader.columns, mapping)
+    if wanted.mapping is not None:
+        return planned(reader.columns, wanted.mapping, wanted.templates)
     try:
         if isinstance(reader, JsonRecords):
-            return _plan_of_records(reader, records, source, notes)
-        return recognise(reader.columns, sample)
+            plan = _plan_of_records(reader, records, source, notes)
+        else:
+            plan = recognise(reader.columns, sample)
+        if wanted.templates:
+            return planned(reader.columns, plan.mapping if plan else {}, wanted.templates)
+        return plan
     except Refused as refused:
         if "rows" not in refused.details:
             refused.details["rows"] = rows = _count(reader)
@@ -326,10 +392,12 @@ def _nothing(reader: Any, source: Source) -> Refused:
     )
 
 
-def _needs_mapping(reader: Any, sheets: list[str], source: Source) -> NeedsMapping:
+def _needs_mapping(reader: Reader, sheets: list[str], source: Source, watch: Watch) -> NeedsMapping:
     notes = Notes(reader.unit)
     rows = 0
-    for record in reader.records(notes):
+    for number, record in enumerate(reader.records(notes)):
+        if number % 10_000 == 0:
+            watch.tell(0.0)
         rows += record.fields is not None
         if record.problem and record.fields is None:
             notes.left_out(record.line, *record.problem)
@@ -347,6 +415,7 @@ def _needs_mapping(reader: Any, sheets: list[str], source: Source) -> NeedsMappi
         rows=rows,
         header=layout.has_header if layout else True,
         sheets=sheets,
+        member=source.name,
         findings=[finding.model_dump() for finding in notes.findings],
     )
 
@@ -355,8 +424,13 @@ def _count(reader: Any) -> int:
     return sum(record.fields is not None for record in reader.records(Notes()))
 
 
-def _note_ignored(plan: Plan, notes: Notes) -> None:
-    ignored = [column for column, played in plan.mapping.items() if played == "ignore"]
+def _note_ignored(plan: Plan, used: Iterable[str], notes: Notes) -> None:
+    used = {*used, *plan.template_columns}
+    ignored = [
+        column
+        for column, played in plan.mapping.items()
+        if played == "ignore" and column not in used
+    ]
     if ignored:
         shown = ", ".join(f"“{column}”" for column in ignored[:8]) + " …" * (len(ignored) > 8)
         notes.file("ignored_columns", f"Columns that are not used: {shown}.")

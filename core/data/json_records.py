@@ -6,115 +6,26 @@ Repaired and noted: commas before a closing bracket, Python's notation, line end
 name that stands twice counts with its last value, as in every JSON reader, and is noted.
 """
 
-import ast
+import io
 import json
 import re
 import sys
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any
 
 from core.data.bytes import Source
 from core.data.findings import Notes, Refused
-from core.data.records import PREVIEWED, SHOWN, Record, sampled
+from core.data.json_decoder import TOO_DEEP, Decoder, TooDeep, reason
+from core.data.json_lines import BLOCK, KNOWN, is_plain_json, quick_objects
+from core.data.json_scan import CHUNK, DEEPEST, Window, closing, next_row, start_of_rows
+from core.data.records import PREVIEWED, SHOWN, Batch, Record, sampled
 from core.data.words import clean
 
-CHUNK = 1 << 20
 LARGEST = 64 << 20  # characters of one row
-DEEPEST = 100  # brackets in brackets that a row, or the way to a list of rows, may have
 WHOLE = 256 << 20  # characters of one object that is not a list of rows
 
-_TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
-_PYTHON_TOKENS = re.compile(
-    r"""'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]""", re.DOTALL
-)
-_PYTHON_OBJECT = re.compile(r"\{\s*'")
-_FIRST_NAME = re.compile(r"\{\s*(\"[^\"]*\"|'[^']*')\s*:")
-_PARTNER = {"[": "]", "{": "}"}
-_SCALAR = re.compile(r"[^\s,\[\]{}]+")
-_TRAILING_COMMA = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")|,(?=\s*[}\]])', re.DOTALL)
-_GAP = re.compile(r"[\s,\ufeff\x1e]*")
-_LIST_OF_OBJECTS = re.compile(r"\s*:\s*\[(?=\s*\{)")
-_TURN = re.compile(r"\s*\{\s*\"(role|from|content|value|speaker|author)\"")
 _SPEAKERS = {"role", "from", "speaker", "author"}
-
-_REASONS = {
-    "Expecting ',' delimiter": "a comma or a closing bracket is missing",
-    "Expecting ':' delimiter": "a colon is missing",
-    "Expecting property name enclosed in double quotes": "a name in quotation marks is missing",
-    "Illegal trailing comma before end of object": "a name in quotation marks is missing",
-    "Illegal trailing comma before end of array": "a value is missing",
-    "Expecting value": "a value is missing or not in quotation marks",
-    "Unterminated string starting at": "it is cut off, a quotation mark is not closed",
-    "Extra data": "there is more than one value",
-    "Invalid control character at": "there is a line end or control character inside a text",
-    "Invalid \\escape": "a backslash stands where none may be",
-    "Invalid \\uXXXX escape": "a letter written as \\u is incomplete",
-}
 _BEFORE = "\ufeff\x1e \t\r\n"  # what may stand before a value: byte order mark, separator, blanks
-_TOO_DEEP = ("too_deep", "Brackets are nested too deeply")
-
-
-class _TooDeep(ValueError):
-    """Brackets within brackets within brackets, beyond what any data needs."""
-
-
-class _Decoder:
-    """Python's decoder, with a memory for names that stand twice in the value read last."""
-
-    def __init__(self) -> None:
-        self.duplicates = False
-        self._strict = json.JSONDecoder(object_pairs_hook=self._object)
-        self._loose = json.JSONDecoder(object_pairs_hook=self._object, strict=False)
-
-    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) != len(pairs):
-            self.duplicates = True
-        return made
-
-    def at(self, text: str, start: int) -> tuple[Any, int]:
-        """(value, its end). Raises ValueError."""
-        self.duplicates = False
-        try:
-            return self._strict.raw_decode(text, start)
-        except RecursionError:
-            raise _TooDeep from None
-
-    def repaired(self, text: str) -> tuple[Any, str] | None:
-        """(value, what was repaired), or None where nothing helps. Raises _TooDeep."""
-        commas = _TRAILING_COMMA.sub(lambda match: match[1] or "", text)
-        for candidate, decoder, what in (
-            (commas, self._strict, "A comma before a closing bracket was removed"),
-            (text, self._loose, "Line ends or control characters inside a text were accepted"),
-            (commas, self._loose, "Commas and line ends that JSON does not allow were repaired"),
-        ):
-            self.duplicates = False
-            try:
-                return decoder.decode(candidate.strip()), what
-            except RecursionError:
-                raise _TooDeep from None
-            except ValueError:
-                continue
-        if len(text) < CHUNK and text.lstrip()[:1] in ("{", "["):
-            try:
-                return ast.literal_eval(text.strip()), "It is written as Python, not as JSON"
-            except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-                return None
-        return None
-
-    def object_on(self, line: str) -> bool:
-        """Whether this line is one object, repaired or not."""
-        try:
-            return isinstance(self._strict.decode(line), dict)
-        except RecursionError:
-            return False
-        except ValueError:
-            pass
-        try:
-            found = self.repaired(line)
-        except _TooDeep:
-            return False
-        return found is not None and isinstance(found[0], dict)
 
 
 def looks_like_json(source: Source) -> bool:
@@ -123,7 +34,7 @@ def looks_like_json(source: Source) -> bool:
         head = file.read(CHUNK).lstrip(_BEFORE)
     if not head.startswith(("{", "[")):
         return False
-    return _Decoder().object_on(head.split("\n", 1)[0]) or bool(
+    return Decoder().object_on(head.split("\n", 1)[0]) or bool(
         re.match(r"\[\s*(\{|\]|\[\s*[\"\d\[])|\{\s*[\"'}]", head)
     )
 
@@ -165,7 +76,7 @@ class JsonRecords:
         text = head.lstrip(_BEFORE)
         if not text:
             raise Refused("The file is empty: there is nothing but blanks in it.", rows=0)
-        decoder = _Decoder()
+        decoder = Decoder()
         lines = [line for line in text.split("\n") if line.strip()][:6]
         if text[0] == "[":
             return "stream"
@@ -197,12 +108,12 @@ class JsonRecords:
             rows=0,
         )
 
-    def _recognise_object(self, head: str, whole: bool, decoder: _Decoder) -> str:
+    def _recognise_object(self, head: str, whole: bool, decoder: Decoder) -> str:
         start = head.index("{")
         try:
             value, end = decoder.at(head, start)
         except ValueError:
-            if (rows := _start_of_rows(head)) is not None:
+            if (rows := start_of_rows(head)) is not None:
                 self._start_of_rows = rows
                 return "stream"
             if whole:
@@ -221,7 +132,7 @@ class JsonRecords:
                 f"“{self.source.name}” has several lists in it: {', '.join(lists)}.",
                 "Save each of them as a file of its own.",
             )
-        if lists and (rows := _start_of_rows(head)) is not None:
+        if lists and (rows := start_of_rows(head)) is not None:
             self._start_of_rows = rows
             return "stream"
         if columns := _columns(value):
@@ -231,38 +142,67 @@ class JsonRecords:
             return "named"
         return "stream"
 
+    def batches(self, notes: Notes) -> Iterator[Record | Batch]:
+        """`records`, those of plain JSON lines by the hundred."""
+        if self._mode == "lines" and self.source.codec.startswith("utf-8"):
+            return self._blocks(notes)
+        return self.records(notes)
+
     def _lines(self, notes: Notes) -> Iterator[Record]:
-        decoder = _Decoder()
+        decoder = Decoder()
         with self.source.open_text() as file:
             for number, line in enumerate(file, 1):
-                text = line.strip("\ufeff \t\r\n\x1e,")
-                if not text:
+                if record := self._line(number, line, decoder, notes):
+                    yield record
+
+    def _blocks(self, notes: Notes) -> Iterator[Record | Batch]:
+        """Whole objects by a fast decoder; what it refuses, or what it can't see, by ours."""
+        decoder = Decoder()
+        known: set[tuple[str, ...]] = set()
+        number = 1
+        with self.source.open_bytes() as file:
+            while block := file.read(BLOCK) + file.readline():
+                objects = quick_objects(block, known)
+                if objects:
+                    yield Batch(number, objects, is_plain_json(block))
+                    number += len(objects)
                     continue
-                try:
-                    value, end = decoder.at(text, 0)
-                    if text[end:].strip():
-                        raise json.JSONDecodeError("Extra data", text, end)
-                except _TooDeep:
-                    yield Record(number, None, _TOO_DEEP)
-                except ValueError as error:
-                    yield self._repaired(number, text, decoder, error, notes)
-                else:
-                    yield self._record(number, value, decoder, notes)
+                for line in io.StringIO(block.decode(errors="replace"), newline=None):
+                    if record := self._line(number, line, decoder, notes):
+                        if record.fields and len(known) < KNOWN:
+                            known.add(tuple(record.fields))
+                        yield record
+                    number += 1
+
+    def _line(self, number: int, line: str, decoder: Decoder, notes: Notes) -> Record | None:
+        """The record on this line; None for a blank one."""
+        text = line.strip("\ufeff \t\r\n\x1e,")
+        if not text:
+            return None
+        try:
+            value, end = decoder.at(text, 0)
+            if text[end:].strip():
+                raise json.JSONDecodeError("Extra data", text, end)
+        except TooDeep:
+            return Record(number, None, TOO_DEEP)
+        except ValueError as error:
+            return self._repaired(number, text, decoder, error, notes)
+        return self._record(number, value, decoder, notes)
 
     def _repaired(
-        self, line: int, text: str, decoder: _Decoder, error: ValueError, notes: Notes
+        self, line: int, text: str, decoder: Decoder, error: ValueError, notes: Notes
     ) -> Record:
         try:
             found = decoder.repaired(text)
-        except _TooDeep:
-            return Record(line, None, _TOO_DEEP)
+        except TooDeep:
+            return Record(line, None, TOO_DEEP)
         if found is None:
-            return Record(line, None, ("not_json", f"Not JSON: {_reason(error)}"))
+            return Record(line, None, ("not_json", f"Not JSON: {reason(error)}"))
         value, what = found
         notes.row(line, "repaired", what, "info")
         return self._record(line, value, decoder, notes)
 
-    def _record(self, line: int, value: Any, decoder: _Decoder, notes: Notes) -> Record:
+    def _record(self, line: int, value: Any, decoder: Decoder, notes: Notes) -> Record:
         if not isinstance(value, dict):
             return Record(line, None, ("not_an_object", f"{_kind(value)} instead of named fields"))
         if decoder.duplicates:
@@ -273,8 +213,8 @@ class JsonRecords:
 
     def _stream(self, notes: Notes) -> Iterator[Record]:
         with self.source.open_text() as file:
-            window = _Window(file)
-            decoder = _Decoder()
+            window = Window(file)
+            decoder = Decoder()
             wrapped = self._start_of_rows > 0
             window.pass_over(self._start_of_rows)
             inside = wrapped
@@ -295,26 +235,24 @@ class JsonRecords:
                     "no_end", "The file ends before its last bracket: it may be cut off.", "warning"
                 )
 
-    def _next(self, window: "_Window", decoder: _Decoder, notes: Notes) -> Record:
+    def _next(self, window: "Window", decoder: Decoder, notes: Notes) -> Record:
         """The record at the window's position; the window moves behind it."""
         line = window.line
         while True:
             try:
                 value, end = decoder.at(window.text, window.position)
             except ValueError as error:
-                too_deep = isinstance(error, _TooDeep)
-                closing = _closing(
-                    window.text, window.position, sys.maxsize if too_deep else DEEPEST
-                )
-                if closing is None and window.left < LARGEST and window.more():
+                too_deep = isinstance(error, TooDeep)
+                closes = closing(window.text, window.position, sys.maxsize if too_deep else DEEPEST)
+                if closes is None and window.left < LARGEST and window.more():
                     continue
-                end = closing or len(window.text)
-                if not closing and not too_deep:
-                    end = _next_row(window.text, window.position) or end
+                end = closes or len(window.text)
+                if not closes and not too_deep:
+                    end = next_row(window.text, window.position) or end
                 text = window.text[window.position : end]
                 if too_deep:
-                    record = Record(line, None, _TOO_DEEP)
-                elif not closing and end == len(window.text):
+                    record = Record(line, None, TOO_DEEP)
+                elif not closes and end == len(window.text):
                     reason = "The file is cut off in the middle of this row"
                     record = Record(line, None, ("cut_off", reason))
                 else:
@@ -340,94 +278,6 @@ class JsonRecords:
             value = json.loads(file.read().lstrip("\ufeff"))
         for number, (name, fields) in enumerate(value.items(), 1):
             yield Record(number, {"id": name} | fields)
-
-
-class _Window:
-    """A stretch of a text that is read piece by piece, with the line of its current position."""
-
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
-        self.text = file.read(CHUNK)
-        self.position = 0
-        self.line = 1
-
-    def more(self) -> bool:
-        """Drop what is done and read on, twice as much as is left: retrying stays cheap."""
-        added = self._file.read(max(CHUNK, len(self.text) - self.position))
-        self.text = self.text[self.position :] + added
-        self.position = 0
-        return bool(added)
-
-    @property
-    def left(self) -> int:
-        return len(self.text) - self.position
-
-    def advance(self, position: int) -> None:
-        self.line += self.text.count("\n", self.position, position)
-        self.position = position
-
-    def pass_over(self, characters: int) -> None:
-        while characters > len(self.text) and self.more():
-            pass
-        self.advance(characters)
-
-    def skip_gap(self) -> bool:
-        """Pass blanks and commas; False at the end of the text."""
-        while True:
-            gap = _GAP.match(self.text, self.position)
-            self.advance(gap.end() if gap else self.position)
-            if self.position < len(self.text):
-                return True
-            if not self.more():
-                return False
-
-
-def _closing(text: str, start: int, deepest: int) -> int | None:
-    """Where the bracket at `start` closes: 0 if never, None if not in this stretch of the text.
-
-    Rows that don't close look nested; `deepest` ends the search, so that many of them stay cheap.
-    """
-    if text[start] not in "[{":
-        word = _SCALAR.match(text, start)
-        return word.end() if word else start + 1
-    open_brackets: list[str] = []
-    tokens = _PYTHON_TOKENS if _PYTHON_OBJECT.match(text, start) else _TOKENS
-    for token in tokens.finditer(text, start):
-        if token[0] in _PARTNER:
-            open_brackets.append(_PARTNER[token[0]])
-            if len(open_brackets) > deepest:
-                return 0
-        elif token[0] in ("]", "}"):
-            if open_brackets.pop() != token[0]:
-                return 0
-            if not open_brackets:
-                return token.end()
-    return None
-
-
-def _next_row(text: str, start: int) -> int | None:
-    """Where the next row begins like the one at `start`, with the same first name."""
-    beginning = _FIRST_NAME.match(text, start)
-    found = text.find(beginning[0], beginning.end()) if beginning else -1
-    return found if found > 0 else None
-
-
-def _start_of_rows(text: str) -> int | None:
-    """Where the first list of objects begins that is not a conversation, inside objects only."""
-    open_brackets: list[str] = []
-    for token in _TOKENS.finditer(text):
-        if token[0] in _PARTNER:
-            open_brackets.append(token[0])
-            if len(open_brackets) > DEEPEST:
-                return None
-        elif token[0] in ("]", "}"):
-            if open_brackets:
-                open_brackets.pop()
-        elif "[" not in open_brackets:
-            found = _LIST_OF_OBJECTS.match(text, token.end())
-            if found and not _TURN.match(text, found.end()):
-                return found.end()
-    return None
 
 
 def _lists_of_rows(value: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -456,10 +306,6 @@ def _columns(value: dict[str, Any]) -> dict[str, Any]:
         numbered = bool(keys) and all(key.isdigit() for key in keys[:5])
         return value if numbered and all(list(column) == keys for column in inner) else {}
     return {}
-
-
-def _reason(error: ValueError) -> str:
-    return _REASONS.get(error.msg, error.msg) if isinstance(error, json.JSONDecodeError) else ""
 
 
 def _kind(value: Any) -> str:

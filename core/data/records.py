@@ -1,7 +1,8 @@
 """What passes from the readers of files to the recognition of shapes: records.
 
 A reader has `columns` (names), `preview` (the first rows as text, cells in the order of `columns`),
-`records(notes)` (from the start each time), `fraction()` (how far that has come, 0 to 1) and `unit`
+`records(notes)` (from the start each time; `batches(notes)` for the same, in parts by the hundred,
+where it has them), `fraction()` (how far that has come, 0 to 1) and `unit`
 (what its line numbers count). No reader holds more of a file than it must.
 """
 
@@ -26,6 +27,18 @@ class Record:
     line: int
     fields: dict[str, Any] | None
     problem: tuple[str, str] | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Good records, one a line from `line` on.
+
+    `plain`: there is surely nothing in their texts to clean (see `words.is_plain`).
+    """
+
+    line: int
+    records: list[dict[str, Any]]
+    plain: bool
 
 
 class Reader(Protocol):

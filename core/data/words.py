@@ -80,6 +80,23 @@ def clean(text: str) -> str:
     return _DIRT.sub("", text)
 
 
+_ASCII_DIRT = bytes([*range(0x09), *range(0x0B, 0x20), 0x7F])
+CONTROLS = re.compile(rb"\xc2[\x80-\x9f]")
+SUSPECT = [mark.encode() for mark in ("\ufeff", "\u200b", "\ufffd", "Ã", "â€", "å£", "ï¿½")]
+SUSPECT.append("Â".encode() + b"\xc2")
+
+
+def is_plain(text: str) -> bool:
+    """Whether there is surely nothing in `text` to clean, to even out or to doubt. Quick."""
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        return False
+    if len(data.translate(None, _ASCII_DIRT)) != len(data):
+        return False
+    return text.isascii() or not (any(mark in data for mark in SUSPECT) or CONTROLS.search(data))
+
+
 def plain(name: str) -> str:
     """`name` without case, accents, blanks and signs: what two spellings of a word share."""
     letters = unicodedata.normalize("NFKD", name.casefold())

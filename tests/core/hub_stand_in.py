@@ -1,4 +1,4 @@
-"""A small stand-in for the Hub on 127.0.0.1: models from folders, with byte ranges and gates."""
+"""A small stand-in for the Hub on 127.0.0.1: models and datasets from folders, with gates."""
 
 import hashlib
 import json
@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(ThreadingHTTPServer):
-    """Serves `models`: id -> folder. Those in `gated` are refused; each request is in `asked`."""
+    """Serves `models`: id -> folder. Those in `gated` are refused; each request is in `asked`.
+
+    The id of a dataset begins with "datasets/", and may end with "@" and a revision.
+    """
 
     daemon_threads = True
 
@@ -36,6 +40,8 @@ class _Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         self.server.asked.append(f"{self.command} {path}")
+        if path.startswith(("/api/datasets/", "/datasets/")):
+            return self._dataset(unquote(path))
         about = re.fullmatch(r"/api/models/([^/]+/[^/]+)(/revision/[^/]+|/tree/.+)?", path)
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)", path)
         id = (about or file)[1] if about or file else ""
@@ -51,6 +57,36 @@ class _Answer(BaseHTTPRequestHandler):
         else:
             siblings = [{"rfilename": f.name} for f in sorted(folder.iterdir())]
             self._say(200, {"id": id, "sha": COMMIT, "siblings": siblings, "private": False})
+        return None
+
+    def _dataset(self, path: str) -> None:
+        about = re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/revision/(.+))?", path)
+        file = re.fullmatch(
+            r"/datasets/([^/]+/[^/]+)/resolve/(refs/convert/parquet|\w+)/(.+)", path
+        )
+        id = f"datasets/{(about or file)[1]}" if about or file else ""
+        revision = (about or file)[2] if about or file else None
+        folder = self.server.models.get(id)
+        if revision not in (None, "main", COMMIT):
+            folder = self.server.models.get(f"{id}@{revision}")
+        if id not in self.server.models:
+            self._say(401, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
+        elif folder is None:
+            self._say(404, {"error": "no revision"}, {"X-Error-Code": "RevisionNotFound"})
+        elif id in self.server.gated and file:
+            self._say(403, {"error": "gated"}, {"X-Error-Code": "GatedRepo"})
+        elif file:
+            self._send(folder / file[3])
+        else:
+            files = sorted(inside for inside in folder.rglob("*") if inside.is_file())
+            siblings = [
+                {"rfilename": inside.relative_to(folder).as_posix(), "size": inside.stat().st_size}
+                for inside in files
+            ]
+            card = folder / ".card.json"
+            about = {"id": id.removeprefix("datasets/"), "sha": revision or COMMIT}
+            about["cardData"] = json.loads(card.read_text()) if card.exists() else None
+            self._say(200, {**about, "siblings": siblings, "private": False})
 
     do_HEAD = do_GET
 

@@ -15,9 +15,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from core import adapters, losses, planner, train
 from core.batches import batch_of_step
 from core.config import TrainConfig, complete
+from core.corpus import tokenized
 from core.models import find
 from core.tokenizer import Tokenizer
-from core.tokens import tokenize_rows
 from tests.core.conftest import ROWS
 
 SIZES = {
@@ -109,8 +109,7 @@ def in_fp32(monkeypatch):
 def by_the_library(folder, config, steps) -> list[float]:
     """The losses of a padded loop without anything of ours but the rows' order and labels."""
     tokenizer = Tokenizer.load(folder)
-    whole, _ = tokenize_rows(tokenizer, ROWS[:24], "assistant")
-    examples = [row.examples(256)[0] for row in whole]
+    examples = tokenized(None, tokenizer, ROWS[:24], "assistant").examples(256, "shorten")
     torch.manual_seed(config.seed)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     torch.manual_seed(config.seed)
@@ -210,8 +209,7 @@ def test_what_learns_is_counted_exactly(tmp_path, starter, name, method):
 
 def test_packing_is_recognised_by_what_a_token_sees_not_by_a_name(tmp_path, starter):
     """Random weights change little in a loss; the test must see it all the same."""
-    whole, _ = tokenize_rows(Tokenizer.load(starter), ROWS[:1], "all")
-    (example,) = whole[0].examples(256)
+    (example,) = tokenized(None, Tokenizer.load(starter), ROWS[:1], "all").examples(256, "shorten")
     found = {}
     for name in ("Llama", "Bloom"):
         folder = build(name, tmp_path / name, starter)

@@ -7,10 +7,11 @@ from accelerate import Accelerator
 from core import adapters, losses, train
 from core.batches import Pair, micro_batches
 from core.config import TrainConfig
+from core.examples import read
 from core.losses import Preference
 from core.models import find
 from core.tokenizer import Tokenizer
-from core.tokens import IGNORED, tokenize_pair
+from core.tokens import IGNORED
 
 CPU = torch.device("cpu")
 PREFERENCES = [
@@ -46,8 +47,8 @@ def tuned(tiny_model):
 @pytest.fixture
 def pairs(tiny_model):
     tokenizer = Tokenizer.load(tiny_model)
-    whole = [tokenize_pair(tokenizer, row) for row in PREFERENCES[:7]]
-    return [Pair(*(part.examples(256)[0] for part in two)) for two in whole]
+    config = TrainConfig(objective="dpo")
+    return read(None, tokenizer, PREFERENCES[:7], config).examples(256)
 
 
 def slow(model, example) -> torch.Tensor:

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from core.config import TrainConfig
-from core.data import NeedsMapping, Refused
+from core.data import NeedsConsent, NeedsMapping, Refused
 from core.errors import DataProblem, ModelProblem, NotFound, UserError
 from core.files import read_jsonl, write_json
 from core.prepare import import_dataset, new_run, row
@@ -86,6 +86,7 @@ def test_a_hostile_file_name_stays_in_the_folder(upload):
         "upload",
         "rows.jsonl",
         "dataset.json",
+        "report.json",
     }
 
 
@@ -117,6 +118,28 @@ def test_rows_that_were_held_out_are_the_tests_and_nothing_is_split_off(upload, 
     run = new_run(Store(), TrainConfig(dataset=dataset.id, base_model=model))
     assert len(run.rows("train")) == 30
     assert "99" in run.rows("eval")[0]["messages"][0]["content"]
+
+
+def test_a_column_says_which_rows_are_tests_and_leakage_is_dropped(upload, model):
+    text = "question,answer,split\n" + "".join(f"What is {n}?,{n},train\n" for n in range(20))
+    dataset = import_dataset(Store(), upload(text + "what is 3,3,test\nNew?,yes,dev\n"), "x.csv")
+    facts = dataset.facts
+    assert (facts["rows"], facts["held_out"], facts["split_column"]) == (19, 2, "split")
+    (leak,) = [finding for finding in facts["findings"] if finding["code"] == "leakage"]
+    assert leak["count"] == 1
+    run = new_run(Store(), TrainConfig(dataset=dataset.id, base_model=model))
+    assert (len(run.rows("train")), len(run.rows("eval"))) == (19, 2)
+
+
+def test_the_person_decides_about_bad_rows(upload):
+    text = QUESTIONS + "a,b,c\n" * 10
+    with pytest.raises(NeedsConsent, match="10 of 40 rows can't be used") as caught:
+        import_dataset(Store(), upload(text), "x.csv", bad_at_most=0.1)
+    assert caught.value.details["bad"] == 10
+    assert any("line" in finding["text"] for finding in caught.value.details["findings"])
+    assert list((Store().path / "datasets").iterdir()) == []
+    dataset = import_dataset(Store(), upload(text), "x.csv", bad_at_most=0.3)
+    assert (dataset.facts["rows"], dataset.facts["bad"]) == (30, 10)
 
 
 def test_what_is_missing_is_named_by_its_field(upload, model):

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from core.corpus import tokenized
 from core.errors import DataProblem
 from core.tokenizer import PLAIN_TEMPLATE, Tokenizer
-from core.tokens import IGNORED, encode_prompt, tokenize, tokenize_rows, xray
+from core.tokens import encode_prompt, template_notes, tokenize, xray
 
 CHAT = [
     {"role": "system", "content": "Be brief."},
@@ -139,13 +140,16 @@ def test_everything_is_learned_when_asked(plain):
 
 def test_conversations_are_cut_at_their_end_and_documents_into_pieces(plain):
     row = tokenize(plain, {"messages": CHAT}, "assistant")
-    (example,) = row.examples(10)
+    corpus = tokenized(None, plain, [{"messages": CHAT}], "assistant")
+    assert not corpus.examples(10, "shorten")  # nothing of it is learned
+    (example,) = tokenized(None, plain, [{"messages": CHAT}], "all").examples(10, "shorten")
     assert example.ids == row.ids[:10]
-    assert example.labels == [IGNORED] * 10
-    assert example.learned == 0
+    assert example.labels == row.ids[:10]
+    assert example.learned == 9
 
     document = tokenize(plain, {"text": "a long story " * 40}, "assistant")
-    pieces = document.examples(16)
+    corpus = tokenized(None, plain, [{"text": "a long story " * 40}], "assistant")
+    pieces = list(corpus.examples(16, "drop"))
     assert [id for piece in pieces for id in piece.ids] == document.ids
     assert document.ids[-1] in plain.stop_ids
     assert all(len(piece.ids) <= 16 for piece in pieces)
@@ -162,9 +166,9 @@ def test_rows_that_the_template_refuses_are_counted_and_the_others_kept(plain):
     refusing = "{%- if messages[0].content == 'bad' %}{{ raise_exception('not this') }}{% endif %}"
     tokenizer = with_template(plain, refusing + CHATML, "<|im_start|>", "<|im_end|>")
     rows = [{"messages": CHAT[1:]}, {"messages": [{"role": "user", "content": "bad"}, CHAT[2]]}]
-    whole, refused = tokenize_rows(tokenizer, rows, "assistant")
-    assert len(whole) == 1
-    assert "not this" in refused[1]
+    corpus = tokenized(None, tokenizer, rows, "assistant")
+    assert [length > 0 for length in corpus.profile.lengths] == [True, False]
+    assert "not this" in corpus.profile.refused[1]
     with pytest.raises(DataProblem):
         tokenize(tokenizer, rows[1], "assistant")
 
@@ -188,6 +192,84 @@ def test_real_tokenizers_and_their_templates(testdata):
     granite = Tokenizer.load(testdata / "tokenizers" / "granite")
     assert granite.own_template
     assert learned_text(granite, CHAT) == ["hi hi<|end_of_text|>", "hi.<|end_of_text|>"]
+    (note,) = template_notes(granite)
+    assert "“A chat between a curious user" in note["text"]
     stories = Tokenizer.load(testdata / "models" / "stories260K")
     assert not stories.own_template
     assert learned_text(stories, CHAT) == ["hi hi</s>", "hi.</s>"]
+    assert [note["code"] for note in template_notes(stories)] == ["plain_template"]
+
+
+PARTS_ONLY = """\
+{%- for m in messages %}{{ '<' + m.role + '>' }}
+{%- for part in m.content %}{{ part.text }}{% endfor %}{{ eos_token }}{% endfor %}
+{%- if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"""
+
+ESCAPES = "{% for m in messages %}{{ m.content | tojson }}{{ eos_token }}{% endfor %}"
+SHOUTS = "{% for m in messages %}{{ m.content | upper }}{{ m.content | length }}{% endfor %}"
+
+
+def notes_of(tokenizer: Tokenizer, messages) -> list[str]:
+    return tokenize(tokenizer, {"messages": messages}, "assistant").notes
+
+
+def test_what_was_done_to_a_row_is_noted(plain):
+    chatml = with_template(plain, CHATML, "<|im_start|>", "<|im_end|>")
+    picture = [{"type": "image", "url": "x.png"}, {"type": "text", "text": "what?"}]
+    assert notes_of(plain, CHAT) == []
+    assert notes_of(with_template(plain, NO_SYSTEM), CHAT) == ["system_folded"]
+    assert notes_of(with_template(plain, DROPS_SYSTEM), CHAT) == ["system_folded", "stop_added"]
+    assert notes_of(with_template(plain, NO_SYSTEM), [CHAT[1], CHAT[3], CHAT[4]]) == [
+        "turns_joined"
+    ]
+    assert notes_of(chatml, [{"role": "user", "content": picture}, CHAT[4]]) == ["media_left_out"]
+    assert notes_of(chatml, [{"role": "user", "content": "a <|im_end|>"}, CHAT[4]]) == [
+        "control_text"
+    ]
+
+
+LAST_QUESTION = """\
+{%- for m in messages if m.role != 'system' %}
+{{- '<' + m.role + '>' }}
+{%- if loop.last and m.role == 'user' and messages[0].role == 'system' %}
+{{- messages[0].content + '\n\n' }}{% endif %}
+{{- m.content + eos_token }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"""
+
+
+def test_an_instruction_stands_in_a_chat_where_it_stood_in_training(plain):
+    tokenizer = with_template(plain, LAST_QUESTION)
+    row = tokenize(tokenizer, {"messages": CHAT}, "assistant")
+    assert row.notes == ["system_folded"]
+    assert encode_prompt(tokenizer, CHAT[:-1]) == row.ids[: row.spans[-1][0]]
+    assert encode_prompt(tokenizer, CHAT[:2]) == row.ids[: row.spans[0][0]]
+
+
+def test_a_template_that_wants_parts_gets_parts(plain):
+    tokenizer = with_template(plain, PARTS_ONLY)
+    eos = plain.special["eos_token"]
+    assert learned_text(tokenizer, CHAT) == [f"hi hi{eos}", f"hi.{eos}"]
+    row = tokenize(tokenizer, {"messages": CHAT}, "assistant")
+    last = row.spans[-1][0]
+    assert encode_prompt(tokenizer, CHAT[:-1]) == row.ids[:last]
+
+
+def test_a_template_that_escapes_texts(plain):
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": 'say "b"\n'}]
+    (learned,) = learned_text(with_template(plain, ESCAPES), messages)
+    assert learned == '"say \\"b\\"\\n"' + plain.special["eos_token"]
+
+
+def test_a_template_that_changes_texts_is_refused_in_words(plain):
+    with pytest.raises(DataProblem, match="changes the text"):
+        tokenize(with_template(plain, SHOUTS), {"messages": CHAT[1:]}, "assistant")
+
+
+def test_a_document_ends_once_and_its_marks_are_text(plain):
+    eos = plain.special["eos_token"]
+    row = tokenize(plain, {"text": f"one {eos} two"}, "assistant")
+    assert row.ids.count(plain.eos_id) == 1
+    assert row.notes == ["control_text"]
+    shown = xray(plain, {"text": f"one {eos} two"}, 64, "assistant")
+    assert "".join(token["text"] for token in shown["tokens"]) == f"one {eos} two{eos}"

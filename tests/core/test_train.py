@@ -16,10 +16,10 @@ from core import adapters, checkpoints, train
 from core import losses as losses_of
 from core.batches import micro_batches
 from core.config import TrainConfig
+from core.corpus import tokenized
 from core.errors import DataProblem, DoesNotFit, UserError
 from core.models import find
 from core.tokenizer import Tokenizer
-from core.tokens import tokenize_rows
 from tests.core.conftest import ROWS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -67,8 +67,8 @@ def model(tiny_model):
 
 @pytest.fixture
 def examples(tiny_model):
-    whole, _ = tokenize_rows(Tokenizer.load(tiny_model), ROWS[:8], "assistant")
-    return [row.examples(256)[0] for row in whole]
+    corpus = tokenized(None, Tokenizer.load(tiny_model), ROWS[:8], "assistant")
+    return list(corpus.examples(256, "shorten"))
 
 
 def gradients(model, micros) -> list[torch.Tensor]:
@@ -124,6 +124,7 @@ def torch_load(path):
     return load_file(path)
 
 
+@pytest.mark.long
 def test_killed_at_any_moment_it_goes_on_with_the_same_losses(make_run):
     undisturbed = make_run(max_steps=20, eval_steps=5, lora_dropout=0.1)
     learn(undisturbed)

@@ -14,8 +14,12 @@ from gradio_client.exceptions import AppError
 from tests.serving import serving
 
 CONTRACT = {
-    "import_dataset", "datasets", "dataset", "models", "estimate", "xray", "start_run", "runs",
-    "run", "metrics", "stop_run", "resume_run", "delete_run", "compare", "download_adapter",
+    "import_dataset", "datasets", "dataset", "models", "estimate", "xray", "lengths", "start_run",
+    "runs", "run", "metrics", "stop_run", "resume_run", "delete_run", "compare", "download_adapter",
+    "import_text", "import_from_hub", "import_again",
+    "examine_dataset", "preview_fix", "fix_dataset", "undo_dataset", "dataset_rows", "edit_row",
+    "delete_rows", "add_rows", "new_dataset", "rename_dataset", "delete_dataset",
+    "download_dataset",
 }  # fmt: skip
 QUESTIONS = "question,answer\n" + "".join(
     f"What is {a} and {b}?,{a} and {b} make {a + b}.\n" for a in range(6) for b in range(5)
@@ -91,6 +95,34 @@ def test_columns_that_say_nothing_are_asked_for_and_can_be_mapped(client, tmp_pa
     assert facts["name"] == "things"
 
 
+def test_the_options_of_an_import_reach_it(client, tmp_path):
+    archive, tests = tmp_path / "both.zip", tmp_path / "later.csv"
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("a.csv", "q;c;a\nWo?;Łódź;Tam.\n".encode("cp1250"))
+        made.writestr("b.csv", "q;c;a\nWho?;here;Me.\n".encode("cp1250"))
+    tests.write_text("q;c;a\nNew?;;Yes.\nwho;here;Me.\n")
+    options = {
+        "name": "Both", "member": "*", "encoding": "cp1250", "header": True,
+        "templates": {"user": "{q} ({c})"}, "held_out": handle_file(str(tests)),
+    }  # fmt: skip
+    facts = ask(client, "import_dataset", handle_file(str(archive)), options)
+    assert (facts["rows"], facts["held_out"], facts["encoding"]) == (1, 2, "binary")
+    assert facts["templates"] == {"user": "{q} ({c})"}
+    again = ask(client, "import_again", facts["id"], {"templates": None, "member": "b.csv"})
+    assert (again["rows"], again["held_out"], again["name"]) == (1, 0, "Both")
+    pasted = ask(client, "import_text", "Q: Why?\nA: So.\n", {"name": "Talk"})
+    assert (pasted["name"], pasted["rows"]) == ("Talk", 1)
+    for options, words in (
+        ({"header": "yes"}, "header: 'yes' is not what"),
+        ({"encoding": "klingon"}, "encoding: “klingon” is not known"),
+        ({"templates": {"user": "{nothing}"}}, "templates: .*“nothing”"),
+        ({"held_out": {"path": __file__}}, "held_out: a file must be uploaded"),
+    ):
+        with pytest.raises(AppError, match=words):
+            ask(client, "import_dataset", handle_file(str(tests)), options)
+
+
+@pytest.mark.long
 def test_a_run_from_its_settings_to_its_adapter(client, dataset, tmp_path):
     config = {"base_model": MODEL, "dataset": dataset, "max_steps": 4, "eval_steps": 2}
     estimate = ask(client, "estimate", config)
@@ -101,6 +133,9 @@ def test_a_run_from_its_settings_to_its_adapter(client, dataset, tmp_path):
     assert {token["state"] for token in seen["tokens"]} <= {"learned", "context", "cut"}
     learned = "".join(token["text"] for token in seen["tokens"] if token["state"] == "learned")
     assert "0 and 0 make 0." in learned
+    lengths = ask(client, "lengths", {**config, "max_length": 8})
+    assert lengths["rows"] == lengths["shortened"] == 30
+    assert sum(bar["rows"] for bar in lengths["bins"]) == 30
 
     started = ask(client, "start_run", config)
     assert started["position"] == 1

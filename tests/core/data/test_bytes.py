@@ -118,7 +118,7 @@ def test_a_damaged_archive_is_refused(imports):
 
 
 def test_an_archive_that_explodes_is_refused(imports, monkeypatch):
-    monkeypatch.setattr("core.data.bytes.UNPACKED_AT_LEAST", 1 << 16)
+    monkeypatch.setattr("core.data.archives.UNPACKED_AT_LEAST", 1 << 16)
     with pytest.raises(Refused, match="grows to more than"):
         imports(gzip.compress(b"a" * (1 << 26)), "bomb.csv.gz")
 
@@ -126,9 +126,9 @@ def test_an_archive_that_explodes_is_refused(imports, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b"%PDF-1.7 ...", "a PDF document"),
+        (b"%PDF-1.7 ...", "is a PDF, but it can't be read"),
         (b"\x89PNG\r\n\x1a\n....", "a picture"),
-        (zipped(**{"word__document.xml": "<w/>"}), "a Word document"),
+        (zipped(**{"word__document.xml": "<w/>"}), "has no text in it"),
         (b"<!DOCTYPE html><html>", "a web page"),
         (b"SQLite format 3\0", "an SQLite database"),
         (b"PAR1 and nothing else", "damaged"),

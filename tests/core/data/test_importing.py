@@ -113,7 +113,9 @@ def test_a_table_in_a_text_file_is_taken_when_its_columns_are_known(imports):
 @pytest.mark.parametrize("form", ["jsonl", "json", "csv", "txt"])
 def test_memory_stays_flat(tmp_path, monkeypatch, form):
     monkeypatch.setattr("core.data.records.SAMPLED_CHARACTERS", 1 << 18)
+    monkeypatch.setattr("core.data.json_scan.CHUNK", 1 << 18)
     monkeypatch.setattr("core.data.json_records.CHUNK", 1 << 18)
+    monkeypatch.setattr("core.data.json_records.BLOCK", 1 << 15)
     path = tmp_path / f"large.{form}"
     answer = "some words of an answer " * 1200
     with path.open("w", encoding="utf-8") as file:

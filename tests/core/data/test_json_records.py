@@ -56,7 +56,7 @@ def test_one_conversation_is_one_row_not_a_wrapped_list(imports):
 
 
 def test_a_large_array_is_read_in_pieces(imports, monkeypatch):
-    monkeypatch.setattr("core.data.json_records.CHUNK", 100)
+    monkeypatch.setattr("core.data.json_scan.CHUNK", 100)
     for content in (json.dumps(ROWS), json.dumps(ROWS, indent=2), json.dumps({"data": ROWS})):
         assert imports(content, "data.json").pairs == PAIRS
 

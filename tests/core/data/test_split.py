@@ -76,3 +76,20 @@ def test_texts_and_preferences_have_questions_too():
 def test_signs_alone_still_tell_questions_apart():
     _, held_out = split([row("+" * n) for n in range(1, 21)], 0.1, 1)
     assert len(held_out) == 2
+
+
+def test_labels_are_held_out_in_proportion():
+    rows = [row(f"q{n}", "rare" if n % 10 == 0 else "common") for n in range(200)]
+    for seed in range(5):
+        _, held_out = split(rows, 0.1, seed, by_answer=True)
+        labels = [rows[index]["messages"][1]["content"] for index in held_out]
+        assert (labels.count("rare"), labels.count("common")) == (2, 18)
+
+
+def test_a_label_of_one_row_stays_to_learn_from():
+    rows = [row(f"q{n}", f"label {n}") for n in range(6)] + [
+        row(f"p{n}", "usual") for n in range(30)
+    ]
+    train, held_out = split(rows, 0.2, 1, by_answer=True)
+    assert set(range(6)) <= set(train)
+    assert len(held_out) in (6, 7)

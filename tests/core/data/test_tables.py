@@ -208,3 +208,12 @@ def test_parquet_with_types(tmp_path):
     assert [row["messages"][1]["content"] for row in rows] == ["2024-01-01"] * 3
     assert rows[2]["messages"][0]["content"] == ""
     assert imported.preview[0] == ["a", "1", "2024-01-01"]
+
+
+def test_a_stray_quotation_mark_does_not_glue_rows_together(imports):
+    result = imports('question,answer\nq0,a0\nq1,"\nq2,a2\nq3,"so, a3"\n')
+    assert result.pairs == [("q0", "a0"), ("q2", "a2"), ("q3", "so, a3")]
+    assert result.finding("unclosed_quote").rows == [3]
+    result = imports('text,label\nq0,x\n"\n"\nq2",y\n')
+    assert result.pairs[-1] == ("\nq2", "y")
+    assert result.finding("unclosed_quote").rows == [3]

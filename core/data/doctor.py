@@ -1,0 +1,103 @@
+"""The doctor: looks at the rows of a dataset before anybody learns from them.
+
+`examine` gives a report: a verdict in a word, why, advice on size, and observations with a count,
+three examples and the fixes that help (core.data.fixes). It reads the rows once; of very large
+datasets it looks at the first 200,000 and says so.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from pydantic import BaseModel
+
+from core.data.checks import Labels, Observation, all_checks
+from core.data.findings import counted
+from core.data.turns import Row
+
+LOOKED_AT = 200_000
+EVERY = 500  # rows between two calls of `progress`
+TOO_FEW = 8
+GRAVITY = {"error": 0, "warning": 1, "info": 2}
+
+Verdict = Literal["ready", "warnings", "not yet"]
+
+
+class Report(BaseModel, frozen=True):
+    verdict: Verdict
+    why: str
+    advice: str
+    """What so many rows are enough for."""
+    rows: int
+    findings: list[Observation]
+
+
+def examine(
+    rows: Iterable[Row],
+    tests: Iterable[Row] = (),
+    progress: Callable[[int], object] | None = None,
+) -> Report:
+    """The report on `rows`; `tests` are those that are never learned from.
+
+    `progress` is called with the number of rows seen so far; what it raises ends the examination.
+    """
+    checks = all_checks(tests)
+    seen = 0
+    for number, row in enumerate(rows):
+        if progress and number % EVERY == 0:
+            progress(number)
+        seen += 1
+        if number < LOOKED_AT:
+            for check in checks:
+                check.see(number, row)
+    if progress:
+        progress(seen)
+    findings = [finding for check in checks for finding in check.found()]
+    if seen > LOOKED_AT:
+        findings.append(
+            Observation(
+                level="info", code="sample", count=1, rows=[],
+                text=f"The first {LOOKED_AT:,} of {seen:,} rows were looked at.",
+            )
+        )  # fmt: skip
+    findings.sort(key=lambda finding: GRAVITY[finding.level])
+    labels = next((c.labels for c in checks if isinstance(c, Labels) and c.are_labels), None)
+    verdict, why = _verdict(seen, findings)
+    advice = _advice_on_labels(seen, len(labels)) if labels else _advice(seen)
+    return Report(verdict=verdict, why=why, advice=advice, rows=seen, findings=findings)
+
+
+def _verdict(rows: int, findings: list[Observation]) -> tuple[Verdict, str]:
+    looked_at = min(rows, LOOKED_AT)
+    often = {finding.code: finding.count for finding in findings}
+    if rows == 0:
+        return "not yet", "There is no row to learn from."
+    if often.get("empty_answer", 0) * 2 >= looked_at:
+        return "not yet", f"{often['empty_answer']:,} of {counted(rows, 'row')} have no answer."
+    if rows > 1 and often.get("duplicate", 0) == looked_at - 1:
+        return "not yet", "All rows are the same."
+    if rows < TOO_FEW:
+        return "not yet", f"{counted(rows, 'row')} are too few to learn anything from."
+    warnings = [finding for finding in findings if finding.level == "warning"]
+    if warnings:
+        number = "One thing is" if len(warnings) == 1 else f"{len(warnings)} things are"
+        return "warnings", f"{number} worth a look before you start."
+    return "ready", "Nothing stands in the way."
+
+
+def _advice(rows: int) -> str:
+    for limit, text in (
+        (TOO_FEW, "Bring more: 30 to 50 rows teach a tone or a format."),
+        (50, "Enough for a tone or a format, not for facts."),
+        (300, "Enough for a tone, a format and some facts that come up in several phrasings."),
+        (2_000, "Enough for a narrow task or the facts of one field."),
+        (20_000, "Plenty for most tasks."),
+    ):
+        if rows < limit:
+            return f"{counted(rows, 'row')}. {text}"
+    return f"{counted(rows, 'row')}. More than most tasks need: cleaner helps more than more."
+
+
+def _advice_on_labels(rows: int, labels: int) -> str:
+    each = rows // labels
+    enough = "enough" if each >= 20 else "a start" if each >= 10 else "few; 10 to 20 of each help"
+    return f"{counted(rows, 'row')} for {labels} labels, about {each:,} each: {enough}."

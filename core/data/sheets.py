@@ -1,0 +1,187 @@
+"""Workbooks (XLSX, XLS, ODS) -> records of one sheet. Numbers and dates become readable text."""
+
+import datetime
+import itertools
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import python_calamine
+
+from core.data.archives import BLOCK, damaged
+from core.data.bytes import Source
+from core.data.findings import NeedsChoice, Notes, Refused, counted
+from core.data.layout import SNIFFED, blank, layout, preview
+from core.data.limits import SHEET_BYTES, SHEET_CELLS, Watch
+from core.data.records import Record
+
+
+class Sheet:
+    """One sheet of a workbook: XLSX, XLS or ODS. Numbers and dates become readable text."""
+
+    unit = "row"
+
+    def __init__(self, rows: list[list[Any]], header: bool | None = None) -> None:
+        self._rows = [[_cell(value) for value in row] for row in rows]
+        self.layout = layout(self._rows[:SNIFFED], header)
+        self.columns = self.layout.columns
+        data = [row for row in self._rows[self.layout.start :] if not blank(row)]
+        self.has_rows = bool(data)
+        self.preview = preview(data, len(self.columns))
+        self._read = 0
+
+    def fraction(self) -> float:
+        return self._read / max(1, len(self._rows))
+
+    def records(self, notes: Notes) -> Iterator[Record]:
+        width = len(self.columns)
+        if self.layout.skipped:
+            notes.file(
+                "title_rows", f"Above the header: {counted(self.layout.skipped, 'row')} left out."
+            )
+        for number, row in enumerate(self._rows[self.layout.start :], self.layout.start + 1):
+            self._read = number
+            if not blank(row):
+                fields = dict(itertools.zip_longest(self.columns, row[:width], fillvalue=""))
+                yield Record(number, fields)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+        value = value.date()
+    return str(value)
+
+
+def open_book(source: Source, watch: Watch) -> dict[str, list[list[Any]]]:
+    """All sheets of a workbook by name, as rows of cells from the first row on."""
+    _check_size(source, watch)
+    try:
+        book = python_calamine.CalamineWorkbook.from_path(source.path)
+        sheets = {}
+        for name in book.sheet_names:
+            watch.tell(0.0)
+            sheets[name] = book.get_sheet_by_name(name).to_python(skip_empty_area=False)
+        return sheets
+    except python_calamine.PasswordError as error:
+        raise Refused(
+            f"“{source.name}” is locked with a password.", "Save it without one."
+        ) from error
+    except (python_calamine.CalamineError, OSError, ValueError) as error:
+        raise Refused(
+            f"“{source.name}” can't be read as a workbook ({error}).",
+            "Open it in Excel or LibreOffice and save it again, or save the sheet as CSV.",
+        ) from error
+
+
+def choose_sheet(
+    name: str,
+    book: dict[str, list[list[Any]]],
+    sheet: str | None,
+    recognised: Callable[["Sheet"], bool],
+    notes: Notes,
+    header: bool | None = None,
+) -> "Sheet":
+    """The sheet asked for, else the one with `recognised` columns, else the first with rows."""
+    names = list(book)
+    if sheet is not None and sheet not in book:
+        raise Refused(f"There is no sheet “{sheet}”.", f"The file has: {', '.join(names)}.")
+    if sheet is not None:
+        return Sheet(book[sheet], header)
+    filled = {one: found for one, rows in book.items() if (found := Sheet(rows, header)).has_rows}
+    if not filled:
+        raise Refused(
+            f"“{name}” has no rows: {'its sheet is' if len(names) == 1 else 'all sheets are'} "
+            "empty.",
+            rows=0,
+        )
+    known = [one for one, found in filled.items() if recognised(found)]
+    if len(known) > 1:
+        raise NeedsChoice(
+            f"“{name}” has {len(known)} sheets with examples: {', '.join(known)}.",
+            "Choose the one to learn from.",
+            sheets=known,
+        )
+    chosen = known[0] if known else next(iter(filled))
+    if len(names) > 1:
+        notes.file("sheet", f"The sheet “{chosen}” was read; the file has: {', '.join(names)}.")
+    return filled[chosen]
+
+
+_CELL = re.compile(rb'<(?:\w+:)?c [^>]*?\br="([A-Z]{1,3})(\d{1,7})"')
+_REPEATED = re.compile(rb'number-(columns|rows)-repeated="(\d{1,9})"')
+_OVERLAP = 256  # bytes; an XML tag that stands across two blocks is seen in one of them
+
+
+def _check_size(source: Source, watch: Watch) -> None:
+    """Raises Refused for a workbook that would fill the memory: one is always held whole.
+
+    What an archive says of its own sizes may be a lie, so that it is unpacked once to be counted;
+    and one cell in the last row of the last column is a table of 17 billion cells.
+    """
+    if not zipfile.is_zipfile(source.path):
+        return  # the old format is at most 65,536 rows of 256 columns
+    total = 0
+    try:
+        with zipfile.ZipFile(source.path) as archive:
+            for info in archive.infolist():
+                sheet = "worksheets/" in info.filename or info.filename == "content.xml"
+                rows = columns = 0
+                rest = b""
+                for block in _inflated(source.path, info):
+                    watch.tell(0.0)
+                    total += len(block)
+                    if total > SHEET_BYTES:
+                        raise _too_large(source, f"more than {SHEET_BYTES >> 20:,} MB of cells")
+                    if not sheet:
+                        continue
+                    block = rest + block
+                    for column, row in _CELL.findall(block):
+                        rows, columns = max(rows, int(row)), max(columns, _number(column))
+                    if rows * columns > SHEET_CELLS:
+                        raise _too_large(
+                            source, f"a table of {rows:,} rows and {columns:,} columns"
+                        )
+                    rest = block[-_OVERLAP:]
+    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, struct.error) as error:
+        raise damaged(source.name, "workbook", error) from error
+
+
+def _inflated(path: Path, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """The content of a file in an archive, to its real end."""
+    with path.open("rb") as file:
+        file.seek(info.header_offset + 26)
+        name, extra = struct.unpack("<HH", file.read(4))
+        file.seek(name + extra, 1)
+        left = info.compress_size
+        inflate = zlib.decompressobj(-15) if info.compress_type == zipfile.ZIP_DEFLATED else None
+        while left > 0 and (packed := file.read(min(left, BLOCK))):
+            left -= len(packed)
+            if inflate is None:
+                yield packed
+                continue
+            while packed and not inflate.eof:
+                yield inflate.decompress(packed, BLOCK)
+                packed = inflate.unconsumed_tail
+
+
+def _number(column: bytes) -> int:
+    """A -> 1, Z -> 26, AA -> 27."""
+    number = 0
+    for letter in column:
+        number = 26 * number + letter - 64
+    return number
+
+
+def _too_large(source: Source, what: str) -> Refused:
+    return Refused(
+        f"“{source.name}” holds {what}, and a workbook must fit into memory.",
+        "Delete what is far from the table, or save the sheet as CSV.",
+    )
