@@ -51,7 +51,7 @@ class Listed:
 
 CATALOGUE = (
     Listed("starter", "Starter", "Small, embedded, learns in a minute. To try things out.",
-           4_500_000, 512, "Apache-2.0"),
+           4_040_960, 512, "Apache-2.0"),
     Listed("HuggingFaceTB/SmolLM2-135M-Instruct", "SmolLM2 135M", "Tiny; runs on any computer.",
            134_515_008, 8192, "Apache-2.0"),
     Listed("HuggingFaceTB/SmolLM2-360M-Instruct", "SmolLM2 360M", "Small; fine without a GPU.",
