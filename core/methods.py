@@ -129,7 +129,7 @@ METHODS: dict[MethodName, Method] = {
         "long as the rank.",
         "Li and Liang 2021, arXiv:2101.00190",
         kind="prefix",
-        rate=3.0,
+        rate=30.0,
         packs=False,
         continues="PREFIX_TUNING",
     ),
