@@ -50,13 +50,13 @@ def main() -> None:
         for name, parameter in tuned.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.05)
-        state = adapters.adapter_state(tuned)
-        adapters.save_adapter(Path(folder), tuned, state, Tokenizer.load(base.path), "")
+        adapter = Path(folder) / "adapter"
+        adapters.save(adapter, tuned, Tokenizer.load(base.path), "")
         del tuned
         mixed = MixedModel(load())
         for name in "abc":
-            mixed.load(name, Path(folder))
-        by_peft = PeftModel.from_pretrained(load(), folder, adapter_name="a").eval()
+            mixed.load(name, adapter)
+        by_peft = PeftModel.from_pretrained(load(), adapter, adapter_name="a").eval()
 
     torch.manual_seed(0)
     prompt = torch.randint(5, base.config["vocab_size"], (options.prompt,)).tolist()

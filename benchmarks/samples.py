@@ -18,6 +18,7 @@ import torch
 from core import adapters, models, prepare
 from core.config import TrainConfig
 from core.generate import Answer, generate
+from core.methods import METHODS
 from core.mixed import MixedModel
 from core.runs import Run
 from core.sampling import Sampling
@@ -45,29 +46,36 @@ def train(sample: Sample) -> tuple[Run, float]:
     return run, time.perf_counter() - started
 
 
-def right_answers(run: Run, sample: Sample) -> tuple[float, float]:
-    """The share of held-out questions that the base and the tuned model answer correctly."""
+def share_right(run: Run, sample: Sample, side: str | None = "tuned") -> float:
+    """The share of held-out questions that the tuned model, or the base (None), answers rightly."""
     assert run.adapter is not None
-    base = models.find(run.config.base_model)
+    whole = METHODS[run.config.method].kind == "full" and side
+    base = models.find(str(run.adapter) if whole else run.config.base_model)
     tokenizer = Tokenizer.load(run.adapter)
-    mixed = MixedModel(adapters.load_base(base, "none", torch.device("cpu"), torch.float32))
-    mixed.load("tuned", run.adapter)
+    mixed = MixedModel(
+        adapters.load_base(base, run.config.quantization, torch.device("cpu"), torch.float32)
+    )
+    if side and not whole:
+        mixed.load(side, run.adapter)
     rows = sample.held_out_rows()
-    right = {None: 0, "tuned": 0}
+    right = 0
     for start in range(0, len(rows), AT_ONCE):
         part = rows[start : start + AT_ONCE]
-        for side in right:
-            answers = [
-                Answer(encode_prompt(tokenizer, [{"role": "user", "content": question}]), side, 80)
-                for question, _ in part
-            ]
-            for _ in generate(mixed, answers, Sampling(), tokenizer.stop_ids):
-                pass
-            right[side] += sum(
-                sample.check(question, expected, answer.text(tokenizer))
-                for (question, expected), answer in zip(part, answers, strict=True)
+        answers = [
+            Answer(
+                encode_prompt(tokenizer, [{"role": "user", "content": question}]),
+                None if whole else side,
+                80,
             )
-    return right[None] / len(rows), right["tuned"] / len(rows)
+            for question, _ in part
+        ]
+        for _ in generate(mixed, answers, Sampling(), tokenizer.stop_ids):
+            pass
+        right += sum(
+            sample.check(question, expected, answer.text(tokenizer))
+            for (question, expected), answer in zip(part, answers, strict=True)
+        )
+    return right / len(rows)
 
 
 def main() -> int:
@@ -81,7 +89,8 @@ def main() -> int:
         os.environ["GRAFT_DATA"] = folder
         for id in chosen:
             run, seconds = train(SAMPLES[id])
-            base, tuned = right_answers(run, SAMPLES[id])
+            base = share_right(run, SAMPLES[id], side=None)
+            tuned = share_right(run, SAMPLES[id])
             met &= seconds < SECONDS and base < BASE and tuned > TUNED
             print(
                 f"| {id} | {run.plan['train_rows']} | {run.result['step']} | {seconds:.0f} "

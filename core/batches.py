@@ -3,12 +3,15 @@
 The batch of a step is a pure function of the seed and the step, so a resumed run needs no more
 than its step to go on exactly. No position is spent on padding: the examples of a batch stand
 behind one another in packs, and position ids that begin again at 0 keep them apart (models that
-can't be packed get padded rows of similar length instead).
+can't be packed get padded rows of similar length instead). A pair of answers, a better and a worse
+one, is always in one forward pass.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -29,11 +32,36 @@ def _permutation(seed: int, epoch: int, rows: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """A better and a worse answer to the same question, each with the question before it."""
+
+    chosen: Encoded
+    rejected: Encoded
+    reference: tuple[float, float] = (0.0, 0.0)
+    """How likely the reference model finds each: the sums of their log probabilities."""
+
+    @property
+    def ids(self) -> list[int]:
+        return self.chosen.ids + self.rejected.ids
+
+    @property
+    def learned(self) -> int:
+        """Learned tokens of both; 0 where one of them has none."""
+        counts = self.chosen.learned, self.rejected.learned
+        return sum(counts) if min(counts) else 0
+
+
+Example = Encoded | Pair
+
+
+@dataclass(frozen=True)
 class Micro:
     """One forward pass.
 
     ids, position_ids: (rows, length); attention_mask: the same, or None for a pack.
     positions: (n,) places, in the flattened rows, whose next token is learned; targets: (n,).
+    sequences: (n,) the number of the sequence that each of them is of; of pair k the better
+    answer is sequence 2k and the worse one 2k + 1. references: (pairs, 2), empty without pairs.
     """
 
     ids: torch.Tensor
@@ -41,74 +69,84 @@ class Micro:
     attention_mask: torch.Tensor | None
     positions: torch.Tensor
     targets: torch.Tensor
+    sequences: torch.Tensor
+    references: torch.Tensor
 
     def to(self, device: torch.device) -> "Micro":
-        mask = self.attention_mask
-        return Micro(
-            self.ids.to(device),
-            self.position_ids.to(device),
-            None if mask is None else mask.to(device),
-            self.positions.to(device),
-            self.targets.to(device),
-        )
+        tensors = (getattr(self, part.name) for part in fields(self))
+        return Micro(*(None if tensor is None else tensor.to(device) for tensor in tensors))
 
 
-def micro_batches(examples: Sequence[Encoded], tokens: int, packing: bool) -> list[Micro]:
+def micro_batches(examples: Sequence[Example], tokens: int, packing: bool) -> list[Micro]:
     """The examples in as few forward passes of at most `tokens` positions as they fit in; an
     example that is longer has a pass to itself."""
-    longest_first = sorted(examples, key=lambda example: -len(example.ids))
-    groups: list[list[Encoded]] = []
-    for example in longest_first:
-        for group in groups:
-            used = sum(len(e.ids) for e in group) if packing else len(group[0].ids) * len(group)
-            if used + (len(example.ids) if packing else len(group[0].ids)) <= tokens:
-                group.append(example)
-                break
+    return [
+        one_pass([examples[number] for number in group], packing)
+        for group in grouped(examples, tokens, packing)
+    ]
+
+
+def grouped(examples: Sequence[Example], tokens: int, packing: bool) -> list[list[int]]:
+    """The numbers of the examples of each pass. Packs: the longest first, each into the fullest
+    pack that has room. Padded rows: neighbours in length."""
+    longest_first = sorted(range(len(examples)), key=lambda number: -_longest(examples[number]))
+    groups: list[list[int]] = []
+    rooms: list[tuple[int, int]] = []  # of the packs, sorted: the positions left, the group
+    for number in longest_first:
+        size = len(examples[number].ids)
+        if packing:
+            at = bisect_left(rooms, (size, 0))
+            if at < len(rooms):
+                room, group = rooms.pop(at)
+            else:
+                room, group = max(tokens, size), len(groups)
+                groups.append([])
+            groups[group].append(number)
+            insort(rooms, (room - size, group))
         else:
-            groups.append([example])
-    return [_pack(group) if packing else _pad(group) for group in groups]
+            rows = len(_sequences(examples[number]))
+            if (
+                not groups
+                or (len(groups[-1]) + 1) * rows * _longest(examples[groups[-1][0]]) > tokens
+            ):
+                groups.append([])
+            groups[-1].append(number)
+    return groups
 
 
-def _pack(group: Sequence[Encoded]) -> Micro:
-    ids: list[int] = []
-    position_ids: list[int] = []
-    positions: list[int] = []
-    targets: list[int] = []
-    for example in group:
-        _add_targets(example, len(ids), positions, targets)
-        ids += example.ids
-        position_ids += range(len(example.ids))
-    return Micro(
-        torch.tensor([ids]),
-        torch.tensor([position_ids]),
-        None,
-        torch.tensor(positions, dtype=torch.long),
-        torch.tensor(targets, dtype=torch.long),
-    )
+def _sequences(example: Example) -> tuple[Encoded, ...]:
+    return (example.chosen, example.rejected) if isinstance(example, Pair) else (example,)
 
 
-def _pad(group: Sequence[Encoded]) -> Micro:
-    length = max(len(example.ids) for example in group)
-    ids = torch.zeros(len(group), length, dtype=torch.long)
-    mask = torch.zeros(len(group), length, dtype=torch.long)
-    positions: list[int] = []
-    targets: list[int] = []
-    for row, example in enumerate(group):
-        _add_targets(example, row * length, positions, targets)
-        ids[row, : len(example.ids)] = torch.tensor(example.ids)
-        mask[row, : len(example.ids)] = 1
-    return Micro(
-        ids,
-        torch.arange(length).expand(len(group), length).contiguous(),
-        mask,
-        torch.tensor(positions, dtype=torch.long),
-        torch.tensor(targets, dtype=torch.long),
-    )
+def _longest(example: Example) -> int:
+    return max(len(sequence.ids) for sequence in _sequences(example))
 
 
-def _add_targets(example: Encoded, offset: int, positions: list[int], targets: list[int]) -> None:
-    """A position predicts the token behind it; an example's first token is predicted by nobody."""
-    for place, label in enumerate(example.labels[1:]):
-        if label != IGNORED:
-            positions.append(offset + place)
-            targets.append(label)
+def one_pass(group: Sequence[Example], packing: bool) -> Micro:
+    """One forward pass with all of them: behind one another in one row, or padded rows."""
+    rows = [sequence for example in group for sequence in _sequences(example)]
+    length = max(len(row.ids) for row in rows)
+    starts = [number * length for number in range(len(rows))]
+    if packing:
+        starts = list(accumulate((len(row.ids) for row in rows[:-1]), initial=0))
+    # A position predicts the token behind it; a sequence's first token is predicted by nobody.
+    places = [
+        (start + at, label, number)
+        for number, (start, row) in enumerate(zip(starts, rows, strict=True))
+        for at, label in enumerate(row.labels[1:])
+        if label != IGNORED
+    ]
+    positions, targets, sequences = torch.tensor(places, dtype=torch.long).reshape(-1, 3).T
+    mask = None
+    if packing:
+        ids = torch.tensor([[id for row in rows for id in row.ids]])
+        position_ids = torch.tensor([[at for row in rows for at in range(len(row.ids))]])
+    else:
+        ids = torch.zeros(len(rows), length, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for number, row in enumerate(rows):
+            ids[number, : len(row.ids)] = torch.tensor(row.ids)
+            mask[number, : len(row.ids)] = 1
+        position_ids = torch.arange(length).expand(len(rows), length).contiguous()
+    references = torch.tensor([e.reference for e in group if isinstance(e, Pair)]).reshape(-1, 2)
+    return Micro(ids, position_ids, mask, positions, targets, sequences, references)

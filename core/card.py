@@ -3,32 +3,35 @@
 from typing import Any
 
 from core.config import TrainConfig
+from core.methods import METHODS, OBJECTIVES
 from core.models import BaseModel
 from core.runs import Run
 
 
 def model_card(run: Run, config: TrainConfig, base: BaseModel, result: dict[str, Any]) -> str:
     """README.md of the adapter, with the front matter that the Hub reads."""
-    plan = run.plan
+    plan, method = run.plan, METHODS[config.method]
+    full = method.kind == "full"
+    what = "model" if full else "adapter"
     losses = [
         f"| {title} | {result[key]:.3f} |"
         for title, key in (
             ("the base model, on the rows kept back", "base_eval_loss"),
-            ("with this adapter, on the rows kept back", "best_eval_loss"),
-            ("with this adapter, at the end of training", "final_loss"),
+            (f"with this {what}, on the rows kept back", "best_eval_loss"),
+            (f"with this {what}, at the end of training", "final_loss"),
         )
         if result.get(key) is not None
     ]
     return f"""\
 ---
 base_model: {base.id}
-library_name: peft
-tags: [lora, graft]
+library_name: {"transformers" if full else "peft"}
+tags: [{config.method}, graft]
 ---
 
 # {run.name}
 
-A LoRA adapter for {base.title} (`{base.id}`), made with Graft.
+{"Tuned whole from" if full else "An adapter for"} {base.title} (`{base.id}`), made with Graft.
 
 It learned from {plan["train_rows"]} examples ({plan["learned_tokens_per_epoch"]} learned tokens, \
 {config.num_train_epochs:g} times through); {plan["eval_rows"]} more were kept back.
@@ -41,7 +44,8 @@ It learned from {plan["train_rows"]} examples ({plan["learned_tokens_per_epoch"]
 
 | | |
 |---|---|
-| method | {config.method}, base in {_bits(config)} |
+| method | {method.title} ({method.paper}), base in {_bits(config)} |
+| learned | {OBJECTIVES[config.objective or "answers"].title} |
 | rank, alpha, dropout | {config.lora_r}, {config.lora_alpha:g}, {config.lora_dropout:g} |
 | target modules | {_modules(config)} |
 | learning rate | {config.learning_rate:g}, {config.lr_scheduler_type} |
@@ -52,12 +56,7 @@ It learned from {plan["train_rows"]} examples ({plan["learned_tokens_per_epoch"]
 ## Use it
 
 ```python
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-base = AutoModelForCausalLM.from_pretrained({str(base.path if base.path else base.id)!r})
-model = PeftModel.from_pretrained(base, "path/of/this/folder")
-tokenizer = AutoTokenizer.from_pretrained("path/of/this/folder")
+{_loading(base, config)}
 prompt = tokenizer.apply_chat_template(
     [{{"role": "user", "content": "Hello"}}],
     add_generation_prompt=True, return_tensors="pt", return_dict=True,
@@ -66,6 +65,31 @@ answer = model.generate(**prompt, max_new_tokens=100)
 print(tokenizer.decode(answer[0, prompt["input_ids"].shape[1]:], skip_special_tokens=True))
 ```
 """
+
+
+def _loading(base: BaseModel, config: TrainConfig) -> str:
+    if METHODS[config.method].kind == "full":
+        return """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("path/of/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("path/of/this/folder")"""
+    names, options = "AutoModelForCausalLM, AutoTokenizer", ""
+    if config.quantization != "none":
+        # It learned beside rounded weights, and LoftQ mends just that rounding.
+        names += ", BitsAndBytesConfig"
+        options = ", quantization_config=BitsAndBytesConfig(load_in_8bit=True)"
+        if config.quantization == "4bit":
+            options = """, quantization_config=BitsAndBytesConfig(
+    load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+)"""
+    return f"""\
+from peft import PeftModel
+from transformers import {names}
+
+base = AutoModelForCausalLM.from_pretrained({str(base.path or base.id)!r}{options})
+model = PeftModel.from_pretrained(base, "path/of/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("path/of/this/folder")"""
 
 
 def _bits(config: TrainConfig) -> str:

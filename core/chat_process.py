@@ -29,10 +29,11 @@ from typing import Any, TextIO
 
 import torch
 
-from core.adapters import WEIGHTS, load_base, pick_device, pick_dtype
+from core.adapters import load_base, pick_device, pick_dtype
 from core.chat import BASE, MOST_RUNS, check_answerable
-from core.errors import DoesNotFit, ModelProblem, UserError, explain
-from core.generate import Answer, changed_choices, generate
+from core.errors import DoesNotFit, ModelProblem, UserError, explain, is_out_of_memory
+from core.generate import Answer, choices, generate
+from core.methods import METHODS
 from core.mixed import MixedModel
 from core.models import BaseModel, find, weight_files
 from core.runs import Run
@@ -46,13 +47,17 @@ SMALLEST_FIRST = ("4bit", "8bit", "none")
 
 
 class Chat:
-    """One base model in memory, and the adapters that were asked for last beside it."""
+    """One base model in memory, and the adapters that were asked for last beside it.
+
+    A run that left a whole model answers from a copy of its own, of which one is held at a time.
+    """
 
     def __init__(self) -> None:
         self._device = pick_device()
         self._dtype = pick_dtype(self._device)
         self._held: Any = None  # what tells the base model in memory from another
         self._mixed: MixedModel | None = None
+        self._whole: tuple[str, MixedModel] | None = None  # a run's whole model, by its name
         self._stop_ids: frozenset[int] = frozenset()
         self._tokenizers: dict[str, Tokenizer] = {}  # by adapter, the least recently used first
 
@@ -73,18 +78,24 @@ class Chat:
             self._hold(base, quantization)
         adapters = [self._adapter(run) for run in runs]
         assert self._mixed is not None
+        mixed = self._mixed
+        whole = {run.id: name for run, name in zip(runs, adapters, strict=True) if _is_whole(run)}
+        if whole:
+            names = ", ".join(run.name for run in runs if run.id in whole)
+            notes.append(f"The answers take turns: {names} left a whole model of its own.")
 
         sides = [BASE, *(run.id for run in runs)]
         tokenizers = [self._tokenizers[name] for name in (adapters[0], *adapters)]
         answers = []
         left_out = 0
         for side, adapter, tokenizer in zip(sides, [None, *adapters], tokenizers, strict=True):
+            context = base.context - mixed.prefix_tokens(adapter)
             ids, dropped = fit(
-                tokenizer, request["messages"][side], base.context, sampling.max_new_tokens
+                tokenizer, request["messages"][side], context, sampling.max_new_tokens
             )
             left_out = max(left_out, dropped)
-            limit = min(sampling.max_new_tokens, base.context - len(ids))
-            answers.append(Answer(ids, adapter, limit))
+            limit = min(sampling.max_new_tokens, context - len(ids))
+            answers.append(Answer(ids, None if side in whole else adapter, limit))
         if left_out:
             notes.append(
                 f"The conversation is longer than the {base.context} tokens that this model reads: "
@@ -99,7 +110,18 @@ class Chat:
         started = told = time.monotonic()
         seconds: dict[str, float] = {}
         yield {"phase": "Reading the question", "notes": notes}
-        for _ in generate(self._mixed, answers, sampling, stop_ids):
+        together = [a for side, a in zip(sides, answers, strict=True) if side not in whole]
+        own = {
+            run: answer for run, answer in zip(runs, answers[1:], strict=True) if run.id in whole
+        }
+
+        def steps() -> Iterator[None]:
+            yield from generate(mixed, together, sampling, stop_ids)
+            for run, answer in own.items():
+                model = self._whole_model(whole[run.id], run.adapter)
+                yield from generate(model, [answer], sampling, stop_ids)
+
+        for _ in steps():
             now = time.monotonic()
             for side, answer in zip(sides, answers, strict=True):
                 if answer.done:
@@ -119,15 +141,32 @@ class Chat:
             "done": True,
             "tokens": {s: len(answer.ids) for s, answer in zip(sides, answers, strict=True)},
             "seconds": seconds,
-            "changed": {
-                run.id: changed_choices(self._mixed, read, adapter)
-                for run, adapter in zip(runs, adapters, strict=True)
-            },
+            "changed": self._changed(runs, adapters, read),
         }
+
+    def _changed(self, runs: list[Run], adapters: list[str], ids: list[int]) -> dict[str, float]:
+        """By run: at what share of the places it would go on otherwise than the base model."""
+        assert self._mixed is not None
+        base = choices(self._mixed, ids, [None])
+        changed = {}
+        for run, name in zip(runs, adapters, strict=True):
+            if _is_whole(run):
+                tuned = choices(self._whole_model(name, run.adapter), ids, [None])
+            else:
+                tuned = choices(self._mixed, ids, [name])
+            changed[run.id] = float((base != tuned).float().mean())
+        return changed
+
+    def _whole_model(self, name: str, folder: Path | None) -> MixedModel:
+        if self._whole is None or self._whole[0] != name:
+            self._whole = None  # before the next one comes
+            model = load_base(find(str(folder)), "none", self._device, self._dtype)
+            self._whole = name, MixedModel(model.to(self._device))
+        return self._whole[1]
 
     def free(self) -> None:
         """Give the memory of the models back."""
-        self._held = self._mixed = None
+        self._held = self._mixed = self._whole = None
         self._tokenizers.clear()
         gc.collect()
         if self._device.type == "cuda":
@@ -149,9 +188,10 @@ class Chat:
         assert self._mixed is not None
         folder = run.adapter
         assert folder is not None
-        name = f"{folder}:{(folder / WEIGHTS).stat().st_mtime_ns}"
+        name = f"{folder}:{folder.stat().st_mtime_ns}"
         if name not in self._tokenizers:
-            self._mixed.load(name, folder)
+            if not _is_whole(run):
+                self._mixed.load(name, folder)
             self._tokenizers[name] = Tokenizer.load(folder)
         self._tokenizers[name] = self._tokenizers.pop(name)
         while len(self._tokenizers) > MOST_RUNS:
@@ -159,6 +199,10 @@ class Chat:
             del self._tokenizers[oldest]
             self._mixed.drop(oldest)
         return name
+
+
+def _is_whole(run: Run) -> bool:
+    return not METHODS[run.config.method].shares_batch
 
 
 def fit(
@@ -214,14 +258,6 @@ def _stamp(base: BaseModel, quantization: str) -> Any:
     assert base.path is not None
     changed = [file.stat().st_mtime_ns for file in weight_files(base.path)]
     return base.path, quantization, changed
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """The CPU's allocator raises a plain RuntimeError."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(words in str(error) for words in ("allocate memory", "not enough memory"))
-    )
 
 
 def serve(requests: "queue.Queue[dict]", stopped: set[int], emit: Callable[..., None]) -> None:

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from core.errors import UserError
+from core.errors import DataProblem, UserError
+from core.methods import METHODS, OBJECTIVES, MethodName, ObjectiveName, in_words
 
 PRESETS = ("quick", "balanced", "thorough")
 MODULE_GROUPS = ("all-linear", "attention", "mlp")
@@ -40,17 +41,24 @@ class TrainConfig(BaseModel):
         "Quick gives a first impression; thorough learns longer and can change more.",
         "preset",
     )
-    method: Literal["lora", "rslora", "dora"] = setting(
+    method: MethodName = setting(
         "lora",
         "Way of learning",
-        "LoRA adds two small matrices to each chosen layer. rsLoRA keeps large ranks stable. "
-        "DoRA also learns the size of each weight column: a little better at small ranks, slower.",
+        "LoRA is right unless one of these sentences is about you.\n\n" + in_words(METHODS),
         "method",
+    )
+    continue_from: str = setting(
+        "",
+        "Go on from",
+        "The id of an earlier run, or the folder of a PEFT adapter of the same model. Its rank, "
+        "alpha and parts are kept; it practises anew. Empty: from the beginning.",
+        "continue from",
     )
     quantization: Literal["none", "8bit", "4bit"] = setting(
         "none",
         "Memory saver",
-        "Holds the original model in fewer bits. Use it when the model does not fit otherwise.",
+        "Holds the original model in fewer bits (4-bit: QLoRA, Dettmers et al. 2023, "
+        "arXiv:2305.14314). Use it when the model does not fit otherwise.",
         "quantization",
     )
     lora_r: int | None = setting(
@@ -82,6 +90,13 @@ class TrainConfig(BaseModel):
         "Which parts of the model may change",
         "All linear layers is the strongest choice; fewer parts make a smaller file.",
         "target modules",
+    )
+    layers: str = setting(
+        "",
+        "In which layers",
+        "Numbers from 0, ranges, and from the end with a minus: “0-3, 8, -4:” are the first four, "
+        "the ninth and the last four. Empty: all.",
+        "layers",
     )
     learning_rate: float | None = setting(
         None,
@@ -137,6 +152,22 @@ class TrainConfig(BaseModel):
         "dropped, it is divided.",
         "too long",
     )
+    objective: ObjectiveName | None = setting(
+        None,
+        "What it learns to do",
+        "By itself this follows the examples: DPO where they hold a better and a worse answer."
+        "\n\n" + in_words(OBJECTIVES),
+        "objective",
+    )
+    beta: float = setting(
+        0.1,
+        "Weight of the preference",
+        "Only where a better and a worse answer are compared. DPO: higher stays closer to the "
+        "original. ORPO: higher minds the worse answer more.",
+        "beta",
+        gt=0,
+        le=10,
+    )
     train_on: Literal["assistant", "all"] = setting(
         "assistant",
         "Learn from",
@@ -180,6 +211,37 @@ class TrainConfig(BaseModel):
                 raise ValueError(f"is not a regular expression: {error}") from None
         return value
 
+    @field_validator("layers")
+    @classmethod
+    def _layers_are_numbers(cls, value: str) -> str:
+        layer_numbers(value, 1000)
+        return value
+
+
+def layer_numbers(layers: str, count: int) -> set[int]:
+    """The layers of a model of `count` that "0-3, 8, -4:" asks for; all where it is empty.
+
+    A part is a number, a range "first-last", or a number with a colon behind or before it: from
+    there on, or up to and without it. Negative numbers count from the end. What the model does
+    not have is left out. Raises ValueError for what is none of these.
+    """
+    chosen: set[int] = set()
+    parts = [part.strip() for part in re.sub(r"\s*([-:])\s*", r"\1", layers).split(",")]
+    for part in filter(None, parts):
+        if match := re.fullmatch(r"(\d+)-(\d+)", part):
+            first, last = int(match[1]), int(match[2])
+            if first > last:
+                raise ValueError(f"“{part}” runs backwards")
+            chosen.update(range(first, min(last + 1, count)))
+        elif match := re.fullmatch(r"(-?\d+)?:(-?\d+)?", part):
+            start, stop = (None if number is None else int(number) for number in match.groups())
+            chosen.update(range(count)[start:stop])
+        elif re.fullmatch(r"-?\d+", part):
+            chosen.update(range(count)[int(part) :][:1] if int(part) >= -count else ())
+        else:
+            raise ValueError(f"“{part}” is not a layer; write for example 0-3, 8, -4:")
+    return chosen if layers.strip() else set(range(count))
+
 
 def parse_config(values: dict[str, Any]) -> TrainConfig:
     """A TrainConfig from a form or a JSON object. Raises UserError that names the field."""
@@ -198,6 +260,22 @@ def parse_config(values: dict[str, Any]) -> TrainConfig:
         title = field.title if field and field.title else name
         reason = problem["msg"].removeprefix("Value error, ")
         raise UserError(f"{name} ({title}): {reason}", field=name) from None
+
+
+def objective_for(config: TrainConfig, preference: bool) -> ObjectiveName:
+    """What it learns to do: what was chosen, or what the shape of the rows suggests.
+
+    Raises DataProblem where rows of one answer are to be compared.
+    """
+    chosen = config.objective or ("dpo" if preference else "answers")
+    if chosen != "answers" and not preference:
+        raise DataProblem(
+            f"objective (What it learns to do): {OBJECTIVES[chosen].title} needs a better and a "
+            "worse answer to each question, and these examples have one.",
+            "Choose “the answers”, or examples with columns “chosen” and “rejected”.",
+            field="objective",
+        )
+    return chosen
 
 
 def complete(config: TrainConfig, rows: int, parameters: int) -> TrainConfig:
@@ -223,7 +301,7 @@ def _choices(config: TrainConfig, rows: int, parameters: int) -> dict[str, Any]:
     chosen = {
         "lora_r": rank,
         "lora_alpha": 2.0 * rank,
-        "learning_rate": _learning_rate(parameters),
+        "learning_rate": _learning_rate(config, parameters),
         "num_train_epochs": round(epochs, 2),
         "batch_size": batch,
         "warmup_steps": min(round(steps * 0.05), 100),
@@ -245,9 +323,9 @@ def _by_rows(rows: int) -> tuple[int, float, int]:
     return 64, 1.0, 32
 
 
-def _learning_rate(parameters: int) -> float:
-    """LoRA wants about ten times the rate of full tuning, and less the larger the model is."""
-    for limit, rate in ((50e6, 3e-3), (1.2e9, 3e-4), (5e9, 2.5e-4), (12e9, 2e-4), (40e9, 1.5e-4)):
-        if parameters < limit:
-            return rate
-    return 1e-4
+def _learning_rate(config: TrainConfig, parameters: int) -> float:
+    """LoRA's rate is less the larger the model is; other ways of learning want more or less."""
+    by_size = ((50e6, 3e-3), (1.2e9, 3e-4), (5e9, 2.5e-4), (12e9, 2e-4), (40e9, 1.5e-4))
+    rate = next((rate for limit, rate in by_size if parameters < limit), 1e-4)
+    rate *= METHODS[config.method].rate * OBJECTIVES[config.objective or "answers"].rate
+    return float(f"{min(rate, 0.1):.2g}")

@@ -35,11 +35,19 @@ class DoesNotFit(UserError, MemoryError):
     """The configuration needs more memory or disk than there is."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """torch has an error of its own for GPUs; the CPU's allocator raises a plain RuntimeError."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    words = ("allocate memory", "not enough memory")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
 def explain(error: BaseException) -> tuple[str, str]:
     """What happened and what to do about it, for the person at the screen."""
     if isinstance(error, UserError):
         return str(error), error.hint
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return (
             "There was not enough memory.",
             "Use the memory saver, shorter examples or a smaller model.",

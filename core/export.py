@@ -1,7 +1,8 @@
 """The adapter of a run as one zip file that others can load, with nothing of this machine in it.
 
 It holds the PEFT folder as it is (adapter_config.json, adapter_model.safetensors, tokenizer, chat
-template, model card) and CHECKSUMS (`sha256sum -c CHECKSUMS`). Only the name of the base model is
+template, model card), or a whole model where all of it learned, and CHECKSUMS
+(`sha256sum -c CHECKSUMS`). Only the name of the base model is
 another: its path on this disk gives way to its name on the Hub, or to the name of its folder. The
 same adapter always gives the same bytes.
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from core.errors import NotFound
+from core.files import read_json
 from core.runs import Run
 
 RESERVED = {"CON", "PRN", "AUX", "NUL"} | {f"{n}{i}" for n in ("COM", "LPT") for i in range(10)}
@@ -48,9 +50,9 @@ def file_name(name: str) -> str:
 def _renamings(run: Run) -> dict[str, dict[str, str]]:
     """File -> what stands in it of this machine -> what others can make sense of."""
     assert run.adapter is not None
-    config = json.loads((run.adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    here = config["base_model_name_or_path"]
     name = run.config.base_model
+    adapter_config = read_json(run.adapter / "adapter_config.json", {})
+    here = adapter_config.get("base_model_name_or_path", name)
     if Path(name).expanduser().is_absolute() or Path(name).expanduser().is_dir():
         name = Path(name).expanduser().name
     from_hub = "/" in name

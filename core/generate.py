@@ -56,9 +56,10 @@ def generate(
     padding = [longest - len(row.prompt) for row in rows]
     ids = torch.tensor([[0] * n + row.prompt for n, row in zip(padding, rows, strict=True)])
     mask = torch.tensor([[0] * n + [1] * (longest - n) for n in padding])
-    ids, mask = ids.to(mixed.device), mask.to(mixed.device)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    padded, cache = any(padding), None
+    prefixes, cache = mixed.begin([row.adapter for row in rows])
+    ids, mask = ids.to(mixed.device), torch.cat([prefixes, mask.to(mixed.device)], dim=1)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, prefixes.shape[1] :]
+    padded = not bool(mask.all())
     while True:
         with mixed.rows([row.adapter for row in rows]):
             # Without a mask, which rows of one length don't need, attention is quicker.
@@ -85,15 +86,18 @@ def generate(
 
 
 @torch.inference_mode()
-def changed_choices(mixed: MixedModel, ids: list[int], adapter: str, window: int = 512) -> float:
-    """At what share of the places of a text the adapter would go on with another token than the
-    base model: 0 where the adapter does nothing. Of a long text, the last `window` tokens."""
-    rows = torch.tensor([ids[-window:]] * 2, device=mixed.device)
-    positions = torch.arange(rows.shape[1], device=mixed.device)[None]
-    with mixed.rows([None, adapter]):
-        output = _forward(mixed, rows, positions)
-    base, tuned = output.logits.argmax(-1)
-    return float((base != tuned).float().mean())
+def choices(
+    mixed: MixedModel, ids: list[int], adapters: Sequence[str | None], window: int = 512
+) -> torch.Tensor:
+    """For each adapter the token it would go on with at each place of a text: (adapters, places).
+    Of a long text, the last `window` tokens."""
+    rows = torch.tensor([ids[-window:]] * len(adapters), device=mixed.device)
+    mask, cache = mixed.begin(adapters)
+    mask = torch.cat([mask, torch.ones_like(rows)], dim=1)
+    positions = (mask.cumsum(1) - 1)[:, -rows.shape[1] :]
+    with mixed.rows(adapters):
+        output = _forward(mixed, rows, positions, None if mask.all() else mask, cache)
+    return output.logits.argmax(-1).cpu()
 
 
 def _forward(mixed: MixedModel, ids, positions, mask=None, cache=None, last: int = 0):

@@ -1,8 +1,9 @@
 """Several adapters on one base model, each on its own rows of the same batch.
 
-The base model's linear layers run once for the whole batch and are left untouched; a hook behind
-each adds what an adapter learned to that adapter's rows only. A row without an adapter is the base
-model itself. LoRA, rsLoRA and DoRA can all share a batch this way, on quantised bases too.
+The base model's linear layers run once for the whole batch and are left untouched; hooks around
+each add what an adapter learned to that adapter's rows only, and a prefix stands before its own
+rows, hidden from the others. A row without an adapter is the base model itself. All LoRAs, DoRA,
+(IA)³ and prefixes can share a batch this way, on quantised bases too.
 """
 
 import inspect
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +21,7 @@ from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from safetensors.torch import load_file
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from core.adapters import WEIGHTS
@@ -49,6 +51,19 @@ class Delta:
             y.copy_((y - bias + change) * self.rescale + bias)
 
 
+@dataclass(frozen=True)
+class Scale:
+    """What (IA)³ changes in one linear layer: its output, or its input, times a vector."""
+
+    factor: torch.Tensor
+    """(out,) or (in,)"""
+    of_input: bool
+
+    def apply(self, y: torch.Tensor, x: torch.Tensor) -> None:
+        if not self.of_input:
+            y.copy_(y * self.factor)
+
+
 class MixedModel:
     """A base model and the adapters that are loaded beside it, by name."""
 
@@ -59,7 +74,8 @@ class MixedModel:
         self.cache = "past_key_values" if "past_key_values" in self.inputs else "cache_params"
         """The name of what it remembers; state-space models have another."""
         self._modules = dict(model.named_modules())
-        self._deltas: dict[str, dict[str, Delta]] = {}  # adapter -> module -> delta
+        self._deltas: dict[str, dict[str, Delta | Scale]] = {}  # adapter -> module -> change
+        self._prefixes: dict[str, torch.Tensor] = {}  # (layers, 2, heads, tokens, head size)
         self._rows: Sequence[str | None] = ()
         self._hooked: set[str] = set()
 
@@ -74,21 +90,57 @@ class MixedModel:
     def load(self, name: str, folder: Path) -> None:
         """Put the adapter of a PEFT folder beside the others. Raises ModelProblem."""
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        rank = config["r"]
-        scaling = config["lora_alpha"] / (math.sqrt(rank) if config["use_rslora"] else rank)
+        weights = load_file(folder / WEIGHTS)
+        if config["peft_type"] == "PREFIX_TUNING":
+            self._deltas[name] = {}
+            self._prefixes[name] = self._prefix(weights["prompt_embeddings"], config)
+            return
         parts: dict[str, dict[str, torch.Tensor]] = {}
-        for key, tensor in load_file(folder / WEIGHTS).items():
+        for key, tensor in weights.items():
             module, _, part = key.removeprefix("base_model.model.").rpartition(".lora_")
+            if key.endswith(".ia3_l"):
+                module, part = key.removeprefix("base_model.model.").removesuffix(".ia3_l"), "L"
             parts.setdefault(module, {})[part.removesuffix(".weight")] = tensor
         self._deltas[name] = {
-            module: self._delta(module, tensors, scaling) for module, tensors in parts.items()
+            module: self._scale(module, tensors["L"])
+            if "L" in tensors
+            else self._delta(module, tensors, config)
+            for module, tensors in parts.items()
         }
         for module in self._deltas[name].keys() - self._hooked:
             self._hooked.add(module)
-            self._modules[module].register_forward_hook(self._hook(module))
+            layer = self._modules[module]
+            layer.register_forward_pre_hook(self._hook_before(module))
+            layer.register_forward_hook(self._hook(module))
 
     def drop(self, name: str) -> None:
-        del self._deltas[name]
+        self._deltas.pop(name, None)
+        self._prefixes.pop(name, None)
+
+    def prefix_tokens(self, name: str | None) -> int:
+        """How many positions of the model's context the adapter's prefix takes."""
+        return self._prefixes[name].shape[3] if name in self._prefixes else 0
+
+    def begin(self, adapters: Sequence[str | None]) -> tuple[torch.Tensor, DynamicCache | None]:
+        """What stands before the rows of a batch: its attention mask, (rows, tokens), and its keys
+        and values; of width 0 and None where no row has a prefix. Shorter ones end at the right.
+        """
+        width = max(self.prefix_tokens(name) for name in adapters)
+        mask = torch.zeros(len(adapters), width, dtype=torch.long, device=self.device)
+        if not width:
+            return mask, None
+        some = next(iter(self._prefixes.values()))
+        layers, _, heads, _, size = some.shape
+        held = some.new_zeros(layers, 2, len(adapters), heads, width, size)
+        for row, name in enumerate(adapters):
+            if tokens := self.prefix_tokens(name):
+                assert name is not None
+                mask[row, -tokens:] = 1
+                held[:, :, row, :, -tokens:] = self._prefixes[name]
+        cache = DynamicCache(config=self.model.config)
+        for layer, (keys, values) in enumerate(held):
+            cache.update(keys, values, layer)
+        return mask, cache
 
     @contextmanager
     def rows(self, adapters: Sequence[str | None]) -> Iterator[None]:
@@ -114,20 +166,54 @@ class MixedModel:
 
         return apply_deltas
 
-    def _delta(self, module: str, tensors: dict[str, torch.Tensor], scaling: float) -> Delta:
+    def _hook_before(self, module: str):
+        def scale_inputs(layer: nn.Module, inputs: tuple[torch.Tensor]) -> tuple | None:
+            x = None
+            for row, name in enumerate(self._rows):
+                change = None if name is None else self._deltas[name].get(module)
+                if isinstance(change, Scale) and change.of_input:
+                    x = inputs[0].clone() if x is None else x
+                    x[row] = (x[row] * change.factor).to(x.dtype)
+            return None if x is None else (x, *inputs[1:])
+
+        return scale_inputs
+
+    def _scale(self, module: str, vector: torch.Tensor) -> Scale:
+        layer = self._modules.get(module)
+        of_input = vector.shape[0] == 1
+        if layer is None or vector.numel() != _shape(layer)[0 if of_input else 1]:
+            raise _misfit(module)
+        return Scale(vector.flatten().to(self.device), of_input)
+
+    def _prefix(self, embeddings: torch.Tensor, config: dict[str, Any]) -> torch.Tensor:
+        heads = config["num_attention_heads"]
+        size = config["token_dim"] // heads
+        held = embeddings.to(self.device, self.model.dtype)
+        held = held.view(len(held), config["num_layers"], 2, heads, size)
+        return held.permute(1, 2, 3, 0, 4)
+
+    def _delta(
+        self, module: str, tensors: dict[str, torch.Tensor], config: dict[str, Any]
+    ) -> Delta:
         layer = self._modules.get(module)
         a, b = tensors["A"], tensors["B"]
+        alpha = (config.get("alpha_pattern") or {}).get(module, config["lora_alpha"])
+        scaling = alpha / (math.sqrt(len(a)) if config["use_rslora"] else len(a))
         if layer is None or (a.shape[1], b.shape[0]) != _shape(layer):
-            raise ModelProblem(
-                f"The adapter does not fit this base model: its part {module} is another.",
-                "It belongs to a base model of another shape, or the model's folder has changed.",
-            )
+            raise _misfit(module)
         a, b = a.to(self.device), b.to(self.device) * scaling
         if "magnitude_vector" not in tensors:
             return Delta(a, b)
         length = torch.linalg.norm(_dense_weight(layer).to(a.dtype) + b @ a, dim=1)
         magnitude = tensors["magnitude_vector"].to(length)
         return Delta(a, b, magnitude / length, layer.bias)
+
+
+def _misfit(module: str) -> ModelProblem:
+    return ModelProblem(
+        f"The adapter does not fit this base model: its part {module} is another.",
+        "It belongs to a base model of another shape, or the model's folder has changed.",
+    )
 
 
 def _shape(layer: nn.Module) -> tuple[int, int]:

@@ -17,13 +17,22 @@ from typing import Any
 from huggingface_hub import get_safetensors_metadata, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-from core.config import MODULE_GROUPS
+from core.config import MODULE_GROUPS, TrainConfig, layer_numbers
 from core.errors import ModelProblem, UserError
 from core.hardware import device
 from core.hub import check_online, explain_hub_error, folder_of
+from core.methods import FULL_LIMIT, METHODS
 
 STARTER = Path(__file__).parent.parent / "starter" / "model"
 SMALLEST = 0.7  # bytes per parameter in 4 bits, embeddings in 16
+FUSED = (
+    "mamba",
+    "mamba2",
+    "falcon_mamba",
+    "falcon_h1",
+    "nemotron_h",
+)  # read out_proj's weight only
+TRANSPOSED = ("gpt2", "openai-gpt")  # their linear weights stand as (in, out)
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -81,7 +90,7 @@ class BaseModel:
     parameters: int
     bytes: int
     linear: dict[str, tuple[int, int]] = field(repr=False)
-    """Linear modules inside the blocks: name -> shape of the weight."""
+    """Linear modules inside the blocks: name -> features (out, in)."""
 
     @property
     def context(self) -> int:
@@ -177,13 +186,88 @@ def check_trainable(config: dict[str, Any], title: str) -> None:
     )
 
 
-def select_modules(names: Iterable[str], target_modules: str | list[str]) -> list[str]:
-    """Those of the linear modules `names` that `target_modules` asks for.
+def check_method(config: TrainConfig, base: BaseModel) -> None:
+    """Refuse, in words, a way of learning that can't work with the other settings or this model."""
+    method = METHODS[config.method]
+    if config.quantization not in method.quantization:
+        raise UserError(
+            f"method (Way of learning): {method.title} can't learn with the memory saver "
+            + (f"at {config.quantization}." if config.quantization != "none" else "off."),
+            "Set it to 4-bit, or choose LoRA."
+            if method.quantization == ("4bit",)
+            else "Turn it off, or choose LoRA, or LoftQ, which is made for 4 bits.",
+            field="method",
+        )
+    if method.kind == "full" and base.parameters > FULL_LIMIT:
+        raise UserError(
+            f"method (Way of learning): all {base.parameters / 1e9:.1f} billion weights of "
+            f"{base.title} can't learn here; the limit is {FULL_LIMIT / 1e9:g} billion.",
+            "Choose LoRA, or a smaller model.",
+            field="method",
+        )
+    if method.kind == "prefix" and (config.lora_r or 1) > base.context // 4:
+        raise UserError(
+            f"lora_r: a prefix of {config.lora_r} tokens leaves too little of the "
+            f"{base.context} that {base.title} reads.",
+            f"At most {base.context // 4}.",
+            field="lora_r",
+        )
+    if config.method == "olora" and base.config.get("model_type") in TRANSPOSED:
+        raise UserError(
+            f"method (Way of learning): OLoRA does not know how {base.title} keeps its weights.",
+            "Choose PiSSA or LoRA.",
+            field="method",
+        )
+    if method.kind in ("full", "prefix"):
+        chosen = {"layers": config.layers != "", "target_modules": _narrowed(config)}
+        for name in (name for name, narrowed in chosen.items() if narrowed):
+            raise UserError(
+                f"{name}: {method.title} does not choose parts of the model.",
+                "Leave this at all, or choose LoRA.",
+                field=name,
+            )
+    elif not config.continue_from:
+        modules = select_modules(base.linear, config.target_modules, config.layers)
+        smallest = min(min(base.linear[name]) for name in modules)
+        if method.begins and (config.lora_r or 1) > smallest:
+            raise UserError(
+                f"lora_r: {method.title} can't have a rank above {smallest}, the smallest side of "
+                "a chosen layer.",
+                "Lower the rank, or choose LoRA.",
+                field="lora_r",
+            )
+    if config.continue_from and not method.continues:
+        raise UserError(
+            f"continue_from: {method.title} can't go on from an adapter: how it begins is what "
+            "it is.",
+            "Choose LoRA as the way of learning to go on, or leave this empty.",
+            field="continue_from",
+        )
 
-    It is a group ("all-linear", "attention", "mlp"), a list of short names, or a regular
-    expression for whole names. Raises UserError where nothing is left.
+
+def _narrowed(config: TrainConfig) -> bool:
+    return config.target_modules not in ("all-linear", ["all-linear"])
+
+
+def select_modules(
+    names: Iterable[str], target_modules: str | list[str], layers: str = ""
+) -> list[str]:
+    """Those of the linear modules `names` that `target_modules` and `layers` ask for.
+
+    The first is a group ("all-linear", "attention", "mlp"), a list of short names, or a regular
+    expression for whole names; the second as in core.config.layer_numbers. Raises UserError where
+    nothing is left.
     """
-    names = list(names)
+    every = list(names)
+    count = 1 + max((_layer(name) for name in every), default=0)
+    within = layer_numbers(layers, count)
+    names = [name for name in every if _layer(name) in within]
+    if not names:
+        raise UserError(
+            f"layers: this model has no layer {layers!r}.",
+            f"Its layers are 0 to {count - 1}.",
+            field="layers",
+        )
 
     def wanted(name: str) -> bool:
         if isinstance(target_modules, list):
@@ -191,7 +275,7 @@ def select_modules(names: Iterable[str], target_modules: str | list[str]) -> lis
         if target_modules == "all-linear":
             return True
         if target_modules in MODULE_GROUPS:
-            return ("att" in name.rsplit(".", 1)[0].lower()) == (target_modules == "attention")
+            return _in_attention(name) == (target_modules == "attention")
         return re.fullmatch(target_modules, name) is not None
 
     chosen = [name for name in names if wanted(name)]
@@ -205,19 +289,40 @@ def select_modules(names: Iterable[str], target_modules: str | list[str]) -> lis
     return chosen
 
 
-def block_linear(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:
+def scales_its_input(name: str, features: tuple[int, int]) -> bool:
+    """Whether (IA)³ scales what goes into this linear module, not what comes out: so it is with
+    the one that leads back from a feed-forward layer's inside. `features`: (out, in)."""
+    return not _in_attention(name) and features[1] > features[0]
+
+
+def _in_attention(name: str) -> bool:
+    return "att" in name.rsplit(".", 1)[0].lower()
+
+
+def _layer(name: str) -> int:
+    match = re.search(r"(?:^|\.)(\d+)\.", name)
+    return int(match[1]) if match else 0
+
+
+def block_linear(
+    shapes: Mapping[str, tuple[int, ...]], model_type: str = ""
+) -> dict[str, tuple[int, int]]:
     """The linear modules inside the repeated blocks, from the shapes of all weights.
 
     Embeddings and the head stand outside the blocks; norms and biases have one dimension; the
-    experts of a mixture are left alone.
+    experts of a mixture, and the router that chooses among them, are left alone; and so are
+    modules whose weight the model uses without calling them, past whatever is put on them.
     """
+    skipped = r"\.experts\.|embed|norm|(gate|router)\.weight$"
+    if model_type in FUSED:
+        skipped += r"|\.out_proj\.weight$"
     return {
         name.removesuffix(".weight"): (shape[0], shape[1])
         for name, shape in shapes.items()
         if name.endswith(".weight")
         and len(shape) == 2
         and re.search(r"\.\d+\.", f".{name}")
-        and not re.search(r"\.experts\.|embed|norm", name)
+        and not re.search(skipped, name)
     }
 
 
@@ -263,6 +368,10 @@ def _base_model(
     id: str, title: str, path: Path | None, config: dict, headers: dict[str, dict], size: int
 ) -> BaseModel:
     shapes = {name: tuple(tensor["shape"]) for name, tensor in headers.items()}
+    model_type = str(config.get("model_type"))
+    linear = block_linear(shapes, model_type)
+    if model_type in TRANSPOSED:
+        linear = {name: (out, into) for name, (into, out) in linear.items()}
     return BaseModel(
         id=id,
         title=title,
@@ -270,7 +379,7 @@ def _base_model(
         config=config,
         parameters=sum(prod(shape) for shape in shapes.values()),
         bytes=size,
-        linear=block_linear(shapes),
+        linear=linear,
     )
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from core import profiles
-from core.config import TrainConfig, complete
+from core import earlier, profiles
+from core.config import TrainConfig, complete, objective_for
 from core.datasets import Dataset
 from core.errors import UserError
 from core.hardware import Device, device
 from core.lengths import Profile
-from core.models import BaseModel, find, select_modules
+from core.methods import METHODS, adalora_ranks
+from core.models import BaseModel, check_method, find, scales_its_input, select_modules
 from core.store import Store
 from core.tokenizer import Tokenizer
 
@@ -68,7 +69,7 @@ def activation_bytes(base: BaseModel, config: TrainConfig, kind: str, checkpoint
     half of the positions were learned, in the model's type and twice in fp32.
     """
     wide = _compute_bytes(kind)
-    chosen = select_modules(base.linear, config.target_modules)
+    chosen = select_modules(base.linear, config.target_modules, config.layers)
     blocks = max(1, len(base.linear) // max(1, len(base.modules)))
     inside = sum(sum(shape) for shape in base.linear.values()) * wide * 1.3
     inside += len(chosen) * (config.lora_r or 16) * 4 * 2
@@ -81,11 +82,54 @@ def activation_bytes(base: BaseModel, config: TrainConfig, kind: str, checkpoint
 
 
 def trainable_parameters(base: BaseModel, config: TrainConfig) -> int:
-    """r (in + out) for each chosen module, and its output once more for DoRA's lengths."""
-    chosen = [base.linear[name] for name in select_modules(base.linear, config.target_modules)]
+    """How many numbers learn: exactly the model's own count, for every method.
+
+    LoRA: r (in + out) for each chosen module, and out once more for DoRA's lengths; AdaLoRA
+    begins with more ranks, each with a value of its own; (IA)³: one number for each feature that
+    it scales; a prefix: a key and a value in each layer for each of its r tokens.
+    """
     rank = config.lora_r or 16
-    lengths = sum(out for out, _ in chosen) if config.method == "dora" else 0
-    return sum(rank * (out + into) for out, into in chosen) + lengths
+    kind = METHODS[config.method].kind
+    if kind == "full":
+        return base.parameters
+    if kind == "prefix":
+        layers, width = _keys(base.config)
+        return 2 * rank * layers * width
+    names = select_modules(base.linear, config.target_modules, config.layers)
+    chosen = {name: base.linear[name] for name in names}
+    if kind == "ia3":
+        return sum(
+            into if scales_its_input(name, (out, into)) else out
+            for name, (out, into) in chosen.items()
+        )
+    if kind == "adalora":
+        first, _ = adalora_ranks(rank)
+        return sum(first * (out + into + 1) for out, into in chosen.values())
+    lengths = sum(out for out, _ in chosen.values()) if config.method == "dora" else 0
+    return sum(rank * (out + into) for out, into in chosen.values()) + lengths
+
+
+def _keys(config: dict[str, Any]) -> tuple[int, int]:
+    """The number of layers, and how wide a token's keys are in each."""
+
+    def first(*names: str) -> int:
+        return next((int(config[name]) for name in names if config.get(name)), 0)
+
+    hidden = first("hidden_size", "n_embd", "d_model") or 1024
+    heads = first("num_attention_heads", "n_head") or 1
+    width = hidden
+    if config.get("num_key_value_heads"):
+        width = (config.get("head_dim") or hidden // heads) * config["num_key_value_heads"]
+    return first("num_hidden_layers", "n_layer") or 1, width
+
+
+def adapter_bytes(base: BaseModel, config: TrainConfig) -> int:
+    """The size of what is taken home. PiSSA and OLoRA leave twice the rank: what they learned,
+    and what they began with, to be taken off again; a whole model has the type of its base."""
+    method = METHODS[config.method]
+    if method.kind == "full":
+        return base.bytes
+    return trainable_parameters(base, config) * 4 * (2 if method.residual else 1)
 
 
 def memory(base: BaseModel, config: TrainConfig, max_length: int, here: Device) -> dict[str, int]:
@@ -95,8 +139,9 @@ def memory(base: BaseModel, config: TrainConfig, max_length: int, here: Device) 
     # nf4 with double quantisation: 4 bits and about 0.13 more for the scales.
     per_weight = {"none": wide, "8bit": 1.01, "4bit": 0.52}[config.quantization]
     trainable = trainable_parameters(base, config)
+    full = METHODS[config.method].kind == "full"  # its weights are the adapter, in fp32
     parts = {
-        "weights": linear * per_weight + (base.parameters - linear) * wide,
+        "weights": 0.0 if full else linear * per_weight + (base.parameters - linear) * wide,
         "adapter": trainable * 4.0,
         "optimizer": trainable * 12.0,  # the gradient and Adam's two averages
         "runtime": RUNTIME_BYTES[here.kind],
@@ -118,15 +163,19 @@ def estimate(config: TrainConfig, store: Store) -> dict[str, Any]:
     base = find(config.base_model)
     here = device()
     dataset = dataset_of(store, config)
+    compared = dataset.facts["shape"] == "preference"
+    config = config.model_copy(update={"objective": objective_for(config, compared)})
+    config, start = earlier.adopt(config, base, store)
     rows = learned_rows(dataset, config)
     profile = Profile.of_nothing()
     if base.path is not None:
         tokenizer = Tokenizer.load(base.path)
         profile = profiles.at_hand(store, dataset, tokenizer, config.train_on)
     config = complete(config, rows, base.parameters)
+    check_method(config, base)
     max_length = config.max_length or choose_max_length(profile.lengths, base.context)
     ahead = forecast(config, base, here, rows, profile, max_length, store)
-    trainable = trainable_parameters(base, config)
+    trainable = earlier.parameters(start) if start else trainable_parameters(base, config)
     available = here.memory_free
     share = ahead.memory["total"] / available
     fits = "fits" if share < 0.85 else "tight" if share < 1 else "does not fit"
@@ -134,7 +183,7 @@ def estimate(config: TrainConfig, store: Store) -> dict[str, Any]:
     return {
         "trainable_parameters": trainable,
         "total_parameters": base.parameters,
-        "adapter_bytes": trainable * 4,
+        "adapter_bytes": adapter_bytes(base, config),
         "memory_bytes": {**ahead.memory, "available": available},
         "fits": fits,
         "steps": ahead.steps,
@@ -172,6 +221,8 @@ def forecast(
     known = len(profile.lengths)
     examples = max(1, round(rows * cut.examples / known)) if known else rows
     length = cut.tokens / cut.examples if cut.examples else UNKNOWN_LENGTH
+    if config.objective in ("dpo", "orpo"):
+        length *= 2  # two answers to each question
     batch = min(config.batch_size, examples)
     steps = config.max_steps or math.ceil(round(config.num_train_epochs * examples / batch, 6))
     speed, measured = _tokens_per_second(store, config, base, here)

@@ -16,8 +16,8 @@ from itertools import compress, islice
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
-from core import data, models
-from core.config import TrainConfig, complete
+from core import data, earlier, models
+from core.config import TrainConfig, complete, objective_for
 from core.data.split import Tested, split
 from core.data.typed import typed_row
 from core.datasets import Dataset
@@ -174,13 +174,7 @@ def new_run(store: Store, config: TrainConfig) -> Run:
     dataset = _dataset(store, config.dataset)
     base = models.find(config.base_model)
     rows = list(dataset.rows())
-    if any("chosen" in row for row in rows[:1]):
-        raise DataProblem(
-            f"{dataset.name} holds a better and a worse answer to each question. Graft learns "
-            "from one answer.",
-            "Import the file again and say which column is the answer.",
-            field="dataset",
-        )
+    objective = objective_for(config, preference="chosen" in rows[0] if rows else False)
     tests = list(dataset.tests())
     if tests:
         tested = Tested(tests)
@@ -189,8 +183,15 @@ def new_run(store: Store, config: TrainConfig) -> Run:
         labels = dataset.facts["shape"] == "classification"
         learned, kept_back = split(rows, config.eval_fraction, config.seed, by_answer=labels)
         rows, tests = [rows[index] for index in learned], [rows[index] for index in kept_back]
-    config = config.model_copy(update={"name": config.name.strip() or dataset.name})
-    return store.create_run(complete(config, len(rows), base.parameters), rows, tests)
+    name = config.name.strip() or dataset.name
+    config = config.model_copy(update={"name": name, "objective": objective})
+    config, earlier_adapter = earlier.adopt(config, base, store)
+    config = complete(config, len(rows), base.parameters)
+    models.check_method(config, base)
+    run = store.create_run(config, rows, tests)
+    if earlier_adapter:
+        earlier.copy(earlier_adapter, run.path)
+    return run
 
 
 def row(store: Store, config: TrainConfig, number: int) -> dict[str, Any]:

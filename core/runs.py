@@ -8,8 +8,11 @@
     plan.json        what the trainer found and decided: steps, tokens, lengths, packing
     metrics.jsonl    one row per logged step
     train.log        what the trainer printed
+    start/           the earlier adapter that it goes on from, if any
+    ranks.json       AdaLoRA: step, and the rank that each module has then
+    references.json  DPO: how likely the reference model finds the answers of each row
     checkpoints/     step-000200/, complete only when its last file (trainer.pt) is there
-    adapter/         PEFT format, tokenizer, chat template, model card
+    adapter/         PEFT format, or a whole model; tokenizer, chat template, model card
     result.json      written last: status, error, hint, seconds, final and best losses
 
 Status is derived from these facts each time it is asked for, so a dead process can't leave a
@@ -136,7 +139,8 @@ class Run:
     def adapter(self) -> Path | None:
         """The folder of the finished adapter, None until there is one."""
         folder = self.path / "adapter"
-        return folder if (folder / "adapter_config.json").exists() else None
+        made = ("adapter_config.json", "config.json")  # the second: a whole model
+        return folder if any((folder / name).exists() for name in made) else None
 
     @property
     def checkpoint(self) -> Path | None:

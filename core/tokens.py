@@ -7,7 +7,7 @@ everything from where the generation prompt ends, through the one token that sto
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -86,6 +86,35 @@ def tokenize_many(
 ) -> list[Tokenized | DataProblem]:
     """Each row's tokens with its answers as what is learned, or why the template refuses it."""
     return _tokenize(tokenizer, rows, show=False)
+
+
+def tokenize_pairs(
+    tokenizer: Tokenizer, rows: Sequence[dict[str, Any]]
+) -> list[tuple[Tokenized, Tokenized] | DataProblem]:
+    """For each row the question with the better and with the worse answer, of which only that
+    answer's turn is learned; or why it can't be used."""
+    whole = [
+        {"messages": [*row["messages"], {"role": "assistant", "content": row[answer]}]}
+        for row in rows
+        for answer in ("chosen", "rejected")
+    ]
+    made = iter(tokenize_many(tokenizer, whole))
+    pairs: list[tuple[Tokenized, Tokenized] | DataProblem] = []
+    for chosen, rejected in zip(made, made, strict=True):
+        if isinstance(chosen, DataProblem):
+            pairs.append(chosen)
+        elif isinstance(rejected, DataProblem):
+            pairs.append(rejected)
+        elif chosen.ids == rejected.ids:
+            same = "Both answers are the same."
+            pairs.append(DataProblem(same, "Change one of them, or leave the row out."))
+        else:
+            pairs.append((_last_answer(chosen), _last_answer(rejected)))
+    return pairs
+
+
+def _last_answer(whole: Tokenized) -> Tokenized:
+    return replace(whole, spans=whole.spans[-1:])
 
 
 def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:

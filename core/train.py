@@ -8,117 +8,87 @@ with the same losses as if it had never stopped.
 It ends in one of four ways: completed; stopped, when the run's `stop` file asks for it, with the
 adapter and a checkpoint kept; failed, with the reason in result.json; or, when it is terminated or
 the process named by GRAFT_PARENT is gone, with a checkpoint and no result, so that the run counts
-as interrupted. The exit status is 1 for failed and 0 otherwise.
+as interrupted. The exit status is 1 for failed and 0 otherwise. Where memory runs out, it computes
+less at once and goes on from the same step.
 
 `accelerate launch -m core.train RUN_FOLDER` trains on several devices: each takes its share of
 every batch.
 """
 
-import inspect
+import gc
 import math
-import os
-import signal
 import statistics
 import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 import psutil
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
-from peft import PeftModel
+from accelerate.utils import DistributedDataParallelKwargs
 
-from core import adapters, hardware, hub, planner
-from core.batches import Micro, batch_of_step, micro_batches
+from core import adalora, adapters, checkpoints, hardware, losses, planner
+from core.batches import Example, Micro, Pair, batch_of_step, micro_batches
 from core.card import model_card
+from core.checkpoints import State
 from core.config import complete
-from core.corpus import tokenized
-from core.errors import DataProblem, UserError, explain
-from core.files import append_jsonl, write_json, write_jsonl
-from core.models import BaseModel, find
-from core.runs import Run, is_alive
+from core.errors import DataProblem, DoesNotFit, UserError, explain, is_out_of_memory
+from core.examples import read, totals_of
+from core.files import append_jsonl, read_json, write_json, write_jsonl
+from core.leaving import Leaving, Left, Outcome, downloaded
+from core.losses import Sums
+from core.methods import METHODS
+from core.models import check_method, find
+from core.runs import Run
 from core.tokenizer import Tokenizer
-from core.tokens import Encoded
 
-Outcome = Literal["completed", "stopped", "interrupted"]
+T = TypeVar("T")
 
 GIVE_UP_AFTER = 3  # updates in a row without a finite gradient
-
-
-@dataclass
-class State:
-    """What a checkpoint holds besides the adapter, the optimiser and the random state."""
-
-    step: int = 0
-    seconds: float = 0.0
-    tokens: int = 0
-    base_eval_loss: float | None = None
-    best_eval_loss: float | None = None
-    best_step: int = 0
-    tests_without_gain: int = 0
-    losses: list[float] = field(default_factory=list)
-    """The last few, for the final loss."""
+WORSE_THAN_GUESSING = 20  # updates in a row, each worse than naming any token at all
 
 
 def train(run: Run, accelerator: Accelerator) -> Outcome:
     """Train to the end, or until asked to stop."""
     main = accelerator.is_main_process
     say = run.say if main else lambda phase: None
-    leaving = _Leaving(run)
+    leaving = Leaving(run)
 
     # ---- the model and the examples
     say("Looking for the model")
     base = find(run.config.base_model)
     if base.path is None:
-        base = _downloaded(base, say, leaving)
+        base = downloaded(base, say, leaving)
     assert base.path is not None
     tokenizer = Tokenizer.load(base.path)
 
     say("Reading the examples")
     train_rows = run.rows("train")
     config = complete(run.config, len(train_rows), base.parameters)
-    corpus, tests_corpus = (
-        tokenized(run.cache, tokenizer, rows, config.train_on)
-        for rows in (train_rows, run.rows("eval"))
-    )
-    profile = corpus.profile
-    max_length = config.max_length or planner.choose_max_length(profile.lengths, base.context)
-    cut = profile.cut(max_length, config.too_long)
-    examples = corpus.examples(max_length, config.too_long)
-    held_out = tests_corpus.examples(max_length, config.too_long)
+    check_method(config, base)
+    method, objective = METHODS[config.method], losses.objective_of(config)
+    assert config.lora_r
+    # A prefix takes its tokens from the context that the model was made for.
+    context = base.context - (config.lora_r if method.kind == "prefix" else 0)
+    whole = read(run.cache, tokenizer, train_rows, config)
+    max_length = config.max_length or planner.choose_max_length(whole.lengths, context)
+    cut = whole.cut(max_length)
+    examples = whole.examples(max_length)
+    held_out = read(run.cache, tokenizer, run.rows("eval"), config).examples(max_length)
     if not examples:
-        why = next(iter(profile.refused.values()), "their answers are empty or cut off")
+        why = next(iter(whole.refused.values()), "their answers are empty or cut off")
         raise DataProblem(
             f"None of the {len(train_rows)} examples has anything to learn from within "
             f"{max_length} tokens: {why}.",
             "Raise the longest example, or check that the answers are in the right column.",
         )
-
-    say("Loading the model")
-    torch.manual_seed(config.seed)
-    device = accelerator.device
-    dtype = adapters.pick_dtype(device)
-    model = adapters.attach(
-        adapters.load_base(base, config.quantization, device, dtype, config.method), config
-    ).to(device)
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-    # ---- how: packed where the model allows it, checkpointed only where memory asks for it
-    packing = _packs_exactly(model, examples[0])
-    budget = planner.forward_budget(
-        base, config, max_length, device.type, hardware.device().memory_free
-    )
-    if budget.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.enable_input_require_grads()
-    tests = micro_batches(held_out, budget.tokens, packing)
 
     assert config.batch_size and config.num_train_epochs and config.learning_rate
     assert config.eval_steps is not None and config.warmup_steps is not None
@@ -132,44 +102,88 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
     total_steps = config.max_steps or math.ceil(
         round(config.num_train_epochs * len(examples) / batch_size, 6)
     )
+
+    say("Loading the model")
+    torch.manual_seed(config.seed)
+    device = accelerator.device
+    dtype = torch.float32 if method.kind == "full" else adapters.pick_dtype(device)
+    model: Any = adapters.attach(
+        adapters.load_base(base, config.quantization, device, dtype, config.method),
+        config,
+        total_steps,
+        run.path / "start" if config.continue_from else None,
+    ).to(device)
+
+    # ---- how: packed where the model allows it, recomputing only where memory asks for it
+    first = examples[0].chosen if isinstance(examples[0], Pair) else examples[0]
+    packing = method.packs and losses.packs_exactly(model, first)
+    budget = planner.forward_budget(
+        base, config, max_length, device.type, hardware.device().memory_free
+    )
+    state = State(
+        tokens_at_once=budget.tokens,
+        # A prefix is kept in the cache, which recomputing does without.
+        recompute=budget.checkpointing and method.kind != "prefix",
+    )
+    resumed = run.checkpoint
+    if resumed and method.residual:
+        adapters.take_out(model, checkpoints.initial(run))
+    elif not resumed and not config.continue_from and (method.begins or method.kind == "prefix"):
+        say("Finding a good beginning")
+        some = [examples[i] for i in batch_of_step(0, min(64, len(examples)), len(examples), 0)]
+        micros = micro_batches(some, state.tokens_at_once, packing)
+        adapters.begin(model, config, base, [micro.to(device) for micro in micros])
+        if method.residual and main:
+            adapters.save_weights(adapters.learned(model), checkpoints.initial(run))
+    groups = adapters.parameter_groups(model, config)
+    learning = [parameter for group in groups for parameter in group["params"]]
     optimizer = torch.optim.AdamW(
-        learning, lr=config.learning_rate, betas=(0.9, 0.999), weight_decay=0.0
+        groups, lr=config.learning_rate, betas=(0.9, 0.999), weight_decay=0.0
     )
     model, optimizer = accelerator.prepare(model, optimizer)
-    plain: PeftModel = accelerator.unwrap_model(model)
+    plain: Any = accelerator.unwrap_model(model)
 
     # ---- where it stands: at the start, or where the last checkpoint left it
-    state = State()
-    if run.checkpoint:
+    if resumed:
         say("Going on from the last checkpoint")
-        state = _load_checkpoint(run.checkpoint, plain, optimizer)
+        state, remembered = checkpoints.load(resumed, plain, optimizer)
+        if method.kind == "adalora":
+            adalora.remember(plain, remembered)
+    if state.recompute:
+        _recompute(plain)
     if main:
         write_jsonl(
             run.path / "metrics.jsonl", [r for r in run.metrics() if r["step"] <= state.step]
         )
-        write_json(
-            run.path / "plan.json",
-            {
-                "total_steps": total_steps,
-                "train_rows": len(train_rows),
-                "eval_rows": len(held_out),
-                "cut_rows": cut.shortened,
-                "dropped_rows": cut.dropped,
-                "refused_rows": len(profile.refused),
-                "rows_without_answer": cut.empty,
-                "max_length": max_length,
-                "tokens_per_epoch": int(examples.lengths.sum()),
-                "learned_tokens_per_epoch": int(examples.learned.sum()),
-                "packing": packing,
-                "micro_batch_tokens": budget.tokens,
-                "gradient_checkpointing": budget.checkpointing,
-                "device": str(device),
-                "dtype": str(dtype).removeprefix("torch."),
-                "trainable_parameters": sum(parameter.numel() for parameter in learning),
-                "total_parameters": base.parameters,
-                "config": config.model_dump(),
-            },
-        )
+
+    all_tokens, all_learned = totals_of(examples)
+
+    def write_plan() -> None:
+        plan = {
+            "total_steps": total_steps,
+            "train_rows": len(train_rows),
+            "eval_rows": len(held_out),
+            "cut_rows": cut.shortened,
+            "dropped_rows": cut.dropped,
+            "refused_rows": len(whole.refused),
+            "rows_without_answer": cut.empty,
+            "max_length": max_length,
+            "tokens_per_epoch": all_tokens,
+            "learned_tokens_per_epoch": all_learned,
+            "packing": packing,
+            "micro_batch_tokens": state.tokens_at_once,
+            "gradient_checkpointing": state.recompute,
+            "device": str(device),
+            "dtype": str(dtype).removeprefix("torch."),
+            "trainable_parameters": sum(parameter.numel() for parameter in learning),
+            "total_parameters": base.parameters,
+            "notes": state.notes,
+            "config": config.model_dump(),
+        }
+        if main:
+            write_json(run.path / "plan.json", plan)
+
+    write_plan()
 
     def log(**row: float) -> None:
         if main:
@@ -179,36 +193,126 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
                 {"step": state.step, **finite, "memory": _memory(device)},
             )
 
+    # ---- less at once where memory runs out
+    largest = state.tokens_at_once  # positions of the largest of the last forward passes
+
+    def divided(some: Sequence[Example]) -> list[Micro]:
+        nonlocal largest
+        micros = micro_batches(list(some), state.tokens_at_once, packing)
+        largest = max(micro.ids.numel() for micro in micros)
+        return micros
+
+    def spared(work: Callable[[], T]) -> T:
+        """What `work` returns; done again, with less at once, while memory runs out."""
+        while True:
+            random = torch.get_rng_state()
+            try:
+                return work()
+            except Exception as error:
+                if not is_out_of_memory(error) or accelerator.num_processes > 1:
+                    raise
+                traceback.clear_frames(error.__traceback__)  # they hold tensors
+            optimizer.zero_grad(set_to_none=True)
+            gc.collect()
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+            torch.set_rng_state(random)
+            smallest = min(len(example.ids) for example in examples)
+            if min(largest, state.tokens_at_once) >= 2 * smallest:
+                state.tokens_at_once = min(largest, state.tokens_at_once) // 2
+                how = f"at most {state.tokens_at_once} tokens at once"
+            elif not state.recompute and method.kind != "prefix":
+                state.recompute = True
+                _recompute(plain)
+                how = "recomputing what it can't keep"
+            else:
+                raise DoesNotFit(
+                    "There is not enough memory even for one example at a time.",
+                    "Use the memory saver, shorter examples or a smaller model.",
+                )
+            note = f"Memory ran out at step {state.step + 1}: it goes on with {how}."
+            print(note, flush=True)
+            state.notes.append(note)
+            write_plan()
+
+    # ---- what the reference model of DPO finds, once for the whole run
+    if isinstance(objective, losses.Preference) and objective.name == "dpo":
+        say("Asking the original model")
+        pairs: list[Any] = [*examples, *held_out]
+
+        def ask() -> list[tuple[float, float]]:
+            with adapters.reference(plain, config):
+                return losses.reference_log_probs(
+                    plain, pairs, state.tokens_at_once, packing, device
+                )
+
+        known = read_json(run.path / "references.json") or spared(ask)
+        if main:
+            write_json(run.path / "references.json", known)
+        pairs = [
+            replace(pair, reference=tuple(two)) for pair, two in zip(pairs, known, strict=True)
+        ]
+        examples, held_out = pairs[: len(examples)], pairs[len(examples) :]
+
     def test() -> float:
-        """The loss on the held-out rows; keeps the adapter when it is the best so far."""
+        """The loss on the held-out rows; keeps the weights when they are the best so far."""
         say("Testing on the examples kept back")
         started = time.perf_counter()
-        loss = evaluate(plain, tests, accelerator)
+        at_first = adapters.as_base if isinstance(objective, losses.Answers) else adapters.reference
+        with at_first(plain, config) if state.step == 0 else nullcontext():
+            means = spared(
+                lambda: losses.evaluate(plain, objective, divided(held_out), accelerator)
+            )
+        loss = means["loss"]
         if state.step == 0:
             state.base_eval_loss = loss
         elif state.best_eval_loss is None or loss < state.best_eval_loss:
             state.best_eval_loss, state.best_step = loss, state.step
             state.tests_without_gain = 0
             if main:
-                adapters.save_weights(adapters.adapter_state(plain), _best_weights(run))
+                adapters.save_weights(adapters.learned(plain), checkpoints.best(run))
         else:
             state.tests_without_gain += 1
-        log(epoch=epoch(), eval_loss=loss)
+        log(epoch=epoch(), **{f"eval_{name}": value for name, value in means.items()})
         test_seconds.append(time.perf_counter() - started)
         say("Learning")
         return loss
 
+    def keep() -> None:
+        if main:
+            remembered = adalora.remembered(plain) if method.kind == "adalora" else {}
+            checkpoints.save(run, plain, optimizer, state, remembered)
+            _write_ranks(run, plain, state.step)
+
     def epoch() -> float:
         return round(state.step * batch_size / len(examples), 3)
+
+    def gradients(batch: Sequence[Example], weight: int) -> Sums:
+        """Of the mean over the whole batch, however it is divided into forward passes and devices.
+        DDP averages over the devices, hence the factor."""
+        model.train()
+        totals: Sums = {}
+        micros = divided(batch[accelerator.process_index :: accelerator.num_processes])
+        for number, micro in enumerate(micros):
+            last = number == len(micros) - 1
+            with nullcontext() if last else accelerator.no_sync(model):
+                sums = objective.sums(model, micro.to(device))
+                scaled = sums["loss"] * accelerator.num_processes / weight
+                if last and method.kind == "adalora":
+                    scaled = scaled + adalora.penalty(plain)
+                accelerator.backward(scaled)
+            losses.add(totals, sums)
+        return {name: total / weight for name, total in accelerator.reduce(totals, "sum").items()}
 
     test_seconds: list[float] = []
     step_seconds: deque[float] = deque(maxlen=50)
     log_every = max(1, total_steps // 1000)
-    pending: list[tuple[float, int]] = []  # loss sums and token counts since the last logged row
-    bad_updates = 0
+    pending: list[tuple[dict[str, float], int]] = []  # means and weights since the last logged row
+    bad_updates = worse_updates = 0
+    guessing = math.log(base.config.get("vocab_size") or math.inf) + 1
     eval_loss: float | None = None
     outcome: Outcome = "completed"
-    if tests and state.step == 0:
+    if held_out and state.step == 0:
         eval_loss = test()
 
     # ---- learning
@@ -222,33 +326,21 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
             config.lr_scheduler_type, state.step, total_steps, config.warmup_steps
         )
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
 
-        # The loss is the mean over the learned tokens of the whole batch, however it is divided
-        # into forward passes and devices. DDP averages over the devices, hence the factor.
         batch = [
             examples[i] for i in batch_of_step(state.step, batch_size, len(examples), config.seed)
         ]
-        learned = sum(example.learned for example in batch)
-        share = batch[accelerator.process_index :: accelerator.num_processes]
-        micros = micro_batches(share, budget.tokens, packing)
-        model.train()
-        batch_loss = torch.zeros((), device=device)
-        for number, micro in enumerate(micros):
-            loss = token_losses(model, micro.to(device))
-            batch_loss += loss.detach()
-            scaled = loss * accelerator.num_processes / learned
-            if number < len(micros) - 1:
-                with accelerator.no_sync(model):
-                    accelerator.backward(scaled)
-            else:
-                accelerator.backward(scaled)
+        weight = objective.weight(batch)
+        sums = spared(partial(gradients, batch, weight))
+        means = {name: float(value) for name, value in sums.items()}
         grad_norm = float(accelerator.clip_grad_norm_(learning, 1.0))
-        batch_loss = accelerator.reduce(batch_loss, "sum") / learned
 
-        if math.isfinite(grad_norm) and torch.isfinite(batch_loss):
+        if math.isfinite(grad_norm) and math.isfinite(means["loss"]):
             bad_updates = 0
             optimizer.step()
+            if method.kind == "adalora":
+                adalora.allocate(plain, state.step + 1)
         elif (bad_updates := bad_updates + 1) >= GIVE_UP_AFTER:
             raise UserError(
                 f"The loss stopped being a number at step {state.step + 1}: the steps are too "
@@ -257,6 +349,15 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
                 field="learning_rate",
             )
         optimizer.zero_grad(set_to_none=True)
+        lost = isinstance(objective, losses.Answers) and means["loss"] > guessing
+        worse_updates = worse_updates + 1 if lost else 0
+        if worse_updates >= WORSE_THAN_GUESSING:
+            raise UserError(
+                f"At step {state.step + 1} it answers worse than by chance, for the "
+                f"{WORSE_THAN_GUESSING}th time in a row: the steps are too large for this model.",
+                "Lower the step size (learning rate), a third of it is a good start.",
+                field="learning_rate",
+            )
 
         # ---- what happened
         state.step += 1
@@ -265,19 +366,22 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         state.seconds += seconds
         tokens = sum(len(example.ids) for example in batch)
         state.tokens += tokens
-        pending.append((float(batch_loss) * learned, learned))
+        pending.append((means, weight))
         at_end = state.step == total_steps
         if state.step % log_every == 0 or at_end:
-            mean = sum(loss for loss, _ in pending) / sum(count for _, count in pending)
+            weights = sum(count for _, count in pending)
+            row = {
+                name: sum(mean[name] * count for mean, count in pending) / weights for name in means
+            }
             pending.clear()
-            state.losses = [*state.losses[-9:], mean]
+            state.losses = [*state.losses[-9:], row["loss"]]
             typical = statistics.median(step_seconds)
             steps_left = total_steps - state.step
-            tests_left = steps_left / config.eval_steps if tests else 0
+            tests_left = steps_left / config.eval_steps if held_out else 0
             left = steps_left * typical + tests_left * (max(test_seconds) if test_seconds else 0)
             log(
                 epoch=epoch(),
-                loss=mean,
+                **row,
                 learning_rate=rate,
                 grad_norm=grad_norm,
                 tokens=state.tokens,
@@ -286,28 +390,28 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
                 seconds_left=round(left, 1),
             )
         if state.step % config.eval_steps == 0 or at_end:
-            if tests:
+            if held_out:
                 eval_loss = test()
-            _save_checkpoint(run, plain, optimizer, state, main)
+            keep()
             patience = config.early_stopping_patience
-            if tests and patience and state.tests_without_gain >= patience:
+            if held_out and patience and state.tests_without_gain >= patience:
                 print(f"No improvement in {patience} tests: stopping at step {state.step}.")
                 break
 
     # ---- what is kept
     say("Saving")
     if outcome != "completed":
-        _save_checkpoint(run, plain, optimizer, state, main)
+        keep()
     if outcome == "interrupted" or not main:
         return outcome
     if state.step == 0:
         run.finish("stopped", step=0, seconds=0.0)
         return outcome
-    weights = adapters.adapter_state(plain)
     used_step = state.step
     if state.best_eval_loss is not None and state.best_step < state.step:
-        adapters.load_weights(plain, _best_weights(run))
-        weights, used_step = adapters.adapter_state(plain), state.best_step
+        adapters.load_weights(plain, checkpoints.best(run))
+        used_step = state.best_step
+        _write_ranks(run, plain, used_step)
     result = {
         "seconds": round(state.seconds, 1),
         "step": state.step,
@@ -319,63 +423,15 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         "base_eval_loss": state.base_eval_loss,
         "peak_memory": _memory(device, peak=True),
     }
-    card = model_card(run, config, base, result)
-    adapters.save_adapter(run.path / "adapter", plain, weights, tokenizer, card)
+    adapters.save(
+        run.path / "adapter",
+        accelerator.unwrap_model(model, keep_fp32_wrapper=False),
+        tokenizer,
+        model_card(run, config, base, result),
+        checkpoints.initial(run) if method.residual else None,
+    )
     run.finish(outcome, **result)
     return outcome
-
-
-def token_losses(model: torch.nn.Module, micro: Micro) -> torch.Tensor:
-    """The sum of the losses of the learned tokens. The head runs on their positions only."""
-    inputs: dict[str, Any] = {
-        "input_ids": micro.ids,
-        "attention_mask": micro.attention_mask,
-        "position_ids": micro.position_ids,
-        "use_cache": False,
-    }
-    if micro.ids.shape[0] == 1 and _can_choose_logits(model):
-        logits = model(**inputs, logits_to_keep=micro.positions).logits[0]
-    else:
-        logits = model(**inputs).logits.flatten(0, 1)[micro.positions]
-    return F.cross_entropy(logits.float(), micro.targets, reduction="sum")
-
-
-@torch.no_grad()
-def evaluate(model: torch.nn.Module, tests: Sequence[Micro], accelerator: Accelerator) -> float:
-    """The mean loss per learned token over all held-out rows."""
-    model.eval()
-    total = torch.zeros(2, device=accelerator.device)
-    for micro in tests[accelerator.process_index :: accelerator.num_processes]:
-        loss = token_losses(model, micro.to(accelerator.device))
-        total += torch.stack([loss, torch.tensor(len(micro.targets), device=loss.device)])
-    total = accelerator.reduce(total, "sum")
-    return float(total[0] / total[1])
-
-
-def _can_choose_logits(model: torch.nn.Module) -> bool:
-    plain: Any = getattr(model, "module", model)
-    return "logits_to_keep" in inspect.signature(plain.get_base_model().forward).parameters
-
-
-@torch.no_grad()
-def _packs_exactly(model: PeftModel, example: Encoded) -> bool:
-    """Whether two examples behind one another give the same losses as each alone. Models with
-    linear attention or state-space layers, and some attention implementations, do not."""
-    model.eval()
-    short = Encoded(example.ids[:32], example.ids[:32])
-    other = Encoded(example.ids[31::-1], example.ids[31::-1])
-    if len(short.ids) < 2:
-        return True
-    device = next(model.parameters()).device
-    (packed,) = micro_batches([short, other], 64, packing=True)
-    together = token_losses(model, packed.to(device))
-    alone = [
-        token_losses(model, micro.to(device))
-        for micro in micro_batches([short, other], 32, packing=True)
-    ]
-    return bool(
-        torch.isclose(together, torch.stack(alone).sum(), rtol=1e-2 if together.is_cuda else 1e-4)
-    )
 
 
 def _schedule(kind: str, step: int, total: int, warmup: int) -> float:
@@ -392,96 +448,15 @@ def _schedule(kind: str, step: int, total: int, warmup: int) -> float:
             return 1.0
 
 
-# ---- checkpoints
+def _recompute(model: Any) -> None:
+    """Keep no activations inside the blocks: compute them again for the backward pass."""
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.enable_input_require_grads()
 
 
-def _best_weights(run: Run) -> Path:
-    return run.path / "checkpoints" / "best.safetensors"
-
-
-def _save_checkpoint(
-    run: Run, model: PeftModel, optimizer: torch.optim.Optimizer, state: State, main: bool
-) -> None:
-    """All that the next step depends on; the older checkpoint goes when this one is whole."""
-    if not main:
-        return
-    folder = run.path / "checkpoints" / f"step-{state.step:06d}"
-    adapters.save_weights(adapters.adapter_state(model), folder / adapters.WEIGHTS)
-    random = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        random["cuda"] = torch.cuda.get_rng_state()
-    temporary = folder / ".trainer.pt.tmp"
-    torch.save(
-        {"state": asdict(state), "optimizer": optimizer.state_dict(), "random": random}, temporary
-    )
-    temporary.replace(folder / "trainer.pt")
-    for old in (run.path / "checkpoints").glob("step-*"):
-        if old.name < folder.name:
-            # trainer.pt first: half a checkpoint must not look whole.
-            for file in sorted(old.iterdir(), key=lambda file: file.name != "trainer.pt"):
-                file.unlink()
-            old.rmdir()
-
-
-def _load_checkpoint(folder: Path, model: PeftModel, optimizer: torch.optim.Optimizer) -> State:
-    saved = torch.load(folder / "trainer.pt", map_location="cpu", weights_only=True)
-    adapters.load_weights(model, folder / adapters.WEIGHTS)
-    optimizer.load_state_dict(saved["optimizer"])
-    torch.set_rng_state(saved["random"]["cpu"])
-    if torch.cuda.is_available() and "cuda" in saved["random"]:
-        torch.cuda.set_rng_state(saved["random"]["cuda"])
-    return State(**saved["state"])
-
-
-# ---- the world around
-
-
-class _Leaving:
-    """Why the trainer should end now: somebody asked, it was terminated, or its parent is gone."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._terminated = False
-        parent = os.environ.get("GRAFT_PARENT")
-        self._parent: dict[str, Any] | None = None
-        if parent:
-            pid, created = parent.split(":")
-            self._parent = {"pid": int(pid), "created": float(created)}
-        for name in {"SIGTERM", "SIGBREAK"} & set(dir(signal)):  # Windows has the second
-            signal.signal(getattr(signal, name), self._terminate)
-
-    def _terminate(self, number: int, frame: object) -> None:
-        self._terminated = True
-
-    def reason(self, accelerator: Accelerator | None = None) -> Outcome | None:
-        """Stopped, interrupted, or None to go on. Several devices leave together."""
-        reason: Outcome | None = None
-        if self._run.stop_requested:
-            reason = "stopped"
-        elif self._terminated or (self._parent and not is_alive(self._parent)):
-            reason = "interrupted"
-        if accelerator and accelerator.num_processes > 1:
-            reason = broadcast_object_list([reason])[0]
-        return reason
-
-
-def _downloaded(base: BaseModel, say: Any, leaving: _Leaving) -> BaseModel:
-    last = 0.0
-
-    def progress(done: int, total: int) -> None:
-        nonlocal last
-        if (reason := leaving.reason()) is not None:
-            raise _Left(reason)
-        if time.monotonic() - last > 1:
-            last = time.monotonic()
-            say(f"Downloading the model: {done / 1e9:.1f} of {total / 1e9:.1f} GB")
-
-    hub.download(base.id, progress)
-    return find(base.id)
-
-
-class _Left(Exception):
-    """Asked to leave in the middle of a download; what came down stays for the next time."""
+def _write_ranks(run: Run, model: torch.nn.Module, step: int) -> None:
+    if adalora.is_adalora(model):
+        write_json(run.path / "ranks.json", {"step": step, "ranks": adalora.ranks(model)})
 
 
 def _memory(device: torch.device, peak: bool = False) -> int:
@@ -499,10 +474,13 @@ def _memory(device: torch.device, peak: bool = False) -> int:
 
 def main() -> int:
     run = Run(Path(sys.argv[1]).resolve())
-    half = adapters.pick_dtype(adapters.pick_device()) == torch.float16
+    dtype = adapters.pick_dtype(adapters.pick_device())
+    precision = "fp16" if dtype == torch.float16 else "no"
+    if dtype == torch.bfloat16 and METHODS[run.config.method].kind == "full":
+        precision = "bf16"  # its weights are in fp32; adapters' bases are in bf16 themselves
     # Devices may need different numbers of forward passes, so none may wait for the others in one.
     apart = DistributedDataParallelKwargs(broadcast_buffers=False)
-    accelerator = Accelerator(mixed_precision="fp16" if half else "no", kwargs_handlers=[apart])
+    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[apart])
     if not accelerator.is_main_process:
         train(run, accelerator)
         return 0
@@ -511,7 +489,7 @@ def main() -> int:
             outcome = train(run, accelerator)
             print(f"{run.id}: {outcome}")
             return 0
-        except _Left as left:
+        except Left as left:
             if str(left) == "stopped":
                 run.finish("stopped", step=0, seconds=0.0)
             return 0

@@ -20,14 +20,15 @@ FIELDS = {name: f for name, f in TrainConfig.model_fields.items() if name not in
 CHOOSES = "Graft chooses"
 SECTIONS = {
     "What may change": (
-        "target_modules", "method", "quantization", "lora_r", "lora_alpha", "lora_dropout",
+        "target_modules", "layers", "method", "quantization", "lora_r", "lora_alpha",
+        "lora_dropout", "continue_from",
     ),
     "How it learns": (
         "lr_scheduler_type", "learning_rate", "warmup_steps", "num_train_epochs", "batch_size",
         "max_steps", "seed",
     ),
     "What it learns from, and how it is tested": (
-        "train_on", "max_length", "too_long", "eval_fraction", "eval_steps",
+        "objective", "beta", "train_on", "max_length", "too_long", "eval_fraction", "eval_steps",
         "early_stopping_patience",
     ),
 }  # fmt: skip
@@ -66,13 +67,14 @@ def placeholders(completed: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """For each field that may stay empty: an update that shows what would be chosen."""
     return {
         name: gr.update(placeholder=f"{CHOOSES}: {views.setting(completed[name], name)}")
-        for name, field in FIELDS.items()
-        if _is_optional(field) and completed.get(name) is not None
+        for name in optional()
+        if completed.get(name) is not None
     }
 
 
 def optional() -> list[str]:
-    return [name for name, field in FIELDS.items() if _is_optional(field)]
+    """The fields of text that may stay empty."""
+    return [name for name, field in FIELDS.items() if _is_optional(field) and not _choices(field)]
 
 
 def module_choices(modules: Iterable[str]) -> list[tuple[str, str]]:
@@ -97,13 +99,25 @@ def _component(name: str, field: FieldInfo) -> gr.components.Component:
     }
     if name == "target_modules":
         return gr.CheckboxGroup(module_choices(()), value=[field.default], **told)
-    if get_origin(field.annotation) is Literal:
-        choices = [(_capital(views.setting(value)), value) for value in get_args(field.annotation)]
-        return gr.Radio(choices, value=field.default, **told)
+    if values := _choices(field):
+        choices = [(_capital(views.setting(value)), value) for value in values]
+        if _is_optional(field):
+            choices.insert(0, (CHOOSES, ""))
+        return gr.Radio(choices, value=field.default or "", **told)
     # A text field: Gradio's number field turns "empty" into 0.
     chosen = CHOOSES if _is_optional(field) else None
-    shown = "" if field.default is None else views.plain(field.default)
+    shown = field.default or ""
+    if isinstance(field.default, (int, float)):
+        shown = views.plain(field.default)
     return gr.Textbox(shown, placeholder=chosen, max_lines=1, **told)
+
+
+def _choices(field: FieldInfo) -> tuple[str, ...]:
+    """The values to choose one of; none where the person writes."""
+    for kind in (field.annotation, *get_args(field.annotation)):
+        if get_origin(kind) is Literal:
+            return get_args(kind)
+    return ()
 
 
 def _is_optional(field: FieldInfo) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from core.config import TrainConfig
+from core.methods import METHODS, OBJECTIVES
 from ui import chart, words
 
 PAGES = (("Home", "./"), ("New", "new"), ("Runs", "runs"), ("Compare", "compare"),
@@ -476,9 +477,9 @@ def settings_in_words(config: dict[str, Any]) -> str:
 
 
 VALUES = {
-    "none": "off", "8bit": "8-bit", "4bit": "4-bit", "lora": "LoRA", "rslora": "rsLoRA",
-    "dora": "DoRA", "all-linear": "all linear layers", "mlp": "MLP", "assistant": "the answers",
-    "all": "everything",
+    "none": "off", "8bit": "8-bit", "4bit": "4-bit", "all-linear": "all linear layers",
+    "mlp": "MLP", "assistant": "the answers", "all": "everything",
+    **{name: entry.title for name, entry in {**METHODS, **OBJECTIVES}.items()},
 }  # fmt: skip
 
 
@@ -511,12 +512,18 @@ def run_heading(run: dict[str, Any]) -> str:
         f'<div class="heading run"><p class="crumb"><a href="runs">Runs</a></p>'
         f"<h1>{escape(run['name'])} {run_pill(run)}</h1>"
         f'<p class="lead" role="status">{escape(words.status_line(run))}</p>{_why(run)}{bar(run)}'
-        "</div>"
+        f"{_notes(run)}</div>"
     )
 
 
 def _why(run: dict[str, Any]) -> str:
     return f"<p>{escape(run['hint'])}</p>" if run["status"] == "failed" and run["hint"] else ""
+
+
+def _notes(run: dict[str, Any]) -> str:
+    """What the trainer had to change on its way, in its own sentences."""
+    notes = run.get("plan", {}).get("notes", ())
+    return "".join(f'<p class="small">{escape(note)}</p>' for note in notes)
 
 
 def run_actions(run: dict[str, Any]) -> str:

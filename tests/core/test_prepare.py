@@ -157,12 +157,24 @@ def test_what_is_missing_is_named_by_its_field(upload, model):
     assert Store().runs() == []
 
 
-def test_pairs_of_better_and_worse_answers_are_not_learned_as_answers(upload, model):
-    text = '{"prompt": "Why?", "chosen": "Because.", "rejected": "No."}\n' * 12
-    dataset = import_dataset(Store(), upload(text), "x.jsonl")
-    assert dataset.facts["shape"] == "preference"
-    with pytest.raises(DataProblem, match="better and a worse"):
-        new_run(Store(), TrainConfig(dataset=dataset.id, base_model=model))
+PREFERENCES = '{"prompt": "Why?", "chosen": "Because.", "rejected": "No."}\n' * 12
+
+
+def test_what_is_learned_follows_the_shape_of_the_rows(upload, model):
+    pairs = import_dataset(Store(), upload(PREFERENCES), "x.jsonl").id
+    answers = import_dataset(Store(), upload(QUESTIONS), "y.csv").id
+
+    def objective(dataset, **settings):
+        config = TrainConfig(dataset=dataset, base_model=model, lora_r=3, **settings)
+        return new_run(Store(), config).config.objective
+
+    assert objective(pairs) == "dpo"
+    assert objective(pairs, objective="orpo") == "orpo"
+    assert objective(pairs, objective="answers") == "answers"
+    assert objective(answers) == "answers"
+    with pytest.raises(DataProblem, match="needs a better and a worse answer") as raised:
+        objective(answers, objective="dpo")
+    assert raised.value.field == "objective"
 
 
 def test_one_row_is_found_by_its_number(upload):

@@ -1,6 +1,7 @@
 """The trainer: right in its gradients, exact when it resumes, honest about how it ended."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,11 +12,12 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from core import adapters, train
+from core import adapters, checkpoints, train
+from core import losses as losses_of
 from core.batches import micro_batches
 from core.config import TrainConfig
 from core.corpus import tokenized
-from core.errors import DataProblem, UserError
+from core.errors import DataProblem, DoesNotFit, UserError
 from core.models import find
 from core.tokenizer import Tokenizer
 from tests.core.conftest import ROWS
@@ -73,7 +75,7 @@ def gradients(model, micros) -> list[torch.Tensor]:
     model.zero_grad()
     learned = sum(len(micro.targets) for micro in micros)
     for micro in micros:
-        (train.token_losses(model, micro) / learned).backward()
+        (losses_of.token_losses(model, micro) / learned).backward()
     return [p.grad.clone() for p in model.parameters() if p.requires_grad]
 
 
@@ -89,7 +91,7 @@ def test_the_loss_is_the_librarys_own(model, examples):
     (micro,) = micro_batches(examples[:1], 999, packing=True)
     labels = torch.tensor([examples[0].labels])
     reference = model(input_ids=torch.tensor([examples[0].ids]), labels=labels).loss
-    ours = train.token_losses(model, micro) / len(micro.targets)
+    ours = losses_of.token_losses(model, micro) / len(micro.targets)
     torch.testing.assert_close(ours, reference)
 
 
@@ -193,9 +195,9 @@ def test_a_failed_run_says_why(make_run):
 
 def test_a_loss_that_is_no_number_ends_the_run_in_words(make_run, monkeypatch):
     broken = iter([False] * 2 + [True] * 99)
-    honest = train.token_losses
+    honest = losses_of.token_losses
     monkeypatch.setattr(
-        train,
+        losses_of,
         "token_losses",
         lambda model, micro: (
             honest(model, micro) * (float("nan") if model.training and next(broken) else 1.0)
@@ -205,7 +207,7 @@ def test_a_loss_that_is_no_number_ends_the_run_in_words(make_run, monkeypatch):
     with pytest.raises(UserError, match="stopped being a number") as caught:
         learn(run)
     assert caught.value.field == "learning_rate"
-    kept = torch_load(run.checkpoint / adapters.WEIGHTS)
+    kept = torch_load(run.checkpoint / checkpoints.WEIGHTS)
     assert all(tensor.isfinite().all() for tensor in kept.values())
 
 
@@ -232,7 +234,7 @@ def test_quantised_bases_learn_and_the_first_layer_still_has_gradients_after_a_t
     )
     model = adapters.attach(base, TrainConfig(lora_r=4, lora_alpha=8))
     micros = micro_batches(examples, 999, packing=True)
-    train.evaluate(model, micros, Accelerator(cpu=True))
+    losses_of.evaluate(model, losses_of.Answers(), micros, Accelerator(cpu=True))
     model.train()
     gradients(model, micros)
     first, *_, last = (p.grad.norm() for n, p in model.named_parameters() if "lora_B" in n)
@@ -240,11 +242,84 @@ def test_quantised_bases_learn_and_the_first_layer_still_has_gradients_after_a_t
     assert last > 0
 
 
-@pytest.mark.parametrize("method", ["rslora", "dora"])
-def test_every_method_learns_and_resumes(make_run, method):
-    run = make_run(method=method, max_steps=12, eval_steps=6)
-    assert learn(run) == "completed"
-    assert run.result["best_eval_loss"] < run.result["base_eval_loss"]
+def too_large_for(limit):
+    """A model that really asks for more memory than any machine has, at each forward pass of more
+    than `limit` positions while it learns."""
+
+    def ask(module, args, inputs):
+        if module.training and inputs["input_ids"].numel() > limit:
+            bytearray(1 << 60)
+
+    def attach(*args):
+        model = attach_honestly(*args)
+        model.register_forward_pre_hook(ask, with_kwargs=True)
+        return model
+
+    attach_honestly = adapters.attach
+    return attach
+
+
+def test_out_of_memory_it_computes_less_at_once_and_goes_on(make_run, monkeypatch):
+    plain = make_run()
+    learn(plain)
+    monkeypatch.setattr(adapters, "attach", too_large_for(60))
+    tight = make_run(name="tight")
+    assert learn(tight) == "completed"
+    assert tight.plan["micro_batch_tokens"] <= 60
+    assert "Memory ran out at step 1" in tight.plan["notes"][0]
+    assert losses(tight) == pytest.approx(losses(plain), abs=1e-4)
+    # It is not tried again with what was too much.
+    run = make_run(name="again", max_steps=8)
+    learn(run)
+    first = len(run.plan["notes"])
+    (run.path / "result.json").unlink()
+    learn(run)
+    assert len(run.plan["notes"]) == first
+
+
+def test_out_of_memory_with_one_example_it_says_so(make_run, monkeypatch):
+    monkeypatch.setattr(adapters, "attach", too_large_for(0))
+    run = make_run()
+    with pytest.raises(DoesNotFit, match="even for one example"):
+        learn(run)
+    assert run.plan["gradient_checkpointing"] is True  # tried before it gave up
+
+
+def test_worse_than_guessing_for_long_it_stops_in_words(make_run, monkeypatch):
+    honest = losses_of.token_losses
+    monkeypatch.setattr(losses_of, "token_losses", lambda *args: 3 * honest(*args))
+    run = make_run(max_steps=100, eval_steps=10)
+    with pytest.raises(UserError, match="At step 20 it answers worse than by chance") as caught:
+        learn(run)
+    assert caught.value.field == "learning_rate"
+    assert run.checkpoint.name == "step-000010"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_killed_at_ten_random_moments_it_goes_on_with_the_same_losses(make_run):
+    settings = {"max_steps": 60, "eval_steps": 3, "lora_dropout": 0.1}
+    undisturbed = make_run(**settings)
+    learn(undisturbed)
+    run = make_run(**settings, name="killed")
+    moments = random.Random(7)
+    for kill in range(10):
+        trainer = start(run)
+        reached = (run.progress["step"] or 0) + moments.randint(0, 5)
+        wait_for(lambda reached=reached: (run.progress["step"] or 0) >= reached or run.result, 120)
+        time.sleep(moments.random() * 0.3)
+        trainer.send_signal(signal.SIGKILL)
+        trainer.wait()
+        trainer.stdout.close()
+        if run.result:
+            assert kill > 2
+            break
+    if run.result is None:
+        assert learn(run) == "completed"
+    assert losses(run) == pytest.approx(losses(undisturbed), abs=1e-6)
+    kept, expected = (torch_load(r.adapter / adapters.WEIGHTS) for r in (run, undisturbed))
+    for name, tensor in expected.items():
+        torch.testing.assert_close(kept[name], tensor, rtol=0, atol=1e-6)
 
 
 def test_a_pair_of_settings_that_can_not_work_here_is_refused_in_words(make_run):

@@ -1,0 +1,86 @@
+"""All that the next step depends on, on the disk and back.
+
+checkpoints/step-000200/ holds the weights that learn (weights.safetensors), and, written last,
+trainer.pt with the optimiser, the random state and where the run stands. Beside it lie
+best.safetensors, the weights with the lowest loss on the held-out rows, and initial.safetensors,
+what PiSSA and OLoRA took out of the base model.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core import adapters
+from core.runs import Run
+
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass
+class State:
+    """Where a run stands, besides its weights, its optimiser and the random state."""
+
+    step: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    base_eval_loss: float | None = None
+    best_eval_loss: float | None = None
+    best_step: int = 0
+    tests_without_gain: int = 0
+    losses: list[float] = field(default_factory=list)
+    """The last few, for the final loss."""
+    tokens_at_once: int = 0
+    """Positions of a forward pass. Less than planned where memory ran out."""
+    recompute: bool = False
+    """Gradient checkpointing."""
+    notes: list[str] = field(default_factory=list)
+    """What the person should know of how it went, in sentences."""
+
+
+def best(run: Run) -> Path:
+    return run.path / "checkpoints" / "best.safetensors"
+
+
+def initial(run: Run) -> Path:
+    return run.path / "checkpoints" / "initial.safetensors"
+
+
+def save(
+    run: Run,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: State,
+    method: dict[str, Any],
+) -> None:
+    """The older checkpoint goes when this one is whole. `method` is what the way of learning
+    remembers."""
+    folder = run.path / "checkpoints" / f"step-{state.step:06d}"
+    adapters.save_weights(adapters.learned(model), folder / WEIGHTS)
+    random = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        random["cuda"] = torch.cuda.get_rng_state()
+    temporary = folder / ".trainer.pt.tmp"
+    saved = {"state": asdict(state), "optimizer": optimizer.state_dict(), "random": random}
+    torch.save({**saved, "method": method}, temporary)
+    temporary.replace(folder / "trainer.pt")
+    for old in (run.path / "checkpoints").glob("step-*"):
+        if old.name < folder.name:
+            # trainer.pt first: half a checkpoint must not look whole.
+            for file in sorted(old.iterdir(), key=lambda file: file.name != "trainer.pt"):
+                file.unlink()
+            old.rmdir()
+
+
+def load(
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[State, dict[str, Any]]:
+    """Everything back in its place; and what the way of learning remembered."""
+    saved = torch.load(folder / "trainer.pt", map_location="cpu", weights_only=True)
+    adapters.load_weights(model, folder / WEIGHTS)
+    optimizer.load_state_dict(saved["optimizer"])
+    torch.set_rng_state(saved["random"]["cpu"])
+    if torch.cuda.is_available() and "cuda" in saved["random"]:
+        torch.cuda.set_rng_state(saved["random"]["cuda"])
+    return State(**saved["state"]), saved["method"]

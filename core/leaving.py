@@ -1,0 +1,65 @@
+"""Why a trainer should leave before its end: it was asked to, or its parent process is gone."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from core import hub
+from core.models import BaseModel, find
+from core.runs import Run, is_alive
+
+Outcome = Literal["completed", "stopped", "interrupted"]
+
+
+class Leaving:
+    """Watches the run's `stop` file, this process's signals, and the process of GRAFT_PARENT."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._terminated = False
+        parent = os.environ.get("GRAFT_PARENT")
+        self._parent: dict[str, Any] | None = None
+        if parent:
+            pid, created = parent.split(":")
+            self._parent = {"pid": int(pid), "created": float(created)}
+        for name in {"SIGTERM", "SIGBREAK"} & set(dir(signal)):  # Windows has the second
+            signal.signal(getattr(signal, name), self._terminate)
+
+    def _terminate(self, number: int, frame: object) -> None:
+        self._terminated = True
+
+    def reason(self, accelerator: Accelerator | None = None) -> Outcome | None:
+        """Stopped, interrupted, or None to go on. Several devices leave together."""
+        reason: Outcome | None = None
+        if self._run.stop_requested:
+            reason = "stopped"
+        elif self._terminated or (self._parent and not is_alive(self._parent)):
+            reason = "interrupted"
+        if accelerator and accelerator.num_processes > 1:
+            reason = broadcast_object_list([reason])[0]
+        return reason
+
+
+class Left(Exception):
+    """Asked to leave in the middle of a preparation; what came down stays for the next time."""
+
+
+def downloaded(base: BaseModel, say: Callable[[str], None], leaving: Leaving) -> BaseModel:
+    """The base model, on this machine. Raises Left when asked to leave meanwhile."""
+    last = 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal last
+        if (reason := leaving.reason()) is not None:
+            raise Left(reason)
+        if time.monotonic() - last > 1:
+            last = time.monotonic()
+            say(f"Downloading the model: {done / 1e9:.1f} of {total / 1e9:.1f} GB")
+
+    hub.download(base.id, progress)
+    return find(base.id)

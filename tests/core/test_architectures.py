@@ -1,0 +1,221 @@
+"""The losses of a run are those of a plain loop with transformers and peft, whatever the model.
+
+The reference pads its rows, masks them, divides nothing, and takes the library's own loss. Each
+architecture is a tiny model with random weights and the starter's tokenizer.
+"""
+
+import shutil
+
+import pytest
+import torch
+from accelerate import Accelerator
+from peft import LoraConfig, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from core import adapters, losses, planner, train
+from core.batches import batch_of_step
+from core.config import TrainConfig, complete
+from core.corpus import tokenized
+from core.models import find
+from core.tokenizer import Tokenizer
+from tests.core.conftest import ROWS
+
+SIZES = {
+    "vocab_size": 4096,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 256,
+    "bos_token_id": 1,
+    "eos_token_id": 1,
+    "pad_token_id": 0,
+}
+FALCON = {"head_dim": None, "num_key_value_heads": None}
+NO_DROPOUT = {"attention_dropout": 0.0, "hidden_dropout": 0.0}
+WINDOW = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}
+EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2, "output_router_logits": False}
+GPT2 = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 256}
+GPT2 |= dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+LINEAR = {
+    "linear_num_key_heads": 2, "linear_num_value_heads": 2,
+    "linear_key_head_dim": 16, "linear_value_head_dim": 16,
+}  # fmt: skip
+MAMBA = {"state_size": 8, "expand": 2, "conv_kernel": 4, "time_step_rank": 4, "num_heads": 8}
+
+# name: (model_type, what differs, whether examples may be packed)
+LIKE_LLAMA = {
+    "Llama": ("llama", {}, True),
+    "Qwen2": ("qwen2", {}, True),
+    "Qwen3": ("qwen3", {}, True),
+    "Mistral": ("mistral", {"sliding_window": 8}, True),
+    "Gemma 2": ("gemma2", {**WINDOW, "query_pre_attn_scalar": 16}, True),
+    "Gemma 3": ("gemma3_text", {**WINDOW, "query_pre_attn_scalar": 16}, True),
+    "Phi-3": ("phi3", {"sliding_window": None}, True),
+    "GPT-2": ("gpt2", GPT2, True),
+    "GPT-NeoX": ("gpt_neox", NO_DROPOUT, True),
+    "OLMo 2": ("olmo2", {}, True),
+    "SmolLM3": ("smollm3", {"no_rope_layers": [1, 0]}, True),
+    "Granite": ("granite", {"logits_scaling": 2.0}, True),
+    "Falcon": ("falcon", {**FALCON, **NO_DROPOUT, "alibi": False}, False),
+    "Falcon with ALiBi": ("falcon", {**FALCON, **NO_DROPOUT, "alibi": True}, False),
+    "Bloom": ("bloom", {**NO_DROPOUT, "n_layer": 2, "n_head": 4}, False),
+    "Mixtral": ("mixtral", EXPERTS, True),
+    "Qwen3-MoE": (
+        "qwen3_moe",
+        {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
+        True,
+    ),
+}
+UNPACKED = {
+    "Mamba": ("mamba", MAMBA, False),
+    "Mamba 2": ("mamba2", {**MAMBA, "head_dim": 16, "n_groups": 1, "chunk_size": 8}, False),
+    "Qwen3-Next": (
+        "qwen3_next",
+        {**LINEAR, "layer_types": ["linear_attention", "full_attention"], "num_experts": 4,
+         "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+         "shared_expert_intermediate_size": 32},
+        False,
+    ),
+    "Falcon-H1": (
+        "falcon_h1",
+        {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_n_groups": 1,
+         "mamba_d_state": 8, "mamba_chunk_size": 8},
+        False,
+    ),
+    "RWKV": ("rwkv", {"attention_hidden_size": 64, "context_length": 256}, False),
+}  # fmt: skip
+QUICK = ["GPT-2", "Gemma 3", "Bloom"]
+
+
+def build(name, folder, starter):
+    model_type, others, _ = (LIKE_LLAMA | UNPACKED)[name]
+    sizes = {key: value for key, value in {**SIZES, **others}.items() if value is not None}
+    config = AutoConfig.for_model(model_type, **sizes)
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).float().save_pretrained(folder)
+    for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copyfile(starter / file, folder / file)
+    return folder
+
+
+@pytest.fixture
+def in_fp32(monkeypatch):
+    monkeypatch.setattr(adapters, "pick_dtype", lambda device: torch.float32)
+
+
+def by_the_library(folder, config, steps) -> list[float]:
+    """The losses of a padded loop without anything of ours but the rows' order and labels."""
+    tokenizer = Tokenizer.load(folder)
+    examples = tokenized(None, tokenizer, ROWS[:24], "assistant").examples(256, "shorten")
+    torch.manual_seed(config.seed)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    torch.manual_seed(config.seed)
+    model = get_peft_model(
+        model,
+        LoraConfig(
+            task_type="CAUSAL_LM", r=config.lora_r, lora_alpha=config.lora_alpha,
+            lora_dropout=0.0, target_modules=list(adapters.linear_features(model)),
+        ),
+    )  # fmt: skip
+    learning = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learning, lr=config.learning_rate, weight_decay=0.0)
+    found = []
+    model.train()
+    for step in range(steps):
+        batch = [examples[i] for i in batch_of_step(step, config.batch_size, 24, config.seed)]
+        longest = max(len(example.ids) for example in batch)
+        ids = torch.zeros(len(batch), longest, dtype=torch.long)
+        mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
+        for row, example in enumerate(batch):
+            length = len(example.ids)
+            ids[row, :length] = torch.tensor(example.ids)
+            labels[row, :length] = torch.tensor(example.labels)
+            mask[row, :length] = 1
+        inputs = {"attention_mask": mask} if "RWKV" not in type(model.model).__name__ else {}
+        loss = model(input_ids=ids, labels=labels, use_cache=False, **inputs).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(learning, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        found.append(loss.item())
+    return found
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *QUICK,
+        *(pytest.param(n, marks=pytest.mark.long) for n in LIKE_LLAMA if n not in QUICK),
+    ],
+)
+def test_the_losses_of_twenty_steps_are_the_librarys(
+    make_run, in_fp32, monkeypatch, tmp_path, starter, name
+):
+    folder = build(name, tmp_path / "model", starter)
+    monkeypatch.setattr(
+        planner, "forward_budget", lambda *_: planner.Budget(100, checkpointing=False)
+    )  # several passes an update
+    run = make_run(
+        base_model=str(folder), max_steps=20, eval_steps=20, lora_r=4, lora_alpha=8,
+        learning_rate=0.01, lr_scheduler_type="constant", warmup_steps=0,
+    )  # fmt: skip
+    assert train.train(run, Accelerator(cpu=True)) == "completed"
+    assert run.plan["packing"] is LIKE_LLAMA[name][2]
+    config = complete(run.config, 24, find(str(folder)).parameters)
+    assert run.plan["trainable_parameters"] == planner.trainable_parameters(
+        find(str(folder)), config
+    )
+    ours = [row["loss"] for row in run.metrics() if "loss" in row]
+    assert ours == pytest.approx(by_the_library(folder, config, 20), abs=1e-3)
+    assert ours[-1] < ours[0] - 0.1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Qwen3-Next",
+        *(pytest.param(n, marks=pytest.mark.long) for n in UNPACKED if n != "Qwen3-Next"),
+    ],
+)
+def test_models_that_must_not_be_packed_are_recognised(make_run, in_fp32, tmp_path, starter, name):
+    folder = build(name, tmp_path / "model", starter)
+    run = make_run(base_model=str(folder), max_steps=4, eval_steps=4)
+    assert train.train(run, Accelerator(cpu=True)) == "completed"
+    assert run.plan["packing"] is False
+    assert run.result["final_eval_loss"] < run.result["base_eval_loss"]
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "ia3", "prefix", "adalora", "full"])
+@pytest.mark.parametrize("name", ["GPT-2", "Qwen3", "Falcon"])
+def test_what_learns_is_counted_exactly(tmp_path, starter, name, method):
+    folder = build(name, tmp_path / "model", starter)
+    base = find(str(folder))
+    config = TrainConfig(method=method, lora_r=6, lora_alpha=12)
+    for others in (
+        ({},)
+        if method in ("prefix", "full")
+        else ({}, {"layers": "-1:"}, {"target_modules": "mlp"})
+    ):
+        config = config.model_copy(update=others)
+        model = adapters.attach(
+            adapters.load_base(base, "none", torch.device("cpu"), torch.float32), config, 10
+        )
+        own = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        assert planner.trainable_parameters(base, config) == own
+
+
+def test_packing_is_recognised_by_what_a_token_sees_not_by_a_name(tmp_path, starter):
+    """Random weights change little in a loss; the test must see it all the same."""
+    (example,) = tokenized(None, Tokenizer.load(starter), ROWS[:1], "all").examples(256, "shorten")
+    found = {}
+    for name in ("Llama", "Bloom"):
+        folder = build(name, tmp_path / name, starter)
+        for dtype in (torch.float32, torch.bfloat16):
+            model = adapters.load_base(find(str(folder)), "none", torch.device("cpu"), dtype)
+            found[name, dtype] = losses.packs_exactly(model, example)
+    assert found["Llama", torch.float32]
+    assert found["Llama", torch.bfloat16]
+    assert not found["Bloom", torch.float32]
