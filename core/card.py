@@ -18,10 +18,14 @@ def model_card(run: Run, config: TrainConfig, base: BaseModel, result: dict[str,
         for title, key in (
             ("the base model, on the rows kept back", "base_eval_loss"),
             (f"with this {what}, on the rows kept back", "best_eval_loss"),
-            (f"with this {what}, at the end of training", "final_loss"),
+            ("the rows that it learned from, in the last steps", "final_loss"),
         )
         if result.get(key) is not None
     ]
+    unused = sum(plan.get(k, 0) for k in ("refused_rows", "rows_without_answer", "dropped_rows"))
+    learned = plan["train_rows"] - unused
+    assert config.batch_size
+    times = result["step"] * min(config.batch_size, learned) / learned
     return f"""\
 ---
 base_model: {base.id}
@@ -33,8 +37,8 @@ tags: [{config.method}, graft]
 
 {"Tuned whole from" if full else "An adapter for"} {base.title} (`{base.id}`), made with Graft.
 
-It learned from {plan["train_rows"]} examples ({plan["learned_tokens_per_epoch"]} learned tokens, \
-{config.num_train_epochs:g} times through); {plan["eval_rows"]} more were kept back.
+It learned from {learned} examples ({plan["learned_tokens_per_epoch"]} learned tokens, \
+{times:.2g} times through); {plan["eval_rows"]} more were kept back.
 
 | loss per token of | |
 |---|---|

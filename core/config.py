@@ -258,8 +258,31 @@ def parse_config(values: dict[str, Any]) -> TrainConfig:
                 field=name,
             ) from None
         title = field.title if field and field.title else name
-        reason = problem["msg"].removeprefix("Value error, ")
-        raise UserError(f"{name} ({title}): {reason}", field=name) from None
+        raise UserError(f"{name} ({title}): {_in_words(problem)}", field=name) from None
+
+
+def _in_words(problem: Any) -> str:
+    """What pydantic found wrong with a value, for a person."""
+    limits = problem.get("ctx", {})
+    match problem["type"]:
+        case "greater_than_equal":
+            return f"must be at least {limits['ge']:g}"
+        case "less_than_equal":
+            return f"must be at most {limits['le']:g}"
+        case "greater_than":
+            return f"must be more than {limits['gt']:g}"
+        case "less_than":
+            return f"must be less than {limits['lt']:g}"
+        case "string_too_long":
+            return f"must not be longer than {limits['max_length']} characters"
+        case "literal_error":
+            return f"must be one of {limits['expected']}"
+        case "int_parsing" | "int_from_float" | "int_type":
+            return f"must be a whole number, not {problem['input']!r}"
+        case "float_parsing" | "float_type":
+            return f"must be a number, not {problem['input']!r}"
+        case _:
+            return problem["msg"].removeprefix("Value error, ")
 
 
 def objective_for(config: TrainConfig, preference: bool) -> ObjectiveName:

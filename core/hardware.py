@@ -22,6 +22,9 @@ class Device:
     """A cautious guess at what it reaches in training, in multiply-adds x 2 per second. The planner
     prefers what it has measured."""
 
+    slowdown: float = 1.0
+    """By what factor other programs make it slower now."""
+
     @property
     def title(self) -> str:
         """For the chip in the top bar."""
@@ -41,7 +44,12 @@ def device() -> Device:
         return Device("cuda", name, cores or 1, int(info.total), int(info.free), _gpu_flops(gpu))
     if platform.system() == "Darwin" and platform.machine() == "arm64":
         return Device("mps", "Apple GPU", cores or 1, memory.total, memory.available, 2e12)
-    return Device("cpu", "CPU", cores or 1, memory.total, memory.available, 30e9 * (cores or 1))
+    cores = cores or 1
+    # Of the last minute: so many threads share the cores with ours.
+    slowdown = max(1.0, (psutil.getloadavg()[0] + cores) / cores - 0.25)
+    return Device(
+        "cpu", "CPU", cores, memory.total, memory.available, 30e9 * cores, round(slowdown, 2)
+    )
 
 
 @cache

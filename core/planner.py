@@ -27,6 +27,7 @@ RESERVE = 0.10  # of the device's memory, for what no formula knows
 RUNTIME_BYTES = {"cpu": 600e6, "mps": 800e6, "cuda": 700e6}  # libraries and kernels
 TOKENS_AT_ONCE = {"cpu": 2048, "mps": 4096, "cuda": 16384}  # more is no faster
 START_SECONDS = 10  # until the first step, for a model that is on the disk
+STEP_SECONDS = 0.02  # of an update, whatever its size
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def estimate(config: TrainConfig, store: Store) -> dict[str, Any]:
     compared = dataset.facts["shape"] == "preference"
     config = config.model_copy(update={"objective": objective_for(config, compared)})
     config, start = earlier.adopt(config, base, store)
-    rows = learned_rows(dataset, config)
+    rows, tests = shares(dataset, config)
     profile = Profile.of_nothing()
     if base.path is not None:
         tokenizer = Tokenizer.load(base.path)
@@ -174,7 +175,7 @@ def estimate(config: TrainConfig, store: Store) -> dict[str, Any]:
     config = complete(config, rows, base.parameters)
     check_method(config, base)
     max_length = config.max_length or choose_max_length(profile.lengths, base.context)
-    ahead = forecast(config, base, here, rows, profile, max_length, store)
+    ahead = forecast(config, base, here, rows, tests, profile, max_length, store)
     trainable = earlier.parameters(start) if start else trainable_parameters(base, config)
     available = here.memory_free
     share = ahead.memory["total"] / available
@@ -211,11 +212,13 @@ def forecast(
     base: BaseModel,
     here: Device,
     rows: int,
+    tests: int,
     profile: Profile,
     max_length: int,
     store: Store,
 ) -> Forecast:
-    """For a complete `config` with so many rows of which `profile` knows all or a sample."""
+    """For a complete `config` with so many rows to learn from, of which `profile` knows all or a
+    sample, and so many to test with."""
     assert config.batch_size and config.num_train_epochs
     cut = profile.cut(max_length, config.too_long)
     known = len(profile.lengths)
@@ -226,7 +229,10 @@ def forecast(
     batch = min(config.batch_size, examples)
     steps = config.max_steps or math.ceil(round(config.num_train_epochs * examples / batch, 6))
     speed, measured = _tokens_per_second(store, config, base, here)
-    seconds = round(START_SECONDS + 1.1 * steps * batch * length / speed)
+    # A test needs no backward pass: about a third of the work for each of its tokens.
+    tested = tests * length * (1 + steps / (config.eval_steps or steps)) / 3
+    learning = (steps * batch * length + tested) / speed + steps * STEP_SECONDS
+    seconds = round((START_SECONDS + learning) * here.slowdown)
     longest = cut.longest or max_length
     return Forecast(steps, seconds, measured, memory(base, config, longest, here))
 
@@ -245,6 +251,8 @@ def _advice(config: TrainConfig, base: BaseModel, fits: str, rows: int, here: De
         advice.append(f"{rows} examples teach a tone or a format; facts need more.")
     if here.kind == "cpu" and base.parameters > 400e6:
         advice.append("Without a GPU a model of this size takes long.")
+    if here.slowdown > 1.5:
+        advice.append("This computer is busy now: everything takes longer than usual.")
     return advice
 
 
@@ -255,12 +263,13 @@ def dataset_of(store: Store, config: TrainConfig) -> Dataset:
     return store.dataset(config.dataset)
 
 
-def learned_rows(dataset: Dataset, config: TrainConfig) -> int:
-    """How many rows a run learns from; the others are kept back."""
-    rows = int(dataset.facts["rows"])
-    if not dataset.facts.get("held_out"):
-        rows = round(rows * (1 - config.eval_fraction))
-    return max(1, rows)
+def shares(dataset: Dataset, config: TrainConfig) -> tuple[int, int]:
+    """How many rows a run learns from, and how many it is tested with."""
+    rows, tests = int(dataset.facts["rows"]), int(dataset.facts.get("held_out") or 0)
+    if not tests:
+        tests = round(rows * config.eval_fraction)
+        rows -= tests
+    return max(1, rows), tests
 
 
 def _tokens_per_second(

@@ -44,7 +44,7 @@ def lengths(store: Store, config: TrainConfig) -> dict[str, Any]:
     base, tokenizer = _model(config)
     profile = profiles.profile(store, dataset, tokenizer, config.train_on)
     facts = profile.facts()
-    rows = planner.learned_rows(dataset, config)
+    rows, tests = planner.shares(dataset, config)
     config = complete(config, rows, base.parameters)
     chosen = planner.choose_max_length(profile.lengths, base.context)
     max_length = config.max_length or chosen
@@ -52,7 +52,7 @@ def lengths(store: Store, config: TrainConfig) -> dict[str, Any]:
     here = device()
     cut, uncut = (profile.cut(limit, config.too_long) for limit in (max_length, longest))
     ahead, without = (
-        planner.forecast(config, base, here, rows, profile, limit, store)
+        planner.forecast(config, base, here, rows, tests, profile, limit, store)
         for limit in (max_length, longest)
     )
     notes = [

@@ -136,7 +136,9 @@ def status_line(run: dict[str, Any]) -> str:
             spent = f" in {took(result['seconds'])}" if result.get("seconds") else ""
             return f"Finished{spent}. Compare its answers with the original's."
         case "stopped" if run["has_adapter"]:
-            return "Stopped. What it learned is kept: try it or continue."
+            used, step = result.get("used_step"), result.get("step")
+            best = f" It answers as at step {used}, where it was best." if used != step else ""
+            return f"Stopped. What it learned is kept: try it or continue.{best}"
         case "stopped":
             return "Stopped before it learned anything. Continue when you like."
         case "failed":

@@ -9,8 +9,14 @@ from core.errors import UserError
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"lora_r": 0}, "lora_r"),
-        ({"learning_rate": -1}, "learning_rate"),
+        ({"lora_r": 0}, r"lora_r \(How much it can learn\): must be at least 1"),
+        ({"lora_r": "many"}, "must be a whole number, not 'many'"),
+        ({"learning_rate": -1}, "must be more than 0"),
+        ({"learning_rate": 5}, "must be at most 0.1"),
+        ({"learning_rate": "fast"}, "must be a number"),
+        ({"lora_dropout": 1}, "must be less than 1"),
+        ({"preset": "lazy"}, "must be one of 'quick', 'balanced' or 'thorough'"),
+        ({"name": "x" * 81}, "must not be longer than 80 characters"),
         ({"lora_rank": 8}, "there is no such setting"),
         ({"target_modules": "q_proj("}, "regular expression"),
         ({"target_modules": []}, "at least one"),

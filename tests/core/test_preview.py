@@ -24,7 +24,7 @@ ROWS = [*ROWS, LONG]
 def config(tiny_model) -> TrainConfig:
     def fill(folder):
         write_jsonl(folder / "rows.jsonl", ROWS)
-        return {"rows": len(ROWS)}
+        return {"shape": "messages", "rows": len(ROWS)}
 
     dataset = Store().create_dataset("sums", fill)
     return TrainConfig(dataset=dataset.id, base_model=str(tiny_model), max_length=32)
