@@ -27,7 +27,7 @@ from core.runs import Run
 from core.store import Store
 
 NAME_LENGTH = 80  # characters; TrainConfig.name's limit
-READING = 0.6  # of an import's time; the rest is the doctor's
+EXAMINED_AT_ONCE = 20_000  # rows, a few seconds; of more the doctor is asked when somebody looks
 
 
 def import_dataset(
@@ -71,13 +71,10 @@ def import_dataset(
         "split_column": split_column,
     }
 
-    def read(fraction: float) -> object:
-        return progress and progress(READING * fraction)
-
     def fill(folder: Path) -> dict[str, Any]:
         kept = folder / f"upload{_suffix(file_name)}"
         with _copying(upload, kept) as copy:
-            imported = data.read(upload, name=file_name, progress=read, **said)
+            imported = data.read(upload, name=file_name, progress=progress, **said)
             rows, tests = _write_rows(folder, imported)
             findings = [finding.model_dump() for finding in imported.findings]
             if rows == 0:
@@ -127,10 +124,11 @@ def import_dataset(
 
     name = ((name or "").strip() or PurePosixPath(file_name).stem)[:NAME_LENGTH]
     dataset = store.create_dataset(name, fill)
-    rows = dataset.facts["rows"]
+    if dataset.facts["rows"] > EXAMINED_AT_ONCE:
+        return dataset
 
     def examined(seen: int) -> None:
-        if progress and progress(READING + (1 - READING) * seen / rows) is False:
+        if progress and progress(1.0) is False:
             raise data.Cancelled("The import was cancelled; nothing of it was kept.")
 
     try:

@@ -2,7 +2,7 @@
 
 `examine` gives a report: a verdict in a word, why, advice on size, and observations with a count,
 three examples and the fixes that help (core.data.fixes). It reads the rows once; of very large
-datasets it looks at the first 200,000 and says so.
+datasets it looks at the first 100,000 and says so.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ from core.data.checks import Labels, Observation, all_checks
 from core.data.findings import counted
 from core.data.turns import Row
 
-LOOKED_AT = 200_000
+LOOKED_AT = 100_000
 EVERY = 500  # rows between two calls of `progress`
 TOO_FEW = 8
 GRAVITY = {"error": 0, "warning": 1, "info": 2}

@@ -2,8 +2,8 @@
 
 MinHash with locality-sensitive hashing (Broder 1997; Leskovec et al., Mining of Massive Datasets,
 chapter 3), by the rensa library: a text's set of word pairs (or, where words have no blanks between
-them, of three characters) is reduced to 128 numbers, and only texts that share a band of these are
-compared. About 30 microseconds and 600 bytes a text.
+them, of three characters) is reduced to 64 numbers, and only texts that share a band of these are
+compared.
 """
 
 import re
@@ -12,7 +12,7 @@ from itertools import pairwise
 from rensa import RMinHash, RMinHashLSH
 
 LIKE = 0.8  # share of common pairs from which two texts count as near duplicates
-NUMBERS, BANDS = 128, 32
+NUMBERS, BANDS = 64, 16
 FEWEST = 8  # pairs; shorter texts are alike by chance
 LONGEST = 4000  # characters that are looked at
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from core import prepare
 from core.data.typed import typed_row
 from core.datasets import KEPT, Dataset
 from core.errors import DataProblem, NotFound, UserError
@@ -128,9 +129,24 @@ def test_import_is_examined_and_both_findings_are_told(tmp_path):
 def test_an_import_that_is_called_off_while_it_is_examined_leaves_nothing(tmp_path):
     file = tmp_path / "faq.jsonl"
     write_jsonl(file, rows(3000))
+    told = []
+
+    def enough(done: float) -> bool:
+        told.append(done)
+        return told.count(1.0) < 3  # the rows were read, and the doctor has begun
+
     with pytest.raises(DataProblem, match="cancelled"):
-        import_dataset(Store(), file, "faq.jsonl", progress=lambda done: done < 0.7)
+        import_dataset(Store(), file, "faq.jsonl", progress=enough)
     assert Store().datasets() == []
+
+
+def test_of_very_many_rows_the_doctor_is_asked_later(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare, "EXAMINED_AT_ONCE", 10)
+    file = tmp_path / "faq.jsonl"
+    write_jsonl(file, rows(12))
+    dataset = import_dataset(Store(), file, "faq.jsonl")
+    assert "verdict" not in dataset.describe()
+    assert dataset.examine().verdict == dataset.describe()["verdict"] == "ready"
 
 
 def test_names_and_deletion(dataset):
@@ -162,6 +178,7 @@ def test_what_is_no_row_is_refused_in_words(value):
 EDITOR = """
 import sys
 from core.datasets import Dataset
+from core import prepare
 from core.data.typed import typed_row
 from pathlib import Path
 dataset, name, count = Dataset(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
