@@ -19,7 +19,7 @@ _ODD_ESCAPE = re.compile(rb'\\[^n"\\/t]')
 def quick_objects(block: bytes, known: set[tuple[str, ...]]) -> list[dict[str, Any]] | None:
     """One object a line, each with names that are `known`; None where anything is otherwise."""
     lines = block.count(b"\n") + (not block.endswith(b"\n"))
-    if not known or b"\r" in block.replace(b"\r\n", b"\n"):
+    if not known or (b"\r" in block and b"\r" in block.replace(b"\r\n", b"\n")):
         return None
     try:  # a line end inside a text stays one, and is refused
         objects = orjson.loads(b"[" + block.rstrip(b"\r\n").replace(b"\n", b"\n,") + b"]")
@@ -30,7 +30,7 @@ def quick_objects(block: bytes, known: set[tuple[str, ...]]) -> list[dict[str, A
     if not known.issuperset(map(tuple, objects)):
         return None
     names = sum(map(_names, objects))
-    if names not in (block.count(b":"), block.count(b'":') + block.count(b'" :')):
+    if names != block.count(b'":') + block.count(b'" :') and names != block.count(b":"):
         return None
     return objects
 
