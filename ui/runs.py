@@ -5,7 +5,7 @@ shows the same. Where nothing happens, the page asks seldom.
 """
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -53,13 +53,14 @@ def build(demo: gr.Blocks) -> None:
 CLICK = "() => setTimeout(() => document.querySelector('#archive')?.click(), 50)"
 
 
-def facts(run: Run) -> dict[str, Any]:
+def facts(run: Run, line: list[Run]) -> dict[str, Any]:
     """What the page tells of a run: as the API does, and what its folder knows besides."""
+    told = actions.told(run, line)
+    damaged = told["status"] == "damaged"
     return {
-        **run.describe(),
-        "position": queue.position(run),
+        **told,
         "created": run.created_at,
-        "plan": run.plan,
+        "plan": {} if damaged else run.plan,
         "stopping": run.stop_requested,
         "has_adapter": run.adapter is not None,
         "has_checkpoint": run.checkpoint is not None,
@@ -68,7 +69,11 @@ def facts(run: Run) -> dict[str, Any]:
 
 def listed(runs: Iterable[Run]) -> list[tuple[dict[str, Any], str]]:
     """Runs with their curves in small."""
-    return [(facts(run), _curve(run)) for run in runs]
+    line, found = queue.waiting(), []
+    for run in runs:
+        with suppress(FileNotFoundError):  # deleted just now
+            found.append((facts(run, line), _curve(run)))
+    return found
 
 
 def _curve(run: Run) -> str:
@@ -107,7 +112,12 @@ def _show(request: gr.Request) -> tuple:
             views.heading("Runs"), "", "", "", "", views.no_such_run(str(error)),
             gr.Accordion(visible=False), gr.Timer(IDLE),
         )  # fmt: skip
-    told, metrics = facts(run), run.metrics()
+    told, metrics = facts(run, queue.waiting()), run.metrics()
+    if told["status"] == "damaged":
+        return (
+            views.run_heading(told), views.run_actions(told), "", "", "", "",
+            gr.Accordion(visible=True), gr.Timer(IDLE),
+        )  # fmt: skip
     busy = told["status"] in ("running", "queued")
     return (
         views.run_heading(told),
@@ -122,7 +132,10 @@ def _show(request: gr.Request) -> tuple:
 
 
 def _log(request: gr.Request) -> str:
-    run = page.store(request).run(request.query_params["run"])
+    try:
+        run = page.store(request).run(request.query_params.get("run", ""))
+    except NotFound as error:  # deleted in another tab
+        return views.log(str(error))
     return views.log(run.log())
 
 
