@@ -293,6 +293,14 @@ def _header(file: Path, changed: int) -> dict[str, dict[str, Any]]:
     return header
 
 
+def stored_bytes(file: Path) -> int:
+    """How long a safetensors file is when it is whole, from its header. Raises ModelProblem."""
+    tensors = _header(file, file.stat().st_mtime_ns)
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+    return 8 + length + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
+
+
 def catalogue() -> list[dict[str, Any]]:
     """The models to choose from; whether each is on this machine, and fits it with every saving."""
     memory = device().memory_total
