@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import ENOSPC
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -149,9 +149,7 @@ class Run:
     @property
     def progress(self) -> dict[str, Any]:
         """The latest figures: step, total_steps, epoch, loss, eval_loss, … each maybe None."""
-        latest: dict[str, Any] = {}
-        for row in self._metrics(tail=200_000 if self.result is None else 20_000):
-            latest.update({key: value for key, value in row.items() if value is not None})
+        latest = _latest(self, *_stamp(self.path / "metrics.jsonl"))
         progress = {key: latest.get(key) for key in FIGURES}
         progress["step"] = progress["step"] or 0
         progress["total_steps"] = self.plan.get("total_steps")
@@ -213,6 +211,11 @@ class Run:
                 "hint": "Delete it, or put the file back from a copy.",
                 "result": {},
             }
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it has no last word yet: it runs, waits, or was broken off."""
+        return not (self.path / "result.json").exists()
 
     # ---- what is asked of it
 
@@ -325,3 +328,21 @@ class Run:
                 if not self.path.is_dir():
                     with suppress(OSError):  # Windows removes it itself
                         lock.unlink()
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    """What changes with the file: the time of its last change in ns, and its size in bytes."""
+    try:
+        stat = file.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return stat.st_mtime_ns, stat.st_size
+
+
+@lru_cache(maxsize=4096)
+def _latest(run: Run, changed: int, size: int) -> dict[str, Any]:
+    """The last figure of each kind; read again only when there is something new."""
+    latest: dict[str, Any] = {}
+    for row in run._metrics(tail=200_000):
+        latest.update({key: row[key] for key in FIGURES if row.get(key) is not None})
+    return latest

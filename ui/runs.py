@@ -4,6 +4,7 @@ Everything is read from the run's folder at each tick, so a reload, a second tab
 shows the same. Where nothing happens, the page asks seldom.
 """
 
+import re
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from functools import lru_cache
@@ -19,7 +20,7 @@ from ui import actions, api, chart, page, views
 from ui.parts import panel
 
 BUSY, IDLE = 1.5, 10  # seconds between two looks
-MOST = 100  # runs in the list
+MOST = 50  # runs on a page of the list
 
 
 def build(demo: gr.Blocks) -> None:
@@ -67,6 +68,21 @@ def facts(run: Run, line: list[Run]) -> dict[str, Any]:
     }
 
 
+def by_urgency(runs: Iterable[Run]) -> list[Run]:
+    """What runs, what waits in its order, what was broken off, what ended; each newest first."""
+    learning, line = queue.running(), queue.waiting()
+    place = {run: number for number, run in enumerate(line)}
+
+    def rank(run: Run) -> tuple[int, int]:
+        if run == learning:
+            return 0, 0
+        if run in place:
+            return 1, place[run]
+        return (2 if run.unfinished else 3), 0
+
+    return sorted(runs, key=rank)
+
+
 def listed(runs: Iterable[Run]) -> list[tuple[dict[str, Any], str]]:
     """Runs with their curves in small."""
     line, found = queue.waiting(), []
@@ -85,7 +101,7 @@ def _curve(run: Run) -> str:
     return _drawn(run, stat.st_mtime_ns, stat.st_size)
 
 
-@lru_cache(maxsize=2 * MOST)
+@lru_cache(maxsize=10 * MOST)
 def _drawn(run: Run, changed: int, size: int) -> str:
     return chart.sparkline(run.metrics())
 
@@ -98,11 +114,11 @@ def _show(request: gr.Request) -> tuple:
     """The list, or the run that the address names."""
     store, id = page.store(request), request.query_params.get("run")
     if not id:
-        runs = store.runs()
-        found, older = listed(runs[:MOST]), len(runs[MOST:])
+        runs, start = by_urgency(store.runs()), _start(request)
+        found, older = listed(runs[start : start + MOST]), len(runs[start + MOST :])
         busy = any(run["status"] in ("running", "queued") for run, _ in found)
         return (
-            views.heading("Runs"), "", "", "", "", views.runs(found, older),
+            views.heading("Runs"), "", "", "", "", views.runs(found, older, start),
             gr.Accordion(visible=False), gr.Timer(BUSY if busy else IDLE),
         )  # fmt: skip
     try:
@@ -129,6 +145,12 @@ def _show(request: gr.Request) -> tuple:
         gr.Accordion(visible=True),
         gr.Timer(BUSY if busy else IDLE),
     )
+
+
+def _start(request: gr.Request) -> int:
+    """How many runs the page of the list skips: /runs?from=50."""
+    start = request.query_params.get("from", "")
+    return int(start) if re.fullmatch(r"[0-9]{1,9}", start) else 0
 
 
 def _log(request: gr.Request) -> str:

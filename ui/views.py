@@ -194,10 +194,13 @@ def run_list(listed: Iterable[Listed]) -> str:
     return f'<div class="rows">{"".join(run_row(run, curve) for run, curve in listed)}</div>'
 
 
-def runs(listed: Sequence[Listed], older: int = 0) -> str:
-    if listed:
-        more = f'<p class="more">{older:,} older runs are not shown.</p>' if older else ""
-        return run_list(listed) + more
+def runs(listed: Sequence[Listed], older: int = 0, start: int = 0) -> str:
+    """A page of the list; `start` runs come before it and `older` after it."""
+    if listed or start:
+        ways = [('<a href="runs">The first runs</a>', start)]
+        ways.append((f'<a href="runs?from={start + len(listed)}">{older:,} more</a>', older))
+        more = " · ".join(way for way, there in ways if there)
+        return run_list(listed) + (f'<p class="more">{more}</p>' if more else "")
     return invitation(
         "No runs yet",
         "A run is one training: its settings, its examples, its curve and its adapter.",
