@@ -25,8 +25,8 @@ from contextlib import redirect_stdout
 from typing import Any
 
 from core.errors import UserError
-from core.runs import is_alive
-from core.settings import Settings, settings
+from core.processes import is_alive
+from core.settings import Settings, settings, settle_data
 from jobs import children
 from jobs.worker import HELD, PATIENCE, serving
 
@@ -65,6 +65,7 @@ def read(arguments: list[str]) -> argparse.Namespace:
     for name in ("port", "data", "host"):
         if (value := getattr(options, name)) is not None:
             os.environ[f"GRAFT_{name.upper()}"] = str(value)
+    settle_data()
     return options
 
 
@@ -127,9 +128,10 @@ def launch(chosen: Settings) -> tuple[Any, str]:
     from ui import site, theme
 
     demo = site.build()
-    for port in range(chosen.port, chosen.port + PORTS):
+    last = min(chosen.port + PORTS - 1, 65535)
+    for port in range(chosen.port, last + 1):
         if not is_free(chosen.host, port):
-            log.warning("Port %s is taken, trying %s.", port, port + 1)
+            log.warning("Port %s is taken%s.", port, f", trying {port + 1}" * (port < last))
             continue
         try:
             with redirect_stdout(io.StringIO()):  # Gradio's own greetings
@@ -152,7 +154,9 @@ def launch(chosen: Settings) -> tuple[Any, str]:
                 raise
             continue
         return demo, demo.local_url
-    raise UserError(f"The ports {chosen.port} to {chosen.port + PORTS - 1} are all taken.")
+    raise UserError(
+        f"The ports {chosen.port} to {last} are all taken.", "Choose another with --port."
+    )
 
 
 def is_free(host: str, port: int) -> bool:
@@ -188,11 +192,12 @@ def keep_worker(ending: threading.Event) -> None:
             waits = 1.0 if time.monotonic() - started > 60 else min(2 * waits or 1.0, 30.0)
             if status != HELD:
                 log.warning("The worker ended (%s); the next one starts in %.0f s.", status, waits)
-                ending.wait(waits)
-        elif not worker and not serving():
+            ending.wait(waits)
+        elif not worker:
             try:
-                worker, started = children.start("jobs.worker"), time.monotonic()
-            except OSError:  # no memory for a process, say
+                if not serving():
+                    worker, started = children.start("jobs.worker"), time.monotonic()
+            except OSError:  # no memory for a process, say, or too many open files
                 log.exception("The worker can't be started; trying again in 5 s.")
                 ending.wait(5)
     if worker:

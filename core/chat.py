@@ -24,11 +24,13 @@ from core.runs import Run
 from core.sampling import parse_sampling
 from core.settings import settings
 from core.tokenizer import Message
+from core.whole import whole_adapter
 
 BASE = "base"
 MOST_RUNS = 8  # compared at once, and kept in memory
 HEARTBEAT = 0.5  # seconds, after which an iterator yields even if there is nothing new
 ROLES = ("system", "user", "assistant")
+LONGEST_LOG = 1_000_000  # bytes; then chat.log becomes chat.log.1, and the one before it goes
 
 
 class ChatServer:
@@ -151,6 +153,7 @@ def check_answerable(run: Run) -> None:
             f"{run.name} has nothing to compare yet: it is {run.status}.",
             "Wait until it has finished, or stop it and keep what it learned.",
         )
+    whole_adapter(run)
 
 
 class _Child:
@@ -165,7 +168,10 @@ class _Child:
             options["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
         else:
             options["start_new_session"] = True  # a Ctrl-C is meant for the parent
-        with self._log.open("wb") as log:
+        # What an earlier process said stays: somebody was just told to look there.
+        if self._log.exists() and self._log.stat().st_size > LONGEST_LOG:
+            self._log.replace(self._log.with_name("chat.log.1"))
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "core.chat_process"],
                 cwd=Path(__file__).parent.parent,
@@ -229,7 +235,7 @@ def _conversations(
     """The conversation of each side, checked."""
     by_side = messages if isinstance(messages, dict) else dict.fromkeys(sides, messages)
     if missing := [side for side in sides if not by_side.get(side)]:
-        raise UserError(f"There is no message for {', '.join(missing)}.", field="messages")
+        raise UserError(f"There is no message for {', '.join(missing)}.", field="message")
     return {side: [_message(message) for message in by_side[side]] for side in sides}
 
 
@@ -240,7 +246,7 @@ def _message(message: Any) -> Message:
             f"This is not a message: {str(message)[:100]}.",
             'A message is {"role": "user", "content": "text"}; the roles are '
             f"{', '.join(ROLES)}.",
-            field="messages",
+            field="message",
         )
     return {"role": role, "content": message["content"]}
 

@@ -209,6 +209,10 @@ class TrainConfig(BaseModel):
                 re.compile(value)
             except re.error as error:
                 raise ValueError(f"is not a regular expression: {error}") from None
+            # Some patterns take ages to find out that they don't fit.
+            plain = re.sub(r"\\.|\[[^\]]*\]", "x", value)
+            if re.search(r"[*+}][^()]*\)+[*+{]", plain) or len(re.findall(r"[*+}]", plain)) > 4:
+                raise ValueError("repeats within repeats, or repeats more than four times")
         return value
 
     @field_validator("layers")

@@ -31,8 +31,8 @@ from filelock import FileLock
 from core.data.doctor import Report, examine
 from core.data.fixes import FIXES, Fixed, preview
 from core.data.turns import Row
-from core.errors import DataProblem, NotFound, UserError
-from core.files import encode, read_json, read_jsonl, write_json
+from core.errors import Damaged, DataProblem, NotFound, UserError
+from core.files import encode, read_facts, read_json, read_jsonl, write_json
 
 KEPT = 20  # versions that can be gone back to; the first one always can
 # What an import finds too, but the doctor with examples and fixes.
@@ -59,8 +59,11 @@ class Dataset:
     def facts(self) -> dict[str, Any]:
         """id, name, shape, rows, bad, held_out, columns, mapping, encoding, sha256, created,
         findings (of the import), version, history (each: version, at, what, changed, removed,
-        added, rows), can_undo."""
-        facts = {"history": [], **read_json(self.path / "dataset.json")}
+        added, rows), can_undo. Raises Damaged where dataset.json can't be read."""
+        kept = read_facts(self.path / "dataset.json", "name")
+        if kept is None:
+            raise Damaged("dataset.json is missing.")
+        facts = {"history": [], **kept}
         version = _version(facts)
         before = facts["history"][-2]["version"] if len(facts["history"]) > 1 else 1
         can_undo = version > 1 and self._rows_file(before).exists()
@@ -69,6 +72,26 @@ class Dataset:
     @property
     def name(self) -> str:
         return self.facts["name"]
+
+    @property
+    def listing(self) -> dict[str, Any]:
+        """Its facts, for a list; of a damaged one what is known, and `damage`: why."""
+        try:
+            return self.facts
+        except Damaged as error:
+            hint = "Delete it, or put the file back from a copy."
+            finding = {"level": "error", "code": "damaged", "count": 1, "rows": []}
+            return {
+                "id": self.id,
+                "name": self.id,
+                "shape": "damaged",
+                "rows": 0,
+                "columns": [],
+                "mapping": {},
+                "created": self.path.stat().st_mtime,
+                "findings": [{**finding, "text": f"{error} {hint}"}],
+                "damage": f"{error} {hint}",
+            }
 
     @property
     def rows_path(self) -> Path:

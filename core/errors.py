@@ -23,6 +23,10 @@ class NotFound(UserError, LookupError):
     """An id that does not exist, or that is not the caller's: both look the same from outside."""
 
 
+class Damaged(UserError):
+    """A file that Graft wrote itself can't be read any more."""
+
+
 class DataProblem(UserError):
     """The examples can't be used as they are."""
 
@@ -53,6 +57,6 @@ def explain(error: BaseException) -> tuple[str, str]:
             "Use the memory saver, shorter examples or a smaller model.",
         )
     if isinstance(error, OSError) and error.errno == ENOSPC:
-        return "The disk is full.", "Free some space, then resume."
+        return "The disk is full.", "Free some space, then try again."
     name = type(error).__name__
     return f"Something went wrong inside Graft ({name}: {error}).", "The log has the details."

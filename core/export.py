@@ -17,21 +17,17 @@ import zipfile
 from pathlib import Path
 from uuid import uuid4
 
-from core.errors import NotFound
 from core.files import read_json
 from core.runs import Run
+from core.whole import whole_adapter
 
 RESERVED = {"CON", "PRN", "AUX", "NUL"} | {f"{n}{i}" for n in ("COM", "LPT") for i in range(10)}
 
 
 def adapter_zip(run: Run) -> Path:
-    """The zip file, made when it is first asked for. Raises NotFound where there is no adapter."""
-    folder = run.adapter
-    if folder is None:
-        raise NotFound(
-            f"{run.name} has no adapter yet: it is {run.status}.",
-            "Wait until it has finished, or stop it and keep what it learned.",
-        )
+    """The zip file, made when it is first asked for. Raises NotFound where there is no adapter,
+    and Damaged where it lacks something."""
+    folder = whole_adapter(run)
     files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
     target = run.path / "export" / f"{file_name(run.name) or run.id}.zip"
     changed = max(file.stat().st_mtime_ns for file in files)

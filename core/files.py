@@ -9,10 +9,16 @@ from uuid import uuid4
 
 import orjson
 
+from core.errors import Damaged
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace `path` in one step: a reader, or a crash, sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+
+def write_bytes(path: Path, content: bytes, parents: bool = True) -> None:
+    """Replace `path` in one step: a reader, or a crash, sees the old file or the new one.
+
+    Folders that are missing are made, unless `parents` is False: then FileNotFoundError.
+    """
+    if parents:
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -24,20 +30,37 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    write_bytes(path, text.encode("utf-8"))
+def write_text(path: Path, text: str, parents: bool = True) -> None:
+    write_bytes(path, text.encode("utf-8"), parents)
 
 
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+def write_json(path: Path, value: Any, parents: bool = True) -> None:
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n", parents)
 
 
 def read_json(path: Path, default: Any = None) -> Any:
-    """The parsed file, or `default` where there is none. A damaged file raises."""
+    """The parsed file, or `default` where there is none. Raises Damaged where it can't be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return default
+    except (ValueError, RecursionError):
+        raise Damaged(f"{path.name} is damaged.") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise Damaged(f"{path.name} can't be read: {error.strerror}.") from None
+
+
+def read_facts(path: Path, *keys: str) -> dict[str, Any] | None:
+    """The object in `path`, which has these keys; None where there is no such file.
+
+    Raises Damaged for anything else.
+    """
+    facts = read_json(path)
+    if facts is None and not path.exists():
+        return None
+    if not isinstance(facts, dict) or not set(keys) <= facts.keys():
+        raise Damaged(f"{path.name} is damaged.")
+    return facts
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
@@ -57,10 +80,11 @@ def append_jsonl(path: Path, row: Any) -> None:
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def read_jsonl(path: Path, tail: int | None = None) -> Iterator[Any]:
+def read_jsonl(path: Path, tail: int | None = None, forgiving: bool = False) -> Iterator[Any]:
     """The rows of `path`, none where it does not exist. A torn last line is skipped.
 
-    With `tail`, only the rows that stand whole in the last so many bytes.
+    With `tail`, only the rows that stand whole in the last so many bytes. Another line that is no
+    JSON raises Damaged; where one missing row does no harm, `forgiving` skips it.
     """
     try:
         file = path.open("rb")
@@ -72,6 +96,13 @@ def read_jsonl(path: Path, tail: int | None = None) -> Iterator[Any]:
             file.readline()
         elif tail is not None:
             file.seek(0)
-        for line in file:
-            if line.endswith(b"\n"):
-                yield json.loads(line)
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError:
+                if forgiving:
+                    continue
+                raise Damaged(f"{path.name} is damaged in line {number}.") from None
+            yield row

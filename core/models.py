@@ -7,6 +7,7 @@ price a configuration, and refuse what can't be trained, without importing torch
 import json
 import re
 import struct
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,8 +15,14 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import httpx2
 from huggingface_hub import get_safetensors_metadata, hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    HFValidationError,
+    NotASafetensorsRepoError,
+    SafetensorsParsingError,
+)
+from huggingface_hub.utils import validate_repo_id
 
 from core.config import MODULE_GROUPS, TrainConfig, layer_numbers
 from core.errors import ModelProblem, UserError
@@ -34,6 +41,7 @@ FUSED = (
 )  # read out_proj's weight only
 TRANSPOSED = ("gpt2", "openai-gpt")  # their linear weights stand as (in, out)
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+REMEMBERED = 600  # seconds for which the Hub's answer about a model is believed
 
 
 @dataclass(frozen=True)
@@ -112,17 +120,17 @@ def find(base_model: str) -> BaseModel:
     """
     listed = next((model for model in CATALOGUE if model.id == base_model), None)
     folder = STARTER if base_model == "starter" else Path(base_model).expanduser()
-    if folder.is_dir():
+    if _is_folder(folder):
         title = listed.title if listed else folder.name
         return _read_folder(base_model, title, folder)
-    if HUB_ID.fullmatch(base_model):
+    if _is_hub_id(base_model):
         title = listed.title if listed else base_model.split("/")[1]
         cached = hub_folder(base_model)
         if cached:
             return _read_folder(base_model, title, cached)
-        return _ask_hub(base_model, title)
+        return _ask_hub(base_model, title, int(time.monotonic() / REMEMBERED))
     raise ModelProblem(
-        f"There is no model {base_model!r}: not a folder on this machine, nor a name like "
+        f"There is no model {base_model[:100]!r}: not a folder on this machine, nor a name like "
         "owner/model.",
         "Choose a model from the list, or give the whole path of its folder.",
         field="base_model",
@@ -154,16 +162,35 @@ def weight_files(folder: Path) -> list[Path]:
         return [single]
     pickled = sorted(file.name for file in folder.glob("*.bin"))
     if pickled:
-        raise ModelProblem(
-            f"The weights of this model are in {pickled[0]}, a format that can run programs when "
-            "it is opened. Graft opens safetensors files only.",
-            "Ask its author for safetensors, or convert it once with transformers: "
-            "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder).",
-            field="base_model",
-        )
+        raise _not_safetensors(f"The weights of this model are in {pickled[0]}")
     raise ModelProblem(
         f"There are no weights in {folder}: no model.safetensors.", field="base_model"
     )
+
+
+def _not_safetensors(where: str) -> ModelProblem:
+    return ModelProblem(
+        f"{where}, a format that can run programs when it is opened. Graft opens safetensors files "
+        "only.",
+        "Ask its author for safetensors, or convert it once with transformers: "
+        "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder).",
+        field="base_model",
+    )
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # too long to be a name, or no text
+        return False
+
+
+def _is_hub_id(name: str) -> bool:
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return HUB_ID.fullmatch(name) is not None
 
 
 def check_trainable(config: dict[str, Any], title: str) -> None:
@@ -343,13 +370,21 @@ def _read_folder(id: str, title: str, folder: Path) -> BaseModel:
     return _base_model(id, title, folder, config, headers, sum(f.stat().st_size for f in files))
 
 
-def _ask_hub(id: str, title: str) -> BaseModel:
+@lru_cache(maxsize=32)
+def _ask_hub(id: str, title: str, when: int) -> BaseModel:
+    """What the Hub knows of a model. `when` changes when it is time to ask again."""
     check_online(id)
     try:
         config = json.loads(Path(hf_hub_download(id, "config.json")).read_text(encoding="utf-8"))
         check_trainable(config, title)
         metadata = get_safetensors_metadata(id)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except NotASafetensorsRepoError as error:
+        raise _not_safetensors(f"{id} has no safetensors files: its weights are pickled") from error
+    except (SafetensorsParsingError, json.JSONDecodeError) as error:
+        raise ModelProblem(
+            f"The files of {id} on the Hub are damaged.", "Choose another.", field="base_model"
+        ) from error
+    except (httpx2.HTTPError, OSError) as error:
         raise explain_hub_error(error, id) from error
     headers = {
         name: {"dtype": tensor.dtype, "shape": list(tensor.shape)}
@@ -400,6 +435,14 @@ def _header(file: Path, changed: int) -> dict[str, dict[str, Any]]:
         ) from error
     header.pop("__metadata__", None)
     return header
+
+
+def stored_bytes(file: Path) -> int:
+    """How long a safetensors file is when it is whole, from its header. Raises ModelProblem."""
+    tensors = _header(file, file.stat().st_mtime_ns)
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+    return 8 + length + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
 
 
 def catalogue() -> list[dict[str, Any]]:

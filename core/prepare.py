@@ -197,7 +197,8 @@ def new_run(store: Store, config: TrainConfig) -> Run:
 def row(store: Store, config: TrainConfig, number: int) -> dict[str, Any]:
     """The row of the configuration's dataset with this number, counted from 0."""
     dataset = _dataset(store, config.dataset)
-    found = next(islice(dataset.rows(), number, None), None) if number >= 0 else None
+    there = 0 <= number < dataset.facts["rows"]
+    found = next(islice(dataset.rows(), number, None), None) if there else None
     if found is None:
         raise UserError(
             f"row: {dataset.name} has no row {number}.",

@@ -14,30 +14,38 @@
     checkpoints/     step-000200/, complete only when its last file (trainer.pt) is there
     adapter/         PEFT format, or a whole model; tokenizer, chat template, model card
     result.json      written last: status, error, hint, seconds, final and best losses
+    .spare           some bytes, so that the last word still fits when the disk is full
 
 Status is derived from these facts each time it is asked for, so a dead process can't leave a
-"running" behind: result.json, else a live trainer, else queued.json, else interrupted.
+"running" behind: result.json, else a live trainer, else queued.json, else interrupted. Where a
+file that decides can't be read the run is damaged: it is listed with the reason, takes no part in
+anything, and can be deleted.
 """
 
 import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from errno import ENOSPC
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 from filelock import FileLock
+from pydantic import ValidationError
 
 from core.config import TrainConfig
-from core.errors import NotFound, UserError
-from core.files import read_json, read_jsonl, write_json
+from core.errors import Damaged, NotFound, UserError
+from core.files import read_facts, read_jsonl, write_bytes, write_json
+from core.processes import identity, is_alive
 
-Status = Literal["queued", "running", "completed", "failed", "stopped", "interrupted"]
+Status = Literal["queued", "running", "completed", "failed", "stopped", "interrupted", "damaged"]
 ENDED = ("completed", "failed", "stopped")
+DECISIVE = ("config.json", "queued.json", "process.json", "result.json")
+SPARE = 16_384  # bytes
+FIGURES = ("step", "epoch", "loss", "eval_loss", "seconds_left", "tokens_per_second", "memory")
 
 
 @dataclass(frozen=True)
@@ -54,16 +62,35 @@ class Run:
 
     @cached_property
     def config(self) -> TrainConfig:
-        return TrainConfig(**read_json(self.path / "config.json"))
+        """Raises Damaged, as everything that reads the folder's facts."""
+        values = read_facts(self.path / "config.json")
+        if values is None:
+            raise Damaged("config.json is missing.")
+        try:
+            return TrainConfig(**values)
+        except ValidationError as error:
+            field = ".".join(map(str, error.errors()[0]["loc"]))
+            reason = f"{field}: {error.errors()[0]['msg']}"
+            raise Damaged(f"config.json does not fit this version of Graft: {reason}.") from None
 
     @property
     def name(self) -> str:
-        return self.config.name or self.id
+        try:
+            return self.config.name or self.id
+        except Damaged:
+            return self.id
 
     # ---- how it stands
 
     @property
     def status(self) -> Status:
+        try:
+            return self._status()
+        except Damaged:
+            return "damaged"
+
+    def _status(self) -> Status:
+        _ = self.config, self.plan  # a run without them is none
         # The order matters: a trainer writes its result before it goes, so look at it after
         # finding no live process too.
         if (result := self.result) is None and self.pid is not None:
@@ -75,45 +102,58 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        return read_json(self.path / "result.json")
+        result = read_facts(self.path / "result.json", "status")
+        if result and result["status"] not in ENDED:
+            raise Damaged("result.json is damaged.")
+        return result
 
     @property
     def queued_at(self) -> float | None:
         """Seconds since the epoch; the queue's order. None: it does not wait."""
-        queued = read_json(self.path / "queued.json")
+        queued = read_facts(self.path / "queued.json", "at")
         return queued["at"] if queued else None
 
     @property
     def pid(self) -> int | None:
         """The live trainer's process id. A process that reuses the number has another start."""
-        process = read_json(self.path / "process.json")
+        process = self._process
         return process["pid"] if process and is_alive(process) else None
 
     @property
     def phase(self) -> str:
         """What a running trainer is doing, in words; empty otherwise."""
-        process = read_json(self.path / "process.json")
+        process = self._process
         return process["phase"] if process and is_alive(process) else ""
 
     @property
+    def _process(self) -> dict[str, Any] | None:
+        return read_facts(self.path / "process.json", "pid", "created", "phase")
+
+    @property
     def created_at(self) -> float:
-        return (self.path / "config.json").stat().st_mtime
+        """Seconds since the epoch."""
+        try:
+            return (self.path / "config.json").stat().st_mtime
+        except OSError:
+            return self.path.stat().st_mtime
 
     @property
     def plan(self) -> dict[str, Any]:
-        return read_json(self.path / "plan.json", {})
+        return read_facts(self.path / "plan.json") or {}
 
     def metrics(self) -> list[dict[str, Any]]:
-        return list(read_jsonl(self.path / "metrics.jsonl"))
+        return list(self._metrics())
+
+    def _metrics(self, tail: int | None = None) -> Iterator[dict[str, Any]]:
+        # A row less is no harm to a curve, and no reason to give up what was learned.
+        rows = read_jsonl(self.path / "metrics.jsonl", tail, forgiving=True)
+        return (row for row in rows if isinstance(row, dict) and "step" in row)
 
     @property
     def progress(self) -> dict[str, Any]:
         """The latest figures: step, total_steps, epoch, loss, eval_loss, … each maybe None."""
-        latest: dict[str, Any] = {}
-        for row in read_jsonl(self.path / "metrics.jsonl", tail=200_000):
-            latest.update({key: value for key, value in row.items() if value is not None})
-        keys = ("step", "epoch", "loss", "eval_loss", "seconds_left", "tokens_per_second", "memory")
-        progress = {key: latest.get(key) for key in keys}
+        latest = _latest(self, *_stamp(self.path / "metrics.jsonl"))
+        progress = {key: latest.get(key) for key in FIGURES}
         progress["step"] = progress["step"] or 0
         progress["total_steps"] = self.plan.get("total_steps")
         return progress
@@ -150,18 +190,36 @@ class Run:
 
     def describe(self) -> dict[str, Any]:
         """The run as the API tells it."""
-        result = self.result or {}
-        return {
-            "id": self.id,
-            "name": self.name,
-            "status": self.status,
-            "phase": self.phase,
-            "progress": self.progress,
-            "config": self.config.model_dump(),
-            "error": result.get("error", ""),
-            "hint": result.get("hint", ""),
-            "result": result,
-        }
+        try:
+            status, result = self._status(), self.result or {}
+            return {
+                "id": self.id,
+                "name": self.name,
+                "status": status,
+                "phase": self.phase if status == "running" else "",
+                "progress": self.progress,
+                "config": self.config.model_dump(),
+                "error": result.get("error", ""),
+                "hint": result.get("hint", ""),
+                "result": result,
+            }
+        except Damaged as damage:
+            return {
+                "id": self.id,
+                "name": self.name,
+                "status": "damaged",
+                "phase": "",
+                "progress": {**dict.fromkeys(FIGURES), "step": 0, "total_steps": None},
+                "config": {},
+                "error": str(damage),
+                "hint": "Delete it, or put the file back from a copy.",
+                "result": {},
+            }
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it has no last word yet: it runs, waits, or was broken off."""
+        return not (self.path / "result.json").exists()
 
     # ---- what is asked of it
 
@@ -172,9 +230,10 @@ class Run:
         """
         with self._transition():
             status = self.status
-            if status in ("queued", "running", "completed"):
+            if status in ("queued", "running", "completed", "damaged"):
                 raise UserError(f"{self.name} can't be started: it is {status}.")
-            write_json(self.path / "queued.json", {"at": since or time.time()})
+            write_bytes(self.path / ".spare", os.urandom(SPARE), parents=False)
+            self._write("queued.json", {"at": since or time.time()})
             (self.path / "stop").unlink(missing_ok=True)
             (self.path / "result.json").unlink(missing_ok=True)
 
@@ -201,7 +260,10 @@ class Run:
             # Renamed first, so that a crash in the middle leaves no half a run.
             trash = self.path.with_name(f".{self.id}.deleted")
             self.path.rename(trash)
-        shutil.rmtree(trash, ignore_errors=True)
+        if trash.is_symlink():
+            trash.unlink()
+        else:
+            shutil.rmtree(trash, ignore_errors=True)
 
     # ---- what its trainer and the worker say
 
@@ -233,33 +295,58 @@ class Run:
 
     def say(self, phase: str, pid: int | None = None) -> None:
         """Tell what the trainer, this process unless another is named, is doing."""
-        process = psutil.Process(pid)
-        write_json(
-            self.path / "process.json",
-            {"pid": process.pid, "created": process.create_time(), "phase": phase},
-        )
+        self._write("process.json", {**identity(pid), "phase": phase})
 
     def finish(self, status: Status, **result: Any) -> None:
         """The run's last word. After it nothing about the run changes."""
-        write_json(self.path / "result.json", {"status": status, **result})
+        spare = self.path / ".spare"
+        try:
+            self._write("result.json", {"status": status, **result})
+        except OSError as error:
+            if error.errno != ENOSPC:
+                raise
+            spare.unlink(missing_ok=True)
+            self._write("result.json", {"status": status, **result})
+        spare.unlink(missing_ok=True)
         (self.path / "queued.json").unlink(missing_ok=True)
+
+    def _write(self, file: str, value: Any) -> None:
+        """Raises NotFound, rather than make the folder again, where the run was deleted."""
+        try:
+            write_json(self.path / file, value, parents=False)
+        except FileNotFoundError:
+            raise NotFound(f"There is no run {self.id}.") from None
 
     @contextmanager
     def _transition(self) -> Iterator[None]:
         """One change of state at a time, over all processes."""
-        if not (self.path / "config.json").exists():
+        lock = self.path.with_name(f".{self.id}.lock")
+        if not self.path.is_dir():  # FileLock would make the folders above it
             raise NotFound(f"There is no run {self.id}.")
-        with FileLock(self.path.with_name(f".{self.id}.lock"), timeout=30):
-            yield
+        with FileLock(lock, timeout=30):
+            try:
+                if not self.path.is_dir():  # deleted while we waited
+                    raise NotFound(f"There is no run {self.id}.")
+                yield
+            finally:
+                if not self.path.is_dir():
+                    with suppress(OSError):  # Windows removes it itself
+                        lock.unlink()
 
 
-def is_alive(process: dict[str, Any]) -> bool:
-    """Whether the process with this pid and this start still runs. Zombies don't."""
+def _stamp(file: Path) -> tuple[int, int]:
+    """What changes with the file: the time of its last change in ns, and its size in bytes."""
     try:
-        found = psutil.Process(process["pid"])
-        return (
-            abs(found.create_time() - process["created"]) < 1
-            and found.status() != psutil.STATUS_ZOMBIE
-        )
-    except psutil.Error:
-        return False
+        stat = file.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return stat.st_mtime_ns, stat.st_size
+
+
+@lru_cache(maxsize=4096)
+def _latest(run: Run, changed: int, size: int) -> dict[str, Any]:
+    """The last figure of each kind; read again only when there is something new."""
+    latest: dict[str, Any] = {}
+    for row in run._metrics(tail=200_000):
+        latest.update({key: row[key] for key in FIGURES if row.get(key) is not None})
+    return latest

@@ -1,13 +1,17 @@
-"""The environment variables that Graft reads, in one place.
+"""The environment variables that Graft reads. One that is empty counts as not set.
 
 GRAFT_HOST   address to serve on          127.0.0.1
 GRAFT_PORT   port to serve on             7860
-GRAFT_DATA   where datasets and runs live ./data
+GRAFT_DATA   where datasets and runs live ./data, from the folder where Graft is started
 GRAFT_AUTH   users file; none: no login
 
 GRAFT_CHAT_IDLE   seconds without a question after which the chat's memory is freed   600
+
+Two more are read where they are used: GRAFT_ALLOW_OPEN by app.py, and GRAFT_PARENT, which the
+worker sets, by the trainer.
 """
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +30,34 @@ class Settings:
 
 def settings() -> Settings:
     """Read afresh at each call: a child process, or a test, sees its own environment."""
-    auth = os.environ.get("GRAFT_AUTH")
-    port = os.environ.get("GRAFT_PORT", "7860")
-    if not port.isdecimal() or not 0 < int(port) < 65536:
+    auth = _value("GRAFT_AUTH")
+    port = _value("GRAFT_PORT", "7860")
+    if not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 65536:
         raise UserError(f"GRAFT_PORT is {port!r}.", "It must be a number from 1 to 65535.")
     return Settings(
-        host=os.environ.get("GRAFT_HOST", "127.0.0.1"),
+        host=_value("GRAFT_HOST", "127.0.0.1"),
         port=int(port),
-        data=Path(os.environ.get("GRAFT_DATA", "data")).resolve(),
+        data=Path(_value("GRAFT_DATA", "data")).resolve(),
         auth=Path(auth) if auth else None,
-        chat_idle=float(os.environ.get("GRAFT_CHAT_IDLE", "600")),
+        chat_idle=_seconds("GRAFT_CHAT_IDLE", "600"),
     )
+
+
+def settle_data() -> None:
+    """Make GRAFT_DATA absolute: children are started in another folder and must mean the same."""
+    os.environ["GRAFT_DATA"] = str(settings().data)
+
+
+def _value(name: str, default: str = "") -> str:
+    return os.environ.get(name) or default
+
+
+def _seconds(name: str, default: str) -> float:
+    value = _value(name, default)
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise UserError(f"{name} is {value!r}.", "It must be a number of seconds above 0.")
+    return seconds

@@ -7,7 +7,8 @@ folder is simply not found: no id can lead into another owner's data, or out of 
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from core.config import TrainConfig
 from core.datasets import Dataset
 from core.errors import DataProblem, NotFound
 from core.files import write_json, write_jsonl
-from core.runs import Run
+from core.runs import DECISIVE, Run
 from core.settings import settings
 
 LOCAL = "local"
@@ -37,11 +38,10 @@ class Store:
 
     def datasets(self) -> list[Dataset]:
         """Newest first."""
-        found = (self.path / "datasets").glob("[!.]*/dataset.json")
-        return [Dataset(file.parent) for file in _newest_first(found)]
+        return [Dataset(folder) for folder in self._folders("datasets", "dataset.json")]
 
     def dataset(self, id: str) -> Dataset:
-        return Dataset(self._folder("datasets", id, "dataset.json", "dataset"))
+        return Dataset(self._folder("datasets", id, "dataset", "dataset.json"))
 
     def create_dataset(self, name: str, fill: Callable[[Path], dict[str, Any]]) -> Dataset:
         """A new dataset, visible once whole.
@@ -72,11 +72,10 @@ class Store:
 
     def runs(self) -> list[Run]:
         """Newest first."""
-        found = (self.path / "runs").glob("[!.]*/config.json")
-        return [Run(file.parent) for file in _newest_first(found)]
+        return [Run(folder) for folder in self._folders("runs", *DECISIVE)]
 
     def run(self, id: str) -> Run:
-        return Run(self._folder("runs", id, "config.json", "run"))
+        return Run(self._folder("runs", id, "run", *DECISIVE))
 
     def create_run(
         self, config: TrainConfig, train: list[dict[str, Any]], eval: list[dict[str, Any]]
@@ -86,18 +85,37 @@ class Store:
             raise DataProblem("There is no row to learn from.", "Choose a dataset with examples.")
         id = self._new_id("runs", f"{time.strftime('%Y%m%d-%H%M%S')}-{config.name}")
         folder = self.path / "runs" / id
-        folder.mkdir(parents=True)
-        write_jsonl(folder / "train.jsonl", train)
-        write_jsonl(folder / "eval.jsonl", eval)
-        write_json(folder / "config.json", config.model_dump())  # last: now it is a run
+        hidden = folder.with_name(f".{id}.new")
+        hidden.mkdir(parents=True)
+        try:
+            write_jsonl(hidden / "train.jsonl", train)
+            write_jsonl(hidden / "eval.jsonl", eval)
+            write_json(hidden / "config.json", _elsewhere_too(config).model_dump())
+            hidden.rename(folder)
+        except BaseException:
+            shutil.rmtree(hidden, ignore_errors=True)
+            raise
         return Run(folder)
 
     # ---- ids
 
-    def _folder(self, kind: str, id: str, file: str, word: str) -> Path:
-        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", str(id)):
+    def _folders(self, kind: str, *files: str) -> list[Path]:
+        """Those that hold one of these files, however damaged; newest first."""
+        try:
+            found = [
+                (_changed(folder, files), folder)
+                for folder in (self.path / kind).iterdir()
+                if not folder.name.startswith(".")
+            ]
+        except FileNotFoundError:
+            return []
+        found.sort(key=lambda pair: pair[0] or 0, reverse=True)
+        return [folder for changed, folder in found if changed is not None]
+
+    def _folder(self, kind: str, id: str, word: str, *files: str) -> Path:
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{,199}", str(id)):
             folder = self.path / kind / id
-            if (folder / file).is_file():
+            if _changed(folder, files) is not None:
                 return folder
         raise NotFound(f"There is no {word} {str(id)[:100]!r}.", field="id")
 
@@ -110,5 +128,17 @@ class Store:
         return id
 
 
-def _newest_first(files: Iterable[Path]) -> list[Path]:
-    return sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
+def _changed(folder: Path, files: tuple[str, ...]) -> float | None:
+    """When the first of these files that is there was written, None where there is none."""
+    for file in files:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return (folder / file).stat().st_mtime
+    return None
+
+
+def _elsewhere_too(config: TrainConfig) -> TrainConfig:
+    """With the whole path of a base model that is a folder: trainers start in another one."""
+    folder = Path(config.base_model).expanduser()
+    if config.base_model == "starter" or not folder.is_dir():
+        return config
+    return config.model_copy(update={"base_model": str(folder.resolve())})

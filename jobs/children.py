@@ -8,8 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 ROOT = Path(__file__).resolve().parent.parent
 END_SIGNALS = [
     getattr(signal, name)
@@ -49,9 +47,3 @@ def end(child: subprocess.Popen, seconds: float) -> int:
     except subprocess.TimeoutExpired:
         child.kill()
         return child.wait()
-
-
-def identity(pid: int | None = None) -> dict[str, float]:
-    """What tells a process from a later one with the same number; see core.runs.is_alive."""
-    process = psutil.Process(pid)
-    return {"pid": process.pid, "created": process.create_time()}

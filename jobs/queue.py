@@ -5,6 +5,7 @@ brings the order to the worker; a message is "owner/id" and its database may be 
 """
 
 import logging
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
@@ -13,12 +14,14 @@ from contextlib import closing
 from huey import SqliteHuey
 from huey.api import TaskWrapper
 
+from core.errors import Damaged
 from core.runs import Run
 from core.settings import settings
 
 log = logging.getLogger(__name__)
 
 DATABASE = "queue.db"
+LEAST_FREE = 20_000_000  # bytes of disk, below which no run is begun
 
 
 def submit(run: Run) -> int:
@@ -38,10 +41,24 @@ def submit(run: Run) -> int:
     return position(run) or 1
 
 
-def position(run: Run) -> int | None:
-    """The run's place in the line, 1 for the next; None where it does not wait."""
-    line = waiting()
+def position(run: Run, line: list[Run] | None = None) -> int | None:
+    """The run's place in the line, 1 for the next; None where it does not wait.
+
+    Who asks for many runs asks `waiting()` once and gives it as `line`.
+    """
+    line = waiting() if line is None else line
     return line.index(run) + 1 if run in line else None
+
+
+def held_up() -> str:
+    """Why the next run is not begun although its turn has come, in words; empty where it is."""
+    free = shutil.disk_usage(settings().data).free
+    if free >= LEAST_FREE:
+        return ""
+    return (
+        f"The disk is full ({free / 1e6:.0f} MB are free). It begins when there is space again: "
+        "delete runs or files that you don't need."
+    )
 
 
 def running() -> Run | None:
@@ -51,8 +68,15 @@ def running() -> Run | None:
 
 def waiting() -> list[Run]:
     """The runs in the line, the next one first."""
-    line = [run for run in _with("queued.json") if run.status == "queued"]
-    return sorted(line, key=lambda run: (run.queued_at or 0, run.id))
+    line = [(_since(run), run) for run in _with("queued.json") if run.status == "queued"]
+    return [run for _, run in sorted(line, key=lambda pair: (pair[0], pair[1].id))]
+
+
+def _since(run: Run) -> float:
+    try:
+        return run.queued_at or 0
+    except Damaged:  # a moment ago
+        return 0
 
 
 def reference(run: Run) -> str:

@@ -20,11 +20,12 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from core.errors import UserError
-from core.files import read_json, write_json
-from core.runs import Run, is_alive
-from core.settings import settings
-from jobs import children, queue
+from core.errors import Damaged, NotFound, UserError, explain
+from core.files import read_facts, write_json
+from core.processes import identity, is_alive
+from core.runs import Run
+from core.settings import settings, settle_data
+from jobs import children, postmortem, queue
 
 log = logging.getLogger("worker")
 
@@ -32,7 +33,6 @@ TRAINER = "core.train"
 HELD = 3  # exit status: another worker serves this data directory
 LOOK_EVERY = 2.0  # seconds between looks at the folders
 PATIENCE = 20.0  # seconds that a trainer gets to save
-KILLED = 9  # SIGKILL, which Windows does not name
 ENDED_IN_ORDER = (0, -signal.SIGTERM, -signal.SIGINT)
 # Large temporary tensors on the CPU come from the heap and stay there: up to twice as fast.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
@@ -75,24 +75,45 @@ class Worker:
     def train(self, reference: str) -> None:
         """One run, from the line to its result; nothing where it does not wait any more."""
         run = queue.find(reference)
-        if self.ending.is_set() or not run.path.exists() or run.status != "queued":
-            return
-        self.current, waited_since = run, run.queued_at
+        self.current = run
         try:
-            with (run.path / "train.log").open("ab") as printed:
-                trainer = children.start(
-                    TRAINER,
-                    str(run.path),
-                    stdout=printed,
-                    stderr=subprocess.STDOUT,
-                    env={**os.environ, **ALLOCATOR, "GRAFT_PARENT": _this_process()},
-                )
-            log.info("%s is trained by process %s", run.id, trainer.pid)
-            status = self._watch(run, trainer)
-            if run.path.exists():
-                self._conclude(run, status, waited_since)
+            self._wait_for_space(run)
+            if not self.ending.is_set() and run.status == "queued":
+                self._train(run, run.queued_at)
+        except (NotFound, Damaged) as error:
+            log.warning("%s is not trained to its end: %s", run.id, error)
+        except Exception as error:  # whatever it is, it must not come back every few seconds
+            log.exception("%s could not be trained", run.id)
+            self._fail(run, *explain(error))
         finally:
             self.current = None
+
+    def _wait_for_space(self, run: Run) -> None:
+        told = False
+        while run.status == "queued" and (why := queue.held_up()) and not self.ending.is_set():
+            if not told:
+                log.warning("%s has to wait: %s", run.id, why)
+            told = True
+            self.ending.wait(LOOK_EVERY)
+
+    def _train(self, run: Run, waited_since: float | None) -> None:
+        kills_before = postmortem.memory_kills()
+        with (run.path / "train.log").open("ab") as printed:
+            trainer = children.start(
+                TRAINER,
+                str(run.path),
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **ALLOCATOR, "GRAFT_PARENT": _this_process()},
+            )
+        log.info("%s is trained by process %s", run.id, trainer.pid)
+        try:
+            status = self._watch(run, trainer)
+        except BaseException:  # never a trainer that nobody watches
+            children.end(trainer, PATIENCE)
+            raise
+        if run.path.exists():
+            self._conclude(run, status, waited_since, kills_before)
 
     def _watch(self, run: Run, trainer: subprocess.Popen) -> int:
         """The trainer's exit status. It is ended when the worker ends, or the run was stopped or
@@ -111,46 +132,43 @@ class Worker:
                 pass
         return children.end(trainer, PATIENCE)
 
-    def _conclude(self, run: Run, status: int, waited_since: float | None) -> None:
+    def _conclude(
+        self, run: Run, status: int, waited_since: float | None, kills_before: int | None
+    ) -> None:
         """See that a run whose trainer is gone is not left without a word."""
-        if run.result is not None:
+        if run.result is not None or run.status == "damaged":
             log.info("%s: %s", run.id, run.status)
         elif self.ending.is_set() or (status in ENDED_IN_ORDER and self.ending.wait(1)):
-            # Whoever ends the worker may have ended the trainer too, a moment earlier.
-            if not run.stop_requested:
+            # Whoever ends the worker may have ended the trainer too, a moment earlier. One that
+            # was only starting has not left the line.
+            if not run.stop_requested and run.status != "queued":
                 run.enqueue(since=waited_since)
                 log.info("%s waits for the next worker", run.id)
         elif status in ENDED_IN_ORDER:
             log.info("%s was interrupted", run.id)
         else:
-            error, hint = why(run, status)
-            run.finish("failed", error=error, hint=hint)
-            log.warning("%s failed: %s", run.id, error)
+            self._fail(run, *postmortem.why(run, status, kills_before))
 
-
-def why(run: Run, status: int) -> tuple[str, str]:
-    """Why a trainer that wrote no result ended with this exit status, and what to do."""
-    if status == -KILLED:
-        error = "The system ended the training, most likely because memory ran out."
-        hint = "Choose the memory saver, a smaller model, or shorter examples."
-    elif status < 0:
-        name = signal.Signals(-status).name
-        error = f"The training crashed inside one of its libraries ({name})."
-        hint = "If it happens again, the log tells where."
-    else:
-        error = f"The training ended without a result (exit status {status})."
-        hint = "The log tells where."
-    lines = run.log().split("\n")
-    if last := next((line.strip() for line in reversed(lines) if line.strip()), ""):
-        error = f"{error} The last line of its log: {last[:300]}"
-    if checkpoint := run.checkpoint:
-        return error, f"{hint} Resume goes on from step {int(checkpoint.name.split('-')[1])}."
-    return error, f"{hint} Resume starts it again from the beginning."
+    def _fail(self, run: Run, error: str, hint: str) -> None:
+        """Write it down, and while the disk takes nothing, wait: it must not be lost."""
+        log.warning("%s failed: %s", run.id, error)
+        while True:
+            try:
+                return run.finish("failed", error=error, hint=hint)
+            except NotFound:  # deleted
+                return None
+            except OSError:
+                log.exception("The result of %s can't be written; trying again", run.id)
+            if self.ending.wait(15):
+                return None
 
 
 def serving() -> dict[str, Any] | None:
     """The worker that serves the data directory: pid, created, and parent, who started it."""
-    worker = read_json(settings().data / "worker.json")
+    try:
+        worker = read_facts(settings().data / "worker.json", "pid", "created", "parent")
+    except Damaged:
+        return None
     return worker if worker and is_alive(worker) else None
 
 
@@ -166,15 +184,16 @@ def wait_for_orphans(ending: threading.Event) -> None:
 def main() -> int:
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO)
     logging.getLogger("huey").setLevel(logging.WARNING)
+    settle_data()
     data = settings().data
     worker = Worker()
     while not worker.ending.is_set():
-        data.mkdir(parents=True, exist_ok=True)
         try:
+            data.mkdir(parents=True, exist_ok=True)
             with FileLock(data / "worker.lock", timeout=0):
                 write_json(
                     data / "worker.json",
-                    {**children.identity(), "parent": children.identity(os.getppid())},
+                    {**identity(), "parent": identity(os.getppid())},
                 )
                 wait_for_orphans(worker.ending)
                 worker.serve()
@@ -184,12 +203,14 @@ def main() -> int:
                 "Another worker%s serves %s.", f" (process {other['pid']})" if other else "", data
             )
             return HELD
+        except (OSError, sqlite3.OperationalError) as error:  # the disk is full, say
+            log.warning("Can't serve %s: %s; trying again", data, error)
         worker.ending.wait(1)
     return 0
 
 
 def _this_process() -> str:
-    process = children.identity()
+    process = identity()
     return f"{process['pid']}:{process['created']}"
 
 

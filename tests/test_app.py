@@ -5,14 +5,18 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
 import psutil
 import pytest
+from filelock import FileLock
 
 import app
-from core.runs import is_alive
+from core.config import TrainConfig
+from core.processes import is_alive
+from core.store import Store
 from jobs.worker import serving as worker_of_data
 from tests.serving import ROOT, serving
 
@@ -79,6 +83,74 @@ def test_who_may_come_in(monkeypatch, arguments, environment, allowed):
     else:
         with pytest.raises(app.UserError, match="no login"):
             app.check(options, app.settings())
+
+
+def test_a_data_directory_named_from_another_folder_is_the_same_for_the_children(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    app.read(["--data", "here"])
+    assert os.environ["GRAFT_DATA"] == str(tmp_path / "here")
+    monkeypatch.setenv("GRAFT_DATA", "")
+    app.read([])
+    assert os.environ["GRAFT_DATA"] == str(tmp_path / "data")
+
+
+@pytest.mark.long
+def test_started_in_another_folder_it_trains_what_is_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRAFT_DATA", str(tmp_path / "here"))
+    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    run = Store().create_run(TrainConfig(base_model="/no/such/model"), [row], [])
+    run.enqueue()
+    command = [sys.executable, str(ROOT / "app.py"), "--port", "7950", "--data", "here"]
+    served = subprocess.Popen([*command, "--no-browser"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    try:
+        until(lambda: run.status == "failed", 120)
+        assert "no model" in run.result["error"]
+    finally:
+        served.terminate()
+        served.wait(30)
+
+
+def test_the_last_port_is_the_last_that_is_tried(monkeypatch):
+    tried = []
+    monkeypatch.setattr(app, "is_free", lambda host, port: tried.append(port))
+    monkeypatch.setenv("GRAFT_PORT", "65534")
+    with pytest.raises(app.UserError, match="65534 to 65535 are all taken"):
+        app.launch(app.settings())
+    assert tried == [65534, 65535]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"pid": 1}', "\x00"])
+def test_a_damaged_note_of_the_worker_counts_as_none(data_dir, content):
+    data_dir.mkdir()
+    (data_dir / "worker.json").write_text(content)
+    assert worker_of_data() is None
+
+
+def test_where_somebody_holds_the_lock_the_keeper_asks_ever_less_often(data_dir, monkeypatch):
+    """Whose the lock is can't be read: no worker can serve, and none is to be heard of."""
+    data_dir.mkdir()
+    (data_dir / "worker.json").write_text("")
+    waited = []
+
+    class Ending(threading.Event):
+        def wait(self, seconds=None):
+            if seconds != 0.5:
+                waited.append(seconds)
+                seconds = 0
+            return super().wait(0.1 if seconds else 0)
+
+    ending = Ending()
+    with FileLock(data_dir / "worker.lock"):
+        keeper = threading.Thread(target=app.keep_worker, args=(ending,))
+        keeper.start()
+        try:
+            until(lambda: len(waited) >= 2)
+        finally:
+            ending.set()
+            keeper.join()
+    assert waited[:2] == [1.0, 2.0]
 
 
 def test_a_port_is_free_or_taken():

@@ -115,9 +115,10 @@ def datasets(store: Store) -> list[dict[str, Any]]:
     """All datasets, newest first.
 
     Returns:
-        A list of datasets: id, name, shape, rows, columns, mapping, findings.
+        A list of datasets: id, name, shape, rows, columns, mapping, findings. One whose files
+        can't be read has the shape "damaged" and says why as `damage`; it can only be deleted.
     """
-    return [dataset.facts for dataset in store.datasets()]
+    return [dataset.listing for dataset in store.datasets()]
 
 
 def dataset(store: Store, id: str) -> dict[str, Any]:
@@ -200,7 +201,11 @@ def start_run(store: Store, config: dict[str, Any]) -> dict[str, Any]:
         id of the run and its position in the line (1: the next).
     """
     run = prepare.new_run(store, parse_config(config))
-    return {"id": run.id, "position": queue.submit(run)}
+    try:
+        return {"id": run.id, "position": queue.submit(run)}
+    except Exception:  # what is told to have failed must not be found among the runs
+        run.delete()
+        raise
 
 
 def runs(store: Store) -> list[dict[str, Any]]:
@@ -210,7 +215,7 @@ def runs(store: Store) -> list[dict[str, Any]]:
         A list of runs, each as from `run`.
     """
     line = queue.waiting()
-    return [_told(run, line) for run in store.runs()]
+    return [told(run, line) for run in store.runs()]
 
 
 def run(store: Store, id: str) -> dict[str, Any]:
@@ -219,11 +224,13 @@ def run(store: Store, id: str) -> dict[str, Any]:
     Parameters:
         id: the run's id
     Returns:
-        id, name, status (queued, running, completed, failed, stopped or interrupted), phase,
-        position (in the line, while queued), progress {step, total_steps, epoch, loss, eval_loss,
-        seconds_left, tokens_per_second}, config, error, hint, result.
+        id, name, status (queued, running, completed, failed, stopped, interrupted, or damaged:
+        its files can't be read, and it can only be deleted), phase (what a running one does, or
+        why the line doesn't move), position (in the line, while queued), progress {step,
+        total_steps, epoch, loss, eval_loss, seconds_left, tokens_per_second}, config, error,
+        hint, result.
     """
-    return _told(store.run(id), queue.waiting())
+    return told(store.run(id), queue.waiting())
 
 
 def metrics(store: Store, id: str) -> list[dict[str, Any]]:
@@ -322,5 +329,9 @@ def chat_server() -> ChatServer:
     return ChatServer()
 
 
-def _told(run: Run, line: list[Run]) -> dict[str, Any]:
-    return {**run.describe(), "position": line.index(run) + 1 if run in line else None}
+def told(run: Run, line: list[Run]) -> dict[str, Any]:
+    """The run as the API and the pages tell it. `line` is queue.waiting(), asked for once."""
+    facts = {**run.describe(), "position": queue.position(run, line)}
+    if facts["status"] == "queued":
+        facts["phase"] = queue.held_up()
+    return facts

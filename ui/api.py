@@ -4,14 +4,18 @@ A caller who is wrong gets a sentence with the field's name, the reason and what
 else is a bug: its traceback goes to the server's log and the caller gets a plain sentence.
 """
 
+import errno
 import functools
+import hashlib
 import html
 import inspect
 import logging
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -19,11 +23,12 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from pydantic import TypeAdapter, ValidationError
 
-from core.errors import NotFound, UserError
+from core.errors import NotFound, UserError, explain
 from core.store import LOCAL, Store
 from ui import actions, dataset_actions
 
 log = logging.getLogger(__name__)
+KEPT = 3600  # seconds that a file which was handed out stays
 
 QUICK = (
     actions.datasets,
@@ -131,12 +136,29 @@ def download_dataset(store: Store, id: str) -> gr.FileData:
 
 
 def handed_out(file: Path, name: str) -> dict[str, Any]:
-    """A copy of exactly this file where Gradio serves it: the data directory is not served."""
-    folder = Path(get_upload_folder())
-    folder.mkdir(parents=True, exist_ok=True)
-    copy = Path(tempfile.mkdtemp(dir=folder)) / name
-    shutil.copyfile(file, copy)
+    """A copy of exactly this file where Gradio serves it: the data directory is not served.
+
+    There is one copy of a file, however often it is asked for, and it goes after an hour.
+    """
+    folder = Path(get_upload_folder()) / "graft"
+    stat = file.stat()
+    version = f"{file}:{stat.st_mtime_ns}:{stat.st_size}"
+    copy = folder / hashlib.sha256(version.encode()).hexdigest()[:32] / name
+    _sweep(folder)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    if not copy.exists():
+        with tempfile.TemporaryDirectory(dir=copy.parent) as half:
+            shutil.copyfile(file, Path(half) / name).replace(copy)
+    os.utime(copy.parent)
     return gr.FileData(path=str(copy), orig_name=name).model_dump()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the copies that nobody has asked for of late."""
+    for copy in folder.glob("*"):
+        with suppress(FileNotFoundError):  # another thread was faster
+            if time.time() - copy.stat().st_mtime > KEPT:
+                shutil.rmtree(copy)
 
 
 # ---- from an action to an endpoint
@@ -194,6 +216,8 @@ def errors_in_words(escape: bool = True) -> Iterator[None]:
         raise
     except Exception as error:
         log.exception("An action failed")
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise gr.Error(" ".join(explain(error)), print_exception=False) from error
         raise gr.Error(
             "Something went wrong inside Graft. It is not your doing; the server's log has the "
             "details.",
@@ -215,10 +239,15 @@ def _checked(name: str, hint: Any, value: Any) -> Any:
     if hint is gr.FileData:
         return _uploaded(name, value)
     try:
-        return TypeAdapter(hint).validate_python(value)
+        return _adapter(hint).validate_python(value)
     except ValidationError as error:
         problem = error.errors()[0]
         raise UserError(f"{name}: {problem['msg']}, not {str(value)[:100]!r}", field=name) from None
+
+
+@functools.cache
+def _adapter(hint: Any) -> TypeAdapter:
+    return TypeAdapter(hint)
 
 
 def _uploaded(name: str, value: Any) -> dict[str, Any]:

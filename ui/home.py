@@ -6,7 +6,7 @@ from starter.samples import SAMPLES
 from ui import actions, page, runs, views
 from ui.parts import panel
 
-RECENT = 30  # runs that are looked at
+UNFINISHED, ENDED = 20, 4  # at most so many runs of each
 
 
 def build(demo: gr.Blocks) -> None:
@@ -18,7 +18,9 @@ def build(demo: gr.Blocks) -> None:
 
 
 def _home(request: gr.Request) -> str:
-    listed = runs.listed(page.store(request).runs()[:RECENT])
+    found = runs.by_urgency(page.store(request).runs())
+    now = [run for run in found if run.unfinished][:UNFINISHED]
+    listed = runs.listed([*now, *[run for run in found if not run.unfinished][:ENDED]])
     return views.home(listed) if listed else views.first_visit(SAMPLES.values())
 
 

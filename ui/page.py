@@ -32,7 +32,7 @@ def frame(demo: gr.Blocks, active: str) -> Iterator[None]:
     with gr.Column(elem_classes=["page", active.lower()]):
         yield
     demo.load(_chip, None, chip, **POLL)
-    gr.Timer(10).tick(_chip, None, chip, **POLL)
+    gr.Timer(3).tick(_chip, None, chip, **POLL)
 
 
 def _chip() -> str:

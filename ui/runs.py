@@ -4,8 +4,9 @@ Everything is read from the run's folder at each tick, so a reload, a second tab
 shows the same. Where nothing happens, the page asks seldom.
 """
 
+import re
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ui import actions, api, chart, page, views
 from ui.parts import panel
 
 BUSY, IDLE = 1.5, 10  # seconds between two looks
-MOST = 100  # runs in the list
+MOST = 50  # runs on a page of the list
 
 
 def build(demo: gr.Blocks) -> None:
@@ -53,22 +54,42 @@ def build(demo: gr.Blocks) -> None:
 CLICK = "() => setTimeout(() => document.querySelector('#archive')?.click(), 50)"
 
 
-def facts(run: Run) -> dict[str, Any]:
+def facts(run: Run, line: list[Run]) -> dict[str, Any]:
     """What the page tells of a run: as the API does, and what its folder knows besides."""
+    told = actions.told(run, line)
+    damaged = told["status"] == "damaged"
     return {
-        **run.describe(),
-        "position": queue.position(run),
+        **told,
         "created": run.created_at,
-        "plan": run.plan,
+        "plan": {} if damaged else run.plan,
         "stopping": run.stop_requested,
         "has_adapter": run.adapter is not None,
         "has_checkpoint": run.checkpoint is not None,
     }
 
 
+def by_urgency(runs: Iterable[Run]) -> list[Run]:
+    """What runs, what waits in its order, what was broken off, what ended; each newest first."""
+    learning, line = queue.running(), queue.waiting()
+    place = {run: number for number, run in enumerate(line)}
+
+    def rank(run: Run) -> tuple[int, int]:
+        if run == learning:
+            return 0, 0
+        if run in place:
+            return 1, place[run]
+        return (2 if run.unfinished else 3), 0
+
+    return sorted(runs, key=rank)
+
+
 def listed(runs: Iterable[Run]) -> list[tuple[dict[str, Any], str]]:
     """Runs with their curves in small."""
-    return [(facts(run), _curve(run)) for run in runs]
+    line, found = queue.waiting(), []
+    for run in runs:
+        with suppress(FileNotFoundError):  # deleted just now
+            found.append((facts(run, line), _curve(run)))
+    return found
 
 
 def _curve(run: Run) -> str:
@@ -80,7 +101,7 @@ def _curve(run: Run) -> str:
     return _drawn(run, stat.st_mtime_ns, stat.st_size)
 
 
-@lru_cache(maxsize=2 * MOST)
+@lru_cache(maxsize=10 * MOST)
 def _drawn(run: Run, changed: int, size: int) -> str:
     return chart.sparkline(run.metrics())
 
@@ -93,11 +114,11 @@ def _show(request: gr.Request) -> tuple:
     """The list, or the run that the address names."""
     store, id = page.store(request), request.query_params.get("run")
     if not id:
-        runs = store.runs()
-        found, older = listed(runs[:MOST]), len(runs[MOST:])
+        runs, start = by_urgency(store.runs()), _start(request)
+        found, older = listed(runs[start : start + MOST]), len(runs[start + MOST :])
         busy = any(run["status"] in ("running", "queued") for run, _ in found)
         return (
-            views.heading("Runs"), "", "", "", "", views.runs(found, older),
+            views.heading("Runs"), "", "", "", "", views.runs(found, older, start),
             gr.Accordion(visible=False), gr.Timer(BUSY if busy else IDLE),
         )  # fmt: skip
     try:
@@ -107,7 +128,12 @@ def _show(request: gr.Request) -> tuple:
             views.heading("Runs"), "", "", "", "", views.no_such_run(str(error)),
             gr.Accordion(visible=False), gr.Timer(IDLE),
         )  # fmt: skip
-    told, metrics = facts(run), run.metrics()
+    told, metrics = facts(run, queue.waiting()), run.metrics()
+    if told["status"] == "damaged":
+        return (
+            views.run_heading(told), views.run_actions(told), "", "", "", "",
+            gr.Accordion(visible=True), gr.Timer(IDLE),
+        )  # fmt: skip
     busy = told["status"] in ("running", "queued")
     return (
         views.run_heading(told),
@@ -121,8 +147,17 @@ def _show(request: gr.Request) -> tuple:
     )
 
 
+def _start(request: gr.Request) -> int:
+    """How many runs the page of the list skips: /runs?from=50."""
+    start = request.query_params.get("from", "")
+    return int(start) if re.fullmatch(r"[0-9]{1,9}", start) else 0
+
+
 def _log(request: gr.Request) -> str:
-    run = page.store(request).run(request.query_params["run"])
+    try:
+        run = page.store(request).run(request.query_params.get("run", ""))
+    except NotFound as error:  # deleted in another tab
+        return views.log(str(error))
     return views.log(run.log())
 
 

@@ -7,7 +7,8 @@ from ui import api, compare, datasets, home, new, runs
 
 def build() -> gr.Blocks:
     """All pages and the endpoints. Launch it with `theme.launch_options()`."""
-    with gr.Blocks(title="Graft", analytics_enabled=False) as demo:
+    # Uploads are read at once, so they need not be kept: looked at every hour, gone after a day.
+    with gr.Blocks(title="Graft", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         home.build(demo)
     for name, path, page in (
         ("New", "new", new),

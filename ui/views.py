@@ -165,7 +165,7 @@ def run_row(run: dict[str, Any], curve: str) -> str:
     id, status = escape(run["id"]), run["status"]
     link = f"runs?run={quote(run['id'])}"
     progress, result = run["progress"], run["result"]
-    label, target = "See why" if status == "failed" else "Open", link
+    label, target = "See why" if status in ("failed", "damaged") else "Open", link
     if status == "completed" or (status == "stopped" and run["has_adapter"]):
         label, target = "Compare answers", f"compare?run={quote(run['id'])}"
     main = f'<a class="button" href="{target}">{label}</a>'
@@ -179,7 +179,8 @@ def run_row(run: dict[str, Any], curve: str) -> str:
         figures.append(f"best {words.loss(best)}")
     if status == "running" and progress["total_steps"]:
         figures.append(f"step {progress['step']:,} of {progress['total_steps']:,}")
-    facts = " · ".join([words.when(run["created"]), escape(model_title(run["config"])), *figures])
+    told = [words.when(run["created"]), escape(model_title(run["config"])), *figures]
+    facts = " · ".join(part for part in told if part)
     return (
         '<article class="card row"><div class="what"><div class="named">'
         f'<h3><a href="{link}">{escape(run["name"])}</a></h3>{run_pill(run)}</div>'
@@ -194,10 +195,13 @@ def run_list(listed: Iterable[Listed]) -> str:
     return f'<div class="rows">{"".join(run_row(run, curve) for run, curve in listed)}</div>'
 
 
-def runs(listed: Sequence[Listed], older: int = 0) -> str:
-    if listed:
-        more = f'<p class="more">{older:,} older runs are not shown.</p>' if older else ""
-        return run_list(listed) + more
+def runs(listed: Sequence[Listed], older: int = 0, start: int = 0) -> str:
+    """A page of the list; `start` runs come before it and `older` after it."""
+    if listed or start:
+        ways = [('<a href="runs">The first runs</a>', start)]
+        ways.append((f'<a href="runs?from={start + len(listed)}">{older:,} more</a>', older))
+        more = " · ".join(way for way, there in ways if there)
+        return run_list(listed) + (f'<p class="more">{more}</p>' if more else "")
     return invitation(
         "No runs yet",
         "A run is one training: its settings, its examples, its curve and its adapter.",
@@ -256,6 +260,13 @@ def dataset_row(facts: dict[str, Any]) -> str:
     id = escape(facts["id"])
     left = sum(f["count"] for f in facts.get("findings", []) if f["level"] == "error")
     noted = f" · {words.amount(left, 'problem')}" if left else ""
+    if facts.get("damage"):
+        return (
+            f'<article class="card row"><div class="what"><h3>{escape(facts["name"])}</h3>'
+            f'<p>{escape(facts["damage"])}</p></div><div class="do"><button type="button" '
+            f'class="button quiet" data-opens="delete-dataset" data-id="{id}">Delete</button>'
+            "</div></article>"
+        )
     return (
         f'<article class="card row"><div class="what"><h3>{escape(facts["name"])}</h3>'
         f"<p>{words.amount(facts['rows'], 'example')}, {shape(facts)}</p>"
@@ -500,7 +511,7 @@ def plain(value: float) -> str:
 
 
 def model_title(config: dict[str, Any]) -> str:
-    base = config["base_model"].rstrip("/\\")
+    base = config.get("base_model", "").rstrip("/\\")
     return "Starter" if base == "starter" else base.replace("\\", "/").rsplit("/", 1)[-1]
 
 
@@ -517,7 +528,8 @@ def run_heading(run: dict[str, Any]) -> str:
 
 
 def _why(run: dict[str, Any]) -> str:
-    return f"<p>{escape(run['hint'])}</p>" if run["status"] == "failed" and run["hint"] else ""
+    told = run["status"] in ("failed", "damaged") and run["hint"]
+    return f"<p>{escape(run['hint'])}</p>" if told else ""
 
 
 def _notes(run: dict[str, Any]) -> str:

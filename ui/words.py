@@ -11,6 +11,7 @@ PILLS = {
     "stopped": "Stopped",
     "failed": "Failed",
     "interrupted": "Interrupted",
+    "damaged": "Damaged",
 }
 DASH = "–"
 
@@ -122,7 +123,7 @@ def status_line(run: dict[str, Any]) -> str:
         case "queued":
             where = place(run.get("position"))
             waiting = f"Waiting in line, {where}." if where else "Waiting in line."
-            return f"{waiting} Nothing to do."
+            return f"{waiting} {run['phase'] or 'Nothing to do.'}"
         case "running" if run.get("stopping"):
             return "Stopping. What it learned so far is being saved."
         case "running" if not progress["step"]:
@@ -143,6 +144,8 @@ def status_line(run: dict[str, Any]) -> str:
             return "Stopped before it learned anything. Continue when you like."
         case "failed":
             return f"Failed: {run['error'] or 'the reason is in the log'}"
+        case "damaged":
+            return f"Its folder can't be read: {run['error']}"
         case _:
             return (
                 "Interrupted: the computer or the program went off. Resume to go on from the "

@@ -27,6 +27,10 @@ class Hub(ThreadingHTTPServer):
         self.asked: list[str] = []
         self.sent: dict[str, int] = {}
         """Bytes sent of each file."""
+        self.ranges: list[tuple[str, int]] = []
+        """The files that were asked for in part, and from which byte on."""
+        self.spoiled: set[str] = set()
+        """The files whose last byte is sent wrong."""
 
     @property
     def url(self) -> str:
@@ -100,12 +104,15 @@ class _Answer(BaseHTTPRequestHandler):
         if not file.is_file():
             return self._say(404, {"error": "no file"}, {"X-Error-Code": "EntryNotFound"})
         content = file.read_bytes()
+        if file.name in self.server.spoiled:
+            content = content[:-1] + bytes([content[-1] ^ 1])
         etag = hashlib.sha256(content).hexdigest()
         headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         start, end = 0, len(content)
         if wanted:
             start, end = int(wanted[1]), min(int(wanted[2] or end) + 1, end)
+            self.server.ranges.append((file.name, start))
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
         self._head(206 if wanted else 200, end - start, headers)
         if self.command == "GET":
@@ -127,12 +134,17 @@ class _Answer(BaseHTTPRequestHandler):
 
 def _entry(file: Path) -> dict:
     content = file.read_bytes()
-    return {
+    blob = b"blob %d\0" % len(content) + content
+    entry = {
         "type": "file",
         "path": file.name,
         "size": len(content),
-        "oid": hashlib.sha1(content, usedforsecurity=False).hexdigest(),
+        "oid": hashlib.sha1(blob, usedforsecurity=False).hexdigest(),
     }
+    if file.suffix == ".safetensors":
+        sha256 = hashlib.sha256(content).hexdigest()
+        entry["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}
+    return entry
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The chat process: whose answer is whose, what stops it, and what happens when it is gone."""
 
+import os
 import queue
 import shutil
 import subprocess
@@ -17,7 +18,9 @@ from core.chat import ChatServer
 from core.chat_process import Chat, fit, serve
 from core.config import TrainConfig
 from core.errors import UserError
+from core.export import adapter_zip
 from core.files import read_json, write_json
+from core.settings import settings
 from core.store import Store
 from core.tokenizer import Tokenizer
 from tests.core.conftest import ROWS
@@ -182,8 +185,26 @@ def test_what_was_left_out_is_told(server, make_adapted, tiny_model):
     messages = [*([ASK[0], answer] * 6), ASK[0]]
     last = ask(server, [run], messages, max_new_tokens=1000)
     assert any("messages were left out" in note for note in last["notes"])
-    if max(last["tokens"].values()) > 60:
-        assert any("reads 256 tokens" in note for note in last["notes"])
+    assert max(last["tokens"].values()) >= 60  # one went on until nothing more could be read
+    assert any("reads 256 tokens" in note for note in last["notes"])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda weights: weights.unlink(), "adapter_model.safetensors is missing"),
+        (lambda weights: os.truncate(weights, weights.stat().st_size - 1), "is not whole"),
+        (lambda weights: weights.write_bytes(b""), "not a whole safetensors file"),
+        (lambda weights: weights.with_name("adapter_config.json").write_text("{"), "is damaged"),
+    ],
+)
+def test_a_damaged_adapter_is_named(server, make_adapted, spoil, words):
+    run = make_adapted(name="hurt")
+    spoil(run.adapter / "adapter_model.safetensors")
+    for use in (lambda: server.compare([run], ASK), lambda: adapter_zip(run)):
+        with pytest.raises(UserError, match=f"The adapter of hurt is damaged: .*{words}"):
+            use()
+    assert not (run.path / "export").exists()
 
 
 def test_what_the_person_can_repair_is_told_in_words(server, make_adapted, tmp_path, model):
@@ -324,12 +345,15 @@ def test_killed_it_says_so_and_starts_again_and_leaves_when_idle(make_adapted, m
     while not next(answers)["base"]:
         pass
     first = server._child.pid
+    with (settings().data / "chat.log").open("a") as log:
+        log.write("why it died")
     psutil.Process(first).kill()
     with pytest.raises(UserError, match="broke off") as caught:
         list(answers)
     assert caught.value.hint
     assert ask(server, [run])["done"]
     assert server._child.pid != first
+    assert "why it died" in (settings().data / "chat.log").read_text()
     wait_for(lambda: not server._child.alive)
     assert server._child._process.returncode == 0
     server.close()

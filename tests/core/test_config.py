@@ -20,6 +20,9 @@ from core.errors import UserError
         ({"lora_rank": 8}, "there is no such setting"),
         ({"target_modules": "q_proj("}, "regular expression"),
         ({"target_modules": []}, "at least one"),
+        ({"target_modules": "(a+)+$"}, "repeats"),
+        ({"target_modules": "(.*)*x"}, "repeats"),
+        ({"target_modules": ".*a.*b.*c.*d.*"}, "repeats"),
         ({"eval_fraction": 0.9}, "eval_fraction"),
     ],
 )
@@ -27,6 +30,13 @@ def test_a_wrong_value_is_refused_by_the_fields_name(values, words):
     with pytest.raises(UserError, match=words) as caught:
         parse_config(values)
     assert caught.value.field == next(iter(values))
+
+
+@pytest.mark.parametrize(
+    "pattern", [r".*\.(q|v)_proj", r"model\.layers\.[0-9]+\..*(att|mlp).*", r"(x\+)*y", "[a+]*b"]
+)
+def test_an_ordinary_regular_expression_is_taken(pattern):
+    assert parse_config({"target_modules": pattern}).target_modules == pattern
 
 
 def test_every_setting_explains_itself():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.models import CATALOGUE, find
+from tests.core import hub_stand_in
 from tests.core.hub_stand_in import serve
 
 ROOT = Path(__file__).parent.parent.parent
@@ -74,6 +76,21 @@ answer["then"] = find("acme/tiny").path == folder
 """
 
 
+LEAVE = """
+from huggingface_hub import constants
+constants.DOWNLOAD_CHUNK_SIZE = 1 << 20
+class Left(Exception): pass
+def say(done, total):
+    if done > total // 4:
+        answer["left"] = done
+        raise Left
+try:
+    download("acme/tiny", say)
+except Left:
+    pass
+"""
+
+
 def test_a_model_is_priced_before_and_used_after_its_download(model, tmp_path):
     with serve({"acme/tiny": model}) as hub:
         answer = python(DOWNLOAD, hub.url, tmp_path)
@@ -89,22 +106,83 @@ def test_a_model_is_priced_before_and_used_after_its_download(model, tmp_path):
 
 
 def test_a_download_can_be_left_and_goes_on_where_it_was(model, tmp_path):
-    leave = """
-class Left(Exception): pass
-def say(done, total):
-    if done > total // 4:
-        raise Left
+    with serve({"acme/tiny": model}) as hub:
+        at = python(LEAVE, hub.url, tmp_path)["left"]
+        (partial,) = (tmp_path / "data" / "models" / "acme--tiny").glob(".model*.part")
+        there = partial.stat().st_size
+        assert 1024**2 <= there <= at
+        hub.ranges.clear()  # pricing reads the header only
+        answer = python(DOWNLOAD, hub.url, tmp_path)
+        assert answer["then"] is True
+        assert ("model.safetensors", there) in hub.ranges
+    came = (tmp_path / "data" / "models" / "acme--tiny" / "model.safetensors").read_bytes()
+    assert came == (model / "model.safetensors").read_bytes()
+
+
+def test_the_rest_of_another_revision_is_not_taken_for_this_one(model, tmp_path, monkeypatch):
+    changed = shutil.copytree(model, tmp_path / "changed")
+    with serve({"acme/tiny": changed}) as hub:
+        assert python(LEAVE, hub.url, tmp_path)["left"]
+        folder = tmp_path / "data" / "models" / "acme--tiny"
+        assert (folder / "config.json").exists()  # whole already, of the first revision
+        monkeypatch.setattr(hub_stand_in, "COMMIT", "f" * 40)
+        config = (changed / "config.json").read_text().replace("1024", "1025")
+        (changed / "config.json").write_text(config)
+        with (changed / "model.safetensors").open("r+b") as weights:
+            weights.seek(-1, os.SEEK_END)
+            weights.write(b"\1")
+        python(DOWNLOAD, hub.url, tmp_path)
+    for file in ("config.json", "model.safetensors", "tokenizer.json"):
+        assert (folder / file).read_bytes() == (changed / file).read_bytes()
+    assert list(folder.glob("*.part")) == list(folder.glob(".*.part")) == []
+    assert (folder / ".complete").read_text() == "f" * 40
+
+
+def test_what_was_damaged_on_its_way_is_told_and_not_kept(model, tmp_path):
+    code = """
 try:
-    download("acme/tiny", say)
-except Left:
-    answer["left"] = True
+    download("acme/tiny", lambda done, total: None)
+except UserError as error:
+    answer["what"] = str(error)
 """
     with serve({"acme/tiny": model}) as hub:
-        assert python(leave, hub.url, tmp_path)["left"]
-        answer = python(DOWNLOAD, hub.url, tmp_path)
-        size = (model / "model.safetensors").stat().st_size
-        assert answer["then"] is True
-        assert hub.sent["model.safetensors"] < 1.5 * size  # what was there did not come again
+        hub.spoiled.add("model.safetensors")
+        assert (
+            "model.safetensors of acme/tiny was damaged" in python(code, hub.url, tmp_path)["what"]
+        )
+        hub.spoiled.clear()
+        assert python(DOWNLOAD, hub.url, tmp_path)["then"] is True
+        assert [ask for ask in hub.asked if "tokenizer.json" in ask and "GET" in ask] != []
+
+
+def test_weights_that_are_there_twice_come_once(model, tmp_path):
+    """As Mistral has them: split for transformers, and all in one for its own program."""
+    twice = shutil.copytree(model, tmp_path / "twice")
+    (twice / "model.safetensors").rename(twice / "consolidated.safetensors")
+    parts = {"a.weight": 1, "b.weight": 2}
+    for name, number in parts.items():
+        tensor = {name: {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}
+        header = json.dumps(tensor).encode()
+        part = twice / f"model-0000{number}-of-00002.safetensors"
+        part.write_bytes(struct.pack("<Q", len(header)) + header + bytes(16))
+    weight_map = {
+        name: f"model-0000{number}-of-00002.safetensors" for name, number in parts.items()
+    }
+    (twice / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    with serve({"acme/twice": twice}) as hub:
+        code = DOWNLOAD.replace("acme/tiny", "acme/twice")
+        answer = python(code, hub.url, tmp_path)
+        assert "consolidated.safetensors" not in answer["files"]
+        assert set(weight_map.values()) <= set(answer["files"])
+        assert "consolidated.safetensors" not in hub.sent
+
+
+def test_the_hub_is_asked_once_for_what_it_said_a_moment_ago(model, tmp_path):
+    with serve({"acme/tiny": model}) as hub:
+        python('find("acme/tiny")', hub.url, tmp_path)
+        once = len(hub.asked)
+        python('for _ in range(3): find("acme/tiny")', hub.url, tmp_path / "other")
+        assert len(hub.asked) == 2 * once
 
 
 @pytest.mark.parametrize(
@@ -112,16 +190,31 @@ except Left:
     [
         ("acme/none", "The Hub has no model", "spelling"),
         ("acme/gated", "accepted its licence", "HF_TOKEN"),
+        ("acme/pickled", "Graft opens safetensors files only", "convert"),
+        ("acme/gguf", "has no config.json", "original"),
+        ("acme/ti--ny", "There is no model", "whole path"),
+        ("-acme/tiny", "There is no model", "whole path"),
+        ("acme/.git", "There is no model", "whole path"),
+        ("acme/" + "x" * 400, "There is no model", "whole path"),
+        ("x" * 400, "There is no model", "whole path"),
+        ("a\0b", "There is no model", "whole path"),
     ],
 )
 def test_what_the_hub_refuses_is_said_in_words(model, tmp_path, id, words, hint):
+    pickled, gguf = tmp_path / "pickled", tmp_path / "gguf"
+    pickled.mkdir()
+    gguf.mkdir()
+    shutil.copyfile(model / "config.json", pickled / "config.json")
+    (pickled / "pytorch_model.bin").write_bytes(b"x")
+    (gguf / "tiny.gguf").write_bytes(b"x")
     code = f"""
 try:
     find({id!r})
 except UserError as error:
     answer = {{"what": str(error), "hint": error.hint, "field": error.field}}
 """
-    with serve({"acme/gated": model}, gated={"acme/gated"}) as hub:
+    models = {"acme/gated": model, "acme/pickled": pickled, "acme/gguf": gguf}
+    with serve(models, gated={"acme/gated"}) as hub:
         answer = python(code, hub.url, tmp_path)
     assert words in answer["what"]
     assert hint in answer["hint"]

@@ -1,15 +1,21 @@
 """A run's status follows facts: files and processes, whatever dies in between."""
 
+import json
+import os
 import subprocess
 import sys
 import textwrap
+import threading
+from contextlib import suppress
 
 import pytest
 
 from core.config import TrainConfig
 from core.errors import NotFound, UserError
-from core.files import append_jsonl, write_json
+from core.files import append_jsonl, read_json, write_json
+from core.processes import identity
 from core.store import Store
+from jobs import queue
 
 ROW = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
 
@@ -70,9 +76,10 @@ def test_running_means_a_live_process_and_killing_it_means_interrupted(run):
 
 
 def test_a_process_id_used_again_is_not_the_trainer(run):
-    import os
-
-    write_json(run.path / "process.json", {"pid": os.getpid(), "created": 1.0, "phase": "x"})
+    me = {**identity(), "phase": "x"}
+    write_json(run.path / "process.json", me)
+    assert run.status == "running"
+    write_json(run.path / "process.json", {**me, "created": me["created"] - 5})
     assert run.status == "interrupted"
 
 
@@ -115,11 +122,152 @@ def test_one_owner_does_not_see_another(run):
         Store("anna").run(run.id)
 
 
-def test_a_deleted_run_is_gone(run):
+def test_a_deleted_run_is_gone_and_no_late_word_brings_it_back(run):
     run.delete()
     assert Store().runs() == []
-    with pytest.raises(NotFound):
+    late = (run.enqueue, run.stop, run.delete, lambda: run.finish("failed"), lambda: run.say("x"))
+    for word in late:
+        with pytest.raises(NotFound):
+            word()
+    assert list((Store().path / "runs").iterdir()) == []  # neither folder nor lock nor trash
+
+
+def test_resuming_and_deleting_at_once_leaves_no_ghost():
+    for number in range(60):
+        run = Store().create_run(TrainConfig(name=f"r{number}"), [ROW], [])
+        together = threading.Barrier(2)
+
+        def do(what, together=together):
+            together.wait()
+            with suppress(NotFound):
+                what()
+
+        threads = [threading.Thread(target=do, args=(what,)) for what in (run.enqueue, run.delete)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not run.path.exists()
+    assert queue.waiting() == []
+
+
+def test_deleting_a_link_to_a_run_leaves_the_run_itself(run, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    run.path.rename(elsewhere)
+    run.path.symlink_to(elsewhere)
+    run.delete()
+    assert list(run.path.parent.iterdir()) == []
+    assert (elsewhere / "config.json").exists()
+
+
+# ---- damage
+
+DAMAGES = {
+    "an empty config": ("config.json", ""),
+    "a torn config": ("config.json", '{"name": "Supp'),
+    "a config of the future": ("config.json", '{"name": "x", "telepathy": true}'),
+    "no config": ("config.json", None),
+    "a config that is a folder": ("config.json", ...),
+    "a torn result": ("result.json", '{"status": "comp'),
+    "a result of another kind": ("result.json", '{"status": "glorious"}'),
+    "an empty process": ("process.json", ""),
+    "a process without a number": ("process.json", "{}"),
+    "an empty place in the line": ("queued.json", ""),
+    "a list for a plan": ("plan.json", "[]"),
+    "bytes for a plan": ("plan.json", "\ud800"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_run_is_listed_with_its_reason_bars_nobody_and_can_be_deleted(run, damage):
+    file, content = damage
+    good = Store().create_run(TrainConfig(name="good"), [ROW], [])
+    good.enqueue()
+    run.enqueue()
+    path = run.path / file
+    path.unlink(missing_ok=True)
+    if content is ...:
+        path.mkdir()
+    elif content is not None:
+        path.write_text(content, errors="surrogatepass")
+
+    assert {found.id for found in Store().runs()} == {run.id, good.id}
+    run = Store().run(run.id)
+    assert (run.status, good.status) == ("damaged", "queued")
+    told = run.describe()
+    assert (told["status"], told["progress"]["step"]) == ("damaged", 0)
+    assert file in told["error"]
+    json.dumps(told)
+    assert queue.waiting() == [good]
+    assert queue.running() is None
+    for refused in (run.enqueue, run.stop):
+        with pytest.raises(UserError, match="damaged|" + file):
+            refused()
+    assert run.created_at > 0
+    Store().run(run.id).delete()
+    assert Store().runs() == [good]
+
+
+def test_a_stray_folder_is_no_run_and_a_broken_row_costs_only_itself(run):
+    (run.path.parent / "lost+found").mkdir()
+    assert Store().runs() == [run]
+    (run.path / "metrics.jsonl").write_text('{"step": 1, "loss": 2}\n{"st\n7\n{"step": 3}\n')
+    assert [row["step"] for row in run.metrics()] == [1, 3]
+    assert run.describe()["progress"]["step"] == 3
+
+
+def test_a_damaged_dataset_does_not_hide_the_others():
+    good = Store().create_dataset("Good", lambda folder: {"rows": 0})
+    bad = Store().create_dataset("Bad", lambda folder: {"rows": 0})
+    (bad.path / "dataset.json").write_text("{")
+    told = {dataset.id: dataset.listing for dataset in Store().datasets()}
+    assert "damage" not in told[good.id]
+    assert "dataset.json is damaged" in told[bad.id]["damage"]
+    with pytest.raises(UserError, match=r"dataset\.json is damaged"):
+        bad.describe()
+    Store().delete_dataset(bad.id)
+    assert Store().datasets() == [good]
+
+
+def test_a_base_model_in_a_folder_is_kept_with_its_whole_path(tmp_path, monkeypatch):
+    (tmp_path / "models" / "own").mkdir(parents=True)
+    (tmp_path / "starter").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for named, kept in (
+        ("models/own", str(tmp_path / "models" / "own")),
+        ("starter", "starter"),
+        ("acme/tiny", "acme/tiny"),
+    ):
+        run = Store().create_run(TrainConfig(base_model=named), [ROW], [])
+        assert read_json(run.path / "config.json")["base_model"] == kept
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="mounts a small disk as root")
+def test_the_last_word_fits_on_a_full_disk(tmp_path, monkeypatch):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        monkeypatch.setenv("GRAFT_DATA", str(disk))
+        run = Store().create_run(TrainConfig(), [ROW], [])
         run.enqueue()
+        fill(disk)
+        run.finish("failed", error="The disk is full.")
+        assert run.describe()["error"] == "The disk is full."
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(disk):
+    """Write until nothing more goes in."""
+    with (disk / "filler").open("ab", buffering=0) as filler:
+        try:
+            while filler.write(b"x" * 512):
+                pass
+        except OSError:
+            pass
 
 
 def test_a_dataset_is_there_whole_or_not_at_all():

@@ -208,9 +208,9 @@ def test_a_killed_trainer_is_a_failure_with_its_reason_and_the_next_run_starts(s
     until(lambda: run.status == "running" and len(steps(run)) > at)
     os.kill(run.pid, signal.SIGKILL)
     until(lambda: run.status == "failed")
-    assert "memory ran out" in run.result["error"]
+    assert "from outside (SIGKILL)" in run.result["error"]
     assert "starting, in" in run.result["error"]
-    assert f"Resume goes on from step {at}." in run.result["hint"]
+    assert f"“Try again” goes on from step {at}." in run.result["hint"]
     until(lambda: second.status == "completed")
     queue.submit(run)
     until(lambda: run.status == "completed")
@@ -230,16 +230,111 @@ def test_a_trainer_that_somebody_else_ends_in_order_is_interrupted_not_failed(st
 
 def test_a_run_that_can_only_fail_says_why_and_does_not_hold_up_the_line(start_worker):
     crash, broken, good = new_run("crash"), new_run(), new_run()
-    (broken.path / "config.json").write_text("{ this is no configuration")
     for run in (crash, broken, good):
         queue.submit(run)
-    start_worker()
+    (broken.path / "config.json").write_text("{ this is no configuration")
+    stray = broken.path.with_name("stray")
+    stray.mkdir()
+    (stray / "queued.json").touch()
+    worker = start_worker()
     until(lambda: good.status == "completed")
-    assert crash.status == broken.status == "failed"
+    assert worker.poll() is None
+    assert crash.status == "failed"
+    assert Store().run(broken.id).status == "damaged"
     assert "made of cheese" in crash.result["error"]
     assert "exit status 1" in crash.result["error"]
     assert "from the beginning" in crash.result["hint"]
     assert "Traceback" in crash.log()
+
+
+@POSIX
+def test_a_worker_that_ends_while_its_trainer_starts_leaves_the_run_in_the_line(start_worker):
+    run = new_run("slow start")
+    queue.submit(run)
+    worker = start_worker()
+    until(lambda: run.status == "running")
+    worker.terminate()
+    assert worker.wait(30) == 0
+    assert queue.waiting() == [run]
+    assert "Traceback" not in worker.stderr.read()
+
+
+NO_SPACE = """
+from core.runs import Run
+def hand_to(self, pid):
+    if self.name == "slow start":
+        raise OSError(28, "No space left on device")
+    return kept(self, pid)
+kept, Run.hand_to = Run.hand_to, hand_to
+"""
+
+
+@POSIX
+def test_a_trainer_that_cannot_be_watched_is_ended_before_the_next_one_starts(start_worker):
+    run, second = new_run("slow start", 3000), new_run("second", 5)
+    queue.submit(run)
+    queue.submit(second)
+    worker = start_worker(f"pass\n{NO_SPACE}\npass")
+    until(lambda: second.status == "completed")
+    assert run.pid is None
+    assert run.status == "failed"
+    assert run.result["error"] == "The disk is full."
+    assert steps(run) == []
+    worker.terminate()
+    assert worker.stderr.read().count("could not be trained") == 1
+
+
+@pytest.fixture
+def small_disk(data_dir):
+    """A data directory of 30 MB, and a file in it that can fill it."""
+    data_dir.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", str(data_dir)]
+    if os.name == "nt" or os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounts a small disk as root")
+    yield data_dir
+    subprocess.run(["umount", "-l", str(data_dir)], check=True)
+
+
+def fill(disk):
+    with (disk / "filler").open("ab", buffering=0) as filler:
+        try:
+            while filler.write(b"x" * 4096):
+                pass
+        except OSError:
+            pass
+
+
+def test_on_a_full_disk_the_line_waits_with_a_reason_and_goes_on_by_itself(
+    small_disk, start_worker
+):
+    run = new_run()
+    queue.submit(run)
+    fill(small_disk)
+    assert "The disk is full" in queue.held_up()
+    worker = start_worker()
+    until(lambda: "Can't serve" in worker.stderr.readline())
+    os.truncate(small_disk / "filler", 15_000_000)
+    until(serving)
+    until(lambda: "has to wait" in worker.stderr.readline())
+    time.sleep(3)
+    assert run.status == "queued"
+    (small_disk / "filler").unlink()
+    until(lambda: run.status == "completed")
+    assert queue.held_up() == ""
+    worker.terminate()
+    assert "has to wait" not in worker.stderr.read()  # said once
+
+
+def test_a_disk_that_fills_while_it_learns_is_named(small_disk, start_worker):
+    run = new_run(steps=3000)
+    queue.submit(run)
+    start_worker()
+    until(is_running(run))
+    fill(small_disk)
+    until(lambda: run.status == "failed")
+    assert run.result["error"] == "The disk is full."
+    assert "Free some space" in run.result["hint"]
+    (small_disk / "filler").unlink()
 
 
 @POSIX

@@ -183,6 +183,8 @@ def test_a_run_is_stopped_and_resumed(client, dataset):
     [
         ("run", ["nowhere"], r"There is no run 'nowhere' \(not found\)\."),
         ("metrics", ["../../x"], "not found"),
+        ("run", ["x" * 5000], "not found"),
+        ("dataset", ["x" * 5000], "not found"),
         ("dataset", [""], "not found"),
         ("stop_run", ["nowhere"], "not found"),
         ("resume_run", ["nowhere"], "not found"),
@@ -198,7 +200,9 @@ def test_a_run_is_stopped_and_resumed(client, dataset):
         ("start_run", [{"dataset": "sums", "base_model": "no such model"}], "no such model"),
         ("estimate", [{"dataset": "sums", "batch_size": "many"}], "batch_size"),
         ("xray", [{"dataset": "sums"}, 3000], "row: Sums has no row 3000. Its rows are 0 to 29"),
+        ("xray", [{"dataset": "sums"}, 10**30], "row: Sums has no row 1000"),
         ("xray", [{"dataset": "sums"}, "first"], "row: .*integer"),
+        ("start_run", [{"target_modules": "(a+)+$"}], "target_modules .*repeats"),
         ("import_dataset", [{"path": __file__}, None], "file: a file must be uploaded"),
         ("import_dataset", [None, None], "file: a file must be uploaded"),
         ("compare", [[], "Hello", None], "run: none is named"),
@@ -225,16 +229,43 @@ def test_an_option_that_does_not_exist_is_named(client, tmp_path):
         ask(client, "import_dataset", handle_file(str(file)), {"seperator": ";"})
 
 
+def test_damaged_folders_hide_nothing_and_can_be_deleted(app, client, dataset):
+    """A dataset with a torn file; runs with an empty config, and with nothing but a place in the
+    line, which would be next."""
+    for path, content in {
+        "datasets/broken/dataset.json": "{",
+        "runs/broken/config.json": "",
+        "runs/stray/queued.json": "",
+    }.items():
+        file = app.data / "local" / path
+        file.parent.mkdir(parents=True)
+        file.write_text(content)
+    with pytest.raises(AppError, match=r"dataset\.json is damaged"):
+        ask(client, "dataset", "broken")
+    listed = {facts["id"]: facts for facts in ask(client, "datasets")}
+    assert listed["broken"]["shape"] == "damaged"
+    assert listed[dataset]["rows"] == 30
+    runs = {run["id"]: run["status"] for run in ask(client, "runs")}
+    assert (runs["broken"], runs["stray"]) == ("damaged", "damaged")
+    assert "config.json is damaged" in ask(client, "run", "broken")["error"]
+    for page in ("", "runs", "runs?run=broken", "datasets"):
+        assert httpx.get(f"{app.url}{page}").status_code == 200
+    for id in ("broken", "stray"):
+        assert ask(client, "delete_run", id)["status"] == "deleted"
+    ask(client, "delete_dataset", "broken")
+    assert "broken" not in [facts["id"] for facts in ask(client, "datasets")]
+
+
 def test_a_bug_is_a_plain_sentence_outside_and_a_traceback_in_the_log(app, client):
-    broken = app.data / "local" / "datasets" / "broken"
-    broken.mkdir(parents=True)
-    (broken / "dataset.json").write_text("{")
+    odd = app.data / "local" / "datasets" / "odd"
+    odd.mkdir(parents=True)
+    (odd / "dataset.json").write_text('{"name": "Odd", "history": "a word where a list belongs"}')
     try:
         with pytest.raises(AppError, match="Something went wrong inside Graft"):
-            ask(client, "dataset", "broken")
+            ask(client, "dataset", "odd")
     finally:
-        (broken / "dataset.json").unlink()
-    assert "JSONDecodeError" in (app.data.parent / "app.log").read_text()
+        (odd / "dataset.json").unlink()
+    assert "Traceback" in (app.data.parent / "app.log").read_text()
 
 
 def test_files_of_the_data_directory_are_not_served(app, dataset):

@@ -1,0 +1,33 @@
+"""Whether the files of a finished adapter are all there and whole, without loading them."""
+
+from pathlib import Path
+
+from core.errors import Damaged, ModelProblem, NotFound
+from core.files import read_facts
+from core.models import stored_bytes, weight_files
+from core.runs import Run
+
+
+def whole_adapter(run: Run) -> Path:
+    """The folder of the run's adapter. Raises NotFound where there is none yet, and Damaged, with
+    the file's name, where something is missing or torn."""
+    folder = run.adapter
+    if folder is None:
+        raise NotFound(
+            f"{run.name} has no adapter yet: it is {run.status}.",
+            "Wait until it has finished, or stop it and keep what it learned.",
+        )
+    hint = "Run the same settings again, or put the file back from a copy."
+    try:
+        if read_facts(folder / "adapter_config.json") is not None:
+            files = [folder / "adapter_model.safetensors"]
+        else:  # all of the model learned
+            files = weight_files(folder)
+        for file in files:
+            if not file.is_file():
+                raise Damaged(f"{file.name} is missing.")
+            if file.stat().st_size != stored_bytes(file):
+                raise Damaged(f"{file.name} is not whole.")
+    except (Damaged, ModelProblem) as error:
+        raise Damaged(f"The adapter of {run.name} is damaged: {error}", hint) from None
+    return folder
