@@ -19,7 +19,7 @@ def build(demo: gr.Blocks) -> None:
 
 def _home(request: gr.Request) -> str:
     listed = runs.listed(page.store(request).runs()[:RECENT])
-    return views.home(listed) if listed else views.first_visit(SAMPLES.values())
+    return views.home.overview(listed) if listed else views.home.first_visit(SAMPLES.values())
 
 
 def _resume(event: gr.EventData, request: gr.Request) -> str:
