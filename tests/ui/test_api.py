@@ -195,7 +195,7 @@ def test_a_run_is_stopped_and_resumed(client, dataset):
         ("start_run", ["a text"], "config: .*dict"),
         ("start_run", [{}], "dataset"),
         ("start_run", [{"dataset": "nowhere"}], "not found"),
-        ("start_run", [{"lora_r": -1}], "lora_r.*greater than or equal to 1"),
+        ("start_run", [{"lora_r": -1}], "lora_r.*must be at least 1"),
         ("start_run", [{"learning": 1}], "learning: there is no such setting"),
         ("start_run", [{"dataset": "sums", "base_model": "no such model"}], "no such model"),
         ("estimate", [{"dataset": "sums", "batch_size": "many"}], "batch_size"),

@@ -1,0 +1,39 @@
+"""Facts in, HTML out: every panel of the pages as a pure function. All text is escaped here.
+
+The parts that every page uses stand here; those of one page in the module of its name.
+"""
+
+from ui.views import bring, compare, datasets, doctor, home, new, rows, runs, settings, tokens
+from ui.views.parts import (
+    device_chip,
+    dialog,
+    heading,
+    invitation,
+    notice,
+    radio_cards,
+    subtitle,
+    title,
+    top_bar,
+)
+
+__all__ = [
+    "bring",
+    "compare",
+    "datasets",
+    "device_chip",
+    "dialog",
+    "doctor",
+    "heading",
+    "home",
+    "invitation",
+    "new",
+    "notice",
+    "radio_cards",
+    "rows",
+    "runs",
+    "settings",
+    "subtitle",
+    "title",
+    "tokens",
+    "top_bar",
+]
