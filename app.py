@@ -125,9 +125,12 @@ def serve(chosen: Settings, browser: bool) -> int:
 
 def launch(chosen: Settings) -> tuple[Any, str]:
     """The pages (gr.Blocks) on the wanted port, or on the next that is free, and their address."""
-    from ui import site, theme
+    from starlette.middleware import Middleware
+
+    from ui import hosts, site, theme
 
     demo = site.build()
+    names = hosts.own_names(chosen.host, chosen.allowed_hosts)
     last = min(chosen.port + PORTS - 1, 65535)
     for port in range(chosen.port, last + 1):
         if not is_free(chosen.host, port):
@@ -147,6 +150,7 @@ def launch(chosen: Settings) -> tuple[Any, str]:
                     mcp_server=True,
                     max_file_size=MAX_UPLOAD,
                     blocked_paths=[str(chosen.data)],
+                    app_kwargs={"middleware": [Middleware(hosts.OwnHosts, names=names)]},
                     **theme.launch_options(),
                 )
         except OSError:  # taken a moment ago

@@ -18,7 +18,7 @@ import shutil
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -284,10 +284,16 @@ class Dataset:
     @contextmanager
     def _transition(self) -> Iterator[None]:
         """One change at a time, over all processes."""
-        with FileLock(self.path.with_name(f".{self.id}.lock"), timeout=60):
-            if not (self.path / "dataset.json").exists():
-                raise NotFound(f"There is no dataset {self.id}.")
-            yield
+        lock = self.path.with_name(f".{self.id}.lock")
+        with FileLock(lock, timeout=60):
+            try:
+                if not (self.path / "dataset.json").exists():
+                    raise NotFound(f"There is no dataset {self.id}.")
+                yield
+            finally:
+                if not self.path.exists():
+                    with suppress(OSError):  # Windows removes it itself
+                        lock.unlink()
 
 
 class _Again:

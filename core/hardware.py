@@ -2,8 +2,10 @@
 
 import os
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -37,35 +39,65 @@ class Device:
 def device() -> Device:
     """The device that a run started now would use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = psutil.virtual_memory()
+    total, free = memory()
     if (gpu := _gpu()) is not None:
-        info = pynvml.nvmlDeviceGetMemoryInfo(gpu)
-        name = pynvml.nvmlDeviceGetName(gpu).removeprefix("NVIDIA ")
-        return Device("cuda", name, cores or 1, int(info.total), int(info.free), _gpu_flops(gpu))
+        name = "NVIDIA GPU"
+        with suppress(pynvml.NVMLError):
+            name = pynvml.nvmlDeviceGetName(gpu).removeprefix("NVIDIA ")
+        with suppress(pynvml.NVMLError):  # a GPU that shares the machine's memory has none to tell
+            info = pynvml.nvmlDeviceGetMemoryInfo(gpu)
+            total, free = int(info.total), int(info.free)
+        return Device("cuda", name, cores or 1, total, free, _gpu_flops(gpu))
     if platform.system() == "Darwin" and platform.machine() == "arm64":
-        return Device("mps", "Apple GPU", cores or 1, memory.total, memory.available, 2e12)
+        return Device("mps", "Apple GPU", cores or 1, total, free, 2e12)
     cores = cores or 1
     # Of the last minute: so many threads share the cores with ours.
     slowdown = max(1.0, (psutil.getloadavg()[0] + cores) / cores - 0.25)
-    return Device(
-        "cpu", "CPU", cores, memory.total, memory.available, 30e9 * cores, round(slowdown, 2)
-    )
+    return Device("cpu", "CPU", cores, total, free, 30e9 * cores, round(slowdown, 2))
+
+
+def memory(groups: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
+    """Bytes of the machine's memory, and of what is free of it, within a container's limits.
+
+    `groups` is where Linux tells of control groups, the first generation or the second.
+    """
+    machine = psutil.virtual_memory()
+    total, free = machine.total, machine.available
+    for folder, limit, used, cached in (
+        (groups, "memory.max", "memory.current", "inactive_file"),
+        (groups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+         "total_inactive_file"),
+    ):  # fmt: skip
+        with suppress(OSError, ValueError):  # no such file; "max"
+            most = int((folder / limit).read_text())
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            taken = int((folder / used).read_text()) - int(stat.get(cached, 0))
+            if most < machine.total:
+                return most, max(0, min(free, most - taken))
+    return total, free
 
 
 @cache
 def _gpu():
     """The first NVIDIA GPU that this process may use, None without one."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
-        return None
+    # CUDA takes the first of these, a number or a UUID.
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     try:
         pynvml.nvmlInit()
-        return pynvml.nvmlDeviceGetHandleByIndex(0) if pynvml.nvmlDeviceGetCount() else None
+        if first.startswith(("GPU-", "MIG-")):
+            return pynvml.nvmlDeviceGetHandleByUUID(first)
+        if not first.isdecimal() or int(first) >= pynvml.nvmlDeviceGetCount():
+            return None
+        return pynvml.nvmlDeviceGetHandleByIndex(int(first))
     except pynvml.NVMLError:
         return None
 
 
 def _gpu_flops(gpu) -> float:
     """A third of the bf16 matrix rate of its generation, scaled by its number of processors."""
-    major, _ = pynvml.nvmlDeviceGetCudaComputeCapability(gpu)
-    per_core = {7: 6e9, 8: 14e9, 9: 50e9}.get(major, 50e9 if major > 9 else 1e9)
-    return pynvml.nvmlDeviceGetNumGpuCores(gpu) * per_core / 3
+    try:
+        major, _ = pynvml.nvmlDeviceGetCudaComputeCapability(gpu)
+        per_core = {7: 6e9, 8: 14e9, 9: 50e9}.get(major, 50e9 if major > 9 else 1e9)
+        return pynvml.nvmlDeviceGetNumGpuCores(gpu) * per_core / 3
+    except pynvml.NVMLError:
+        return 10e12

@@ -5,6 +5,7 @@ GRAFT_PORT   port to serve on             7860
 GRAFT_DATA   where datasets and runs live ./data, from the folder where Graft is started
 GRAFT_AUTH   users file; none: no login
 
+GRAFT_ALLOWED_HOSTS   names besides its own that it answers to, with commas; * for all   none
 GRAFT_CHAT_IDLE   seconds without a question after which the chat's memory is freed   600
 
 Two more are read where they are used: GRAFT_ALLOW_OPEN by app.py, and GRAFT_PARENT, which the
@@ -26,6 +27,7 @@ class Settings:
     data: Path
     auth: Path | None
     chat_idle: float
+    allowed_hosts: tuple[str, ...]
 
 
 def settings() -> Settings:
@@ -40,6 +42,7 @@ def settings() -> Settings:
         data=Path(_value("GRAFT_DATA", "data")).resolve(),
         auth=Path(auth) if auth else None,
         chat_idle=_seconds("GRAFT_CHAT_IDLE", "600"),
+        allowed_hosts=tuple(_value("GRAFT_ALLOWED_HOSTS").lower().replace(",", " ").split()),
     )
 
 

@@ -6,8 +6,7 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
+from core import hardware
 from core.runs import Run
 
 KILLED = 9  # SIGKILL, which Windows does not name
@@ -59,7 +58,7 @@ def _killed(run: Run, kills_before: int | None) -> tuple[str, str]:
     on_gpu = str(run.plan.get("device", "")).startswith("cuda")
     smaller = "" if run.config.base_model == "starter" else ", a smaller model"
     saving = f"the memory saver{smaller} or shorter examples"
-    if counted or (not on_gpu and used > NEAR * psutil.virtual_memory().total):
+    if counted or (not on_gpu and used > NEAR * hardware.memory()[0]):
         error = "The system ended the training because memory ran out."
         hint = f"Choose {saving}."
     else:

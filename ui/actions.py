@@ -331,7 +331,7 @@ def chat_server() -> ChatServer:
 
 def told(run: Run, line: list[Run]) -> dict[str, Any]:
     """The run as the API and the pages tell it. `line` is queue.waiting(), asked for once."""
-    facts = {**run.describe(), "position": queue.position(run, line)}
+    facts = {**run.describe(), "position": None}
     if facts["status"] == "queued":
-        facts["phase"] = queue.held_up()
+        facts |= {"position": queue.position(run, line), "phase": queue.held_up()}
     return facts

@@ -227,6 +227,7 @@ def test_a_damaged_dataset_does_not_hide_the_others():
         bad.describe()
     Store().delete_dataset(bad.id)
     assert Store().datasets() == [good]
+    assert list(bad.path.parent.iterdir()) == [good.path]  # its lock went too
 
 
 def test_a_base_model_in_a_folder_is_kept_with_its_whole_path(tmp_path, monkeypatch):

@@ -274,6 +274,16 @@ def test_files_of_the_data_directory_are_not_served(app, dataset):
     assert httpx.get(f"{app.url}gradio_api/file={rows}").status_code == 403
 
 
+def test_a_page_of_somebody_else_cannot_ask_under_its_own_name(app):
+    for path in ("", "gradio_api/info", "gradio_api/mcp/schema"):
+        for host in ("evil.example", "evil.example:7860", "127.0.0.1.evil.example", ""):
+            refused = httpx.get(f"{app.url}{path}", headers={"Host": host})
+            assert refused.status_code == 421
+        assert "GRAFT_ALLOWED_HOSTS" in refused.text
+    for host in ("localhost:9", "127.0.0.1", "[::1]:7860", "192.168.1.5:80", "LOCALHOST"):
+        assert httpx.get(app.url, headers={"Host": host}).status_code == 200
+
+
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads Linux' /proc")
 def test_the_web_process_has_never_loaded_torch(app, client, dataset):
     ask(client, "estimate", {"base_model": MODEL, "dataset": dataset})
