@@ -30,7 +30,7 @@ def build(demo: gr.Blocks) -> None:
             with gr.Row(elem_classes="panes"):
                 base, tuned = panel(), panel()
             with gr.Column(elem_classes=["card", "ask"]):
-                expected = panel(views.chips())
+                expected = panel(views.compare.chips())
                 with gr.Row(elem_classes="line"):
                     prompt = gr.Textbox(
                         label="Your question", show_label=False, lines=1, elem_classes="prompt",
@@ -88,7 +88,7 @@ def _open(request: gr.Request) -> tuple:
     chosen = next((run.id for run in usable if run.id == asked), None)
     picker = gr.Dropdown([(run.name, run.id) for run in usable], value=chosen, visible=bool(usable))
     if not chosen:
-        return picker, views.nothing_to_compare(bool(usable)), gr.skip(), *_panes([]), []
+        return picker, views.compare.nothing_to_compare(bool(usable)), gr.skip(), *_panes([]), []
     return picker, "", gr.Column(visible=True), *_panes([]), []
 
 
@@ -112,9 +112,9 @@ def _answer(
 def _chip(event: gr.EventData, request: gr.Request) -> tuple:
     """(prompt, instruction, chips with the expected answer, both panes, turns)."""
     if event.action == "clear":
-        return "", gr.skip(), views.chips(), *_panes([]), []
+        return "", gr.skip(), views.compare.chips(), *_panes([]), []
     said = _held_out(page.store(request), request.query_params.get("run", ""))
-    chips = views.chips(said.get("assistant", ""))
+    chips = views.compare.chips(said.get("assistant", ""))
     return said.get("user", ""), said.get("system", ""), chips, *[gr.skip()] * 3
 
 
@@ -140,4 +140,5 @@ def _messages(
 
 
 def _panes(turns: list[Turn]) -> tuple[str, str]:
-    return views.pane("Original", "base", turns), views.pane("Yours", "tuned", turns)
+    pane = views.compare.pane
+    return pane("Original", "base", turns), pane("Yours", "tuned", turns)

@@ -12,7 +12,7 @@ def build(demo: gr.Blocks) -> None:
     with page.frame(demo, "Datasets"):
         panel(views.heading("Datasets", "The examples that your models learn from."))
         listed = panel()
-        dialog = panel(views.dataset_dialog())
+        dialog = panel(views.datasets.dataset_dialog())
     demo.load(_list, None, listed, **page.POLL)
     gr.on([listed.click, dialog.click], _act, None, listed, **page.QUIET)
 
@@ -20,7 +20,7 @@ def build(demo: gr.Blocks) -> None:
 def _list(request: gr.Request, shown: str = "") -> str:
     store = page.store(request)
     rows = store.dataset(shown).page(0, LOOK) if shown else []
-    return views.datasets(actions.datasets(store), shown, rows)
+    return views.datasets.listing(actions.datasets(store), shown, rows)
 
 
 def _act(event: gr.EventData, request: gr.Request) -> str:

@@ -57,7 +57,7 @@ def write(config: Mapping[str, Any]) -> dict[str, Any]:
     shown = {name: config.get(name) for name in FIELDS}
     for name, value in shown.items():
         if value is None or isinstance(value, (int, float)):
-            shown[name] = "" if value is None else views.plain(value)
+            shown[name] = "" if value is None else views.settings.plain(value)
     if isinstance(shown["target_modules"], str):
         shown["target_modules"] = [shown["target_modules"]]
     return shown
@@ -66,7 +66,7 @@ def write(config: Mapping[str, Any]) -> dict[str, Any]:
 def placeholders(completed: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """For each field that may stay empty: an update that shows what would be chosen."""
     return {
-        name: gr.update(placeholder=f"{CHOOSES}: {views.setting(completed[name], name)}")
+        name: gr.update(placeholder=f"{CHOOSES}: {views.settings.setting(completed[name], name)}")
         for name in optional()
         if completed.get(name) is not None
     }
@@ -79,7 +79,7 @@ def optional() -> list[str]:
 
 def module_choices(modules: Iterable[str]) -> list[tuple[str, str]]:
     """The chips: the three groups, then the linear modules that the model really has."""
-    groups = [(_capital(views.setting(group)), group) for group in MODULE_GROUPS]
+    groups = [(_capital(views.settings.setting(group)), group) for group in MODULE_GROUPS]
     return groups + [(module, module) for module in modules]
 
 
@@ -100,7 +100,7 @@ def _component(name: str, field: FieldInfo) -> gr.components.Component:
     if name == "target_modules":
         return gr.CheckboxGroup(module_choices(()), value=[field.default], **told)
     if values := _choices(field):
-        choices = [(_capital(views.setting(value)), value) for value in values]
+        choices = [(_capital(views.settings.setting(value)), value) for value in values]
         if _is_optional(field):
             choices.insert(0, (CHOOSES, ""))
         return gr.Radio(choices, value=field.default or "", **told)
@@ -108,7 +108,7 @@ def _component(name: str, field: FieldInfo) -> gr.components.Component:
     chosen = CHOOSES if _is_optional(field) else None
     shown = field.default or ""
     if isinstance(field.default, (int, float)):
-        shown = views.plain(field.default)
+        shown = views.settings.plain(field.default)
     return gr.Textbox(shown, placeholder=chosen, max_lines=1, **told)
 
 

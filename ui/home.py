@@ -21,7 +21,7 @@ def _home(request: gr.Request) -> str:
     found = runs.by_urgency(page.store(request).runs())
     now = [run for run in found if run.unfinished][:UNFINISHED]
     listed = runs.listed([*now, *[run for run in found if not run.unfinished][:ENDED]])
-    return views.home(listed) if listed else views.first_visit(SAMPLES.values())
+    return views.home.overview(listed) if listed else views.home.first_visit(SAMPLES.values())
 
 
 def _resume(event: gr.EventData, request: gr.Request) -> str:

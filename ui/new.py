@@ -32,7 +32,7 @@ IN_THE_ADDRESS = """(id) => {
 def build(demo: gr.Blocks) -> None:
     with page.frame(demo, "New"):
         panel(views.heading("Teach a model"))
-        stepper = panel(views.stepper(0, [False] * 4))
+        stepper = panel(views.new.stepper(0, [False] * 4))
         with gr.Row(elem_classes="split"):
             with gr.Column(elem_classes="steps"):
                 with gr.Column(elem_classes="step"):
@@ -43,9 +43,9 @@ def build(demo: gr.Blocks) -> None:
                     preset, settings, seeded = _settings_step()
                 with gr.Column(elem_classes="step"):
                     name, review = _review_step()
-                onward = panel(views.onward(0))
+                onward = panel(views.new.onward(0))
             with gr.Column(elem_classes=["aside", "card"]):
-                summary = panel(views.summary())
+                summary = panel(views.new.summary())
                 start = gr.Button(MISSING["dataset"], variant="primary", interactive=False)
         step = gr.Number(0, visible=False)
         address = gr.Textbox(visible=False)
@@ -105,7 +105,7 @@ def build(demo: gr.Blocks) -> None:
 def _data_step() -> dict[str, gr.blocks.Block]:
     with gr.Column(elem_classes="chooser") as chooser:
         panel(views.title("Choose your examples", "Questions with the answers that you want."))
-        samples = [(s.id, views.sample_card(s.title, s.blurb)) for s in SAMPLES.values()]
+        samples = [(s.id, views.new.sample_card(s.title, s.blurb)) for s in SAMPLES.values()]
         sample = cards(views.radio_cards(samples, "sample", "Try an example"))
         panel(views.subtitle("Or bring a file of your own"))
         upload = gr.File(
@@ -230,7 +230,7 @@ def _import(
                 page.store(request), Path(upload), Path(upload).name, mapping=parts or None, **more
             )
     except NeedsMapping as question:
-        table = views.column_parts(question.columns, question.preview, parts or {})
+        table = views.data.column_parts(question.columns, question.preview, parts or {})
         return (
             "", views.notice(str(question), question.hint, "warn"), gr.skip(),
             gr.update(html=table, value={}, visible=True), gr.update(visible=True),
@@ -254,18 +254,18 @@ def _show_dataset(dataset: str, request: gr.Request) -> tuple:
     row = next(iter(islice(found.rows(), 1)), None)
     return (
         gr.Column(visible=False),
-        views.recognised(found.facts),
-        views.conversation(row) if row else "",
+        views.data.recognised(found.facts),
+        views.data.conversation(row) if row else "",
     )
 
 
 def _model_cards() -> dict[str, Any]:
-    listed = [(model["id"], views.model_card(model)) for model in models.catalogue()]
+    listed = [(model["id"], views.new.model_card(model)) for model in models.catalogue()]
     return gr.update(html=views.radio_cards(listed, "model", "Model to teach"))
 
 
 def _preset_cards(seconds: dict[str, float]) -> str:
-    listed = [(name, views.preset_card(name, seconds.get(name))) for name in PRESETS]
+    listed = [(name, views.new.preset_card(name, seconds.get(name))) for name in PRESETS]
     return views.radio_cards(listed, "preset", "How thorough")
 
 
@@ -282,24 +282,26 @@ def _refresh(request: gr.Request, **values: Any) -> list[Any]:
     facts = _facts(store, config["dataset"])
     if not facts:
         return [
-            views.summary(config=config), _start_button("dataset"), views.nothing_to_review(),
+            views.new.summary(config=config),
+            _start_button("dataset"),
+            views.new.nothing_to_review(),
             *[gr.skip()] * len(form.optional()),
-        ]  # fmt: skip
+        ]
     try:
         with page.bugs_in_words():
             estimate = actions.estimate(store, config)
     except UserError as problem:
         return [
-            views.summary(facts, config) + _in_place(problem),
+            views.new.summary(facts, config) + _in_place(problem),
             _start_button(problem.field or ""), _in_place(problem),
             *[gr.skip()] * len(form.optional()),
         ]  # fmt: skip
     completed = {**estimate["config"], "max_length": estimate["max_length"]}
     hints = form.placeholders(completed)
     return [
-        views.summary(facts, config, estimate),
+        views.new.summary(facts, config, estimate),
         _start_button(fits=estimate["fits"]),
-        views.settings_in_words(completed),
+        views.settings.settings_in_words(completed),
         *(hints.get(name, gr.skip()) for name in form.optional()),
     ]
 
@@ -327,7 +329,7 @@ def _xray(request: gr.Request, **values: Any) -> str:
         return ""
     try:
         with page.bugs_in_words():
-            return views.xray(actions.xray(page.store(request), config, 0))
+            return views.data.xray(actions.xray(page.store(request), config, 0))
     except UserError as problem:
         return views.notice(str(problem), problem.hint, "warn")
 
@@ -359,7 +361,7 @@ def _go(event: gr.EventData) -> int:
 
 def _steps(step: float, dataset: str) -> tuple[str, str]:
     at = int(step)
-    return views.stepper(at, [bool(dataset), at > 1, at > 2, False]), views.onward(at)
+    return views.new.stepper(at, [bool(dataset), at > 1, at > 2, False]), views.new.onward(at)
 
 
 def _start(request: gr.Request, **values: Any) -> str:

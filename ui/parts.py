@@ -71,7 +71,7 @@ def cards(html: str = "", value: str | None = None, **props: Any) -> gr.HTML:
 def column_parts(**props: Any) -> gr.HTML:
     """A table's first rows with a picker above each column; its value is {column: part}.
 
-    To show a table: `gr.update(html=views.column_parts(…), value={})`.
+    To show a table: `gr.update(html=views.data.column_parts(…), value={})`.
     """
     return gr.HTML(
         {}, html="", html_template="${html}", js_on_load=PARTS, apply_default_css=False, **props

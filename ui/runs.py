@@ -27,7 +27,7 @@ def build(demo: gr.Blocks) -> None:
     with page.frame(demo, "Runs"):
         heading = panel()
         buttons = panel()
-        dialogs = panel(views.run_dialogs())
+        dialogs = panel(views.runs.run_dialogs())
         curves = panel()
         figures = panel()
         settings = panel()
@@ -118,29 +118,29 @@ def _show(request: gr.Request) -> tuple:
         found, older = listed(runs[start : start + MOST]), len(runs[start + MOST :])
         busy = any(run["status"] in ("running", "queued") for run, _ in found)
         return (
-            views.heading("Runs"), "", "", "", "", views.runs(found, older, start),
+            views.heading("Runs"), "", "", "", "", views.runs.listing(found, older, start),
             gr.Accordion(visible=False), gr.Timer(BUSY if busy else IDLE),
         )  # fmt: skip
     try:
         run = store.run(id)
     except NotFound as error:
         return (
-            views.heading("Runs"), "", "", "", "", views.no_such_run(str(error)),
+            views.heading("Runs"), "", "", "", "", views.runs.no_such_run(str(error)),
             gr.Accordion(visible=False), gr.Timer(IDLE),
         )  # fmt: skip
     told, metrics = facts(run, queue.waiting()), run.metrics()
     if told["status"] == "damaged":
         return (
-            views.run_heading(told), views.run_actions(told), "", "", "", "",
+            views.runs.run_heading(told), views.runs.run_actions(told), "", "", "", "",
             gr.Accordion(visible=True), gr.Timer(IDLE),
         )  # fmt: skip
     busy = told["status"] in ("running", "queued")
     return (
-        views.run_heading(told),
-        views.run_actions(told),
-        views.run_chart(told, metrics),
-        views.run_figures(told, metrics),
-        views.run_settings(told),
+        views.runs.run_heading(told),
+        views.runs.run_actions(told),
+        views.runs.run_chart(told, metrics),
+        views.runs.run_figures(told, metrics),
+        views.runs.run_settings(told),
         "",
         gr.Accordion(visible=True),
         gr.Timer(BUSY if busy else IDLE),
@@ -157,8 +157,8 @@ def _log(request: gr.Request) -> str:
     try:
         run = page.store(request).run(request.query_params.get("run", ""))
     except NotFound as error:  # deleted in another tab
-        return views.log(str(error))
-    return views.log(run.log())
+        return views.runs.log(str(error))
+    return views.runs.log(run.log())
 
 
 def _act(event: gr.EventData, request: gr.Request) -> tuple[Any, Any]:

@@ -89,28 +89,28 @@ def rendered():
     turn = {"question": HOSTILE, "base": HOSTILE, "tuned": "", "phase": HOSTILE, "notes": [HOSTILE]}
     yield "device_chip", views.device_chip(HOSTILE, HOSTILE)
     yield "notice", views.notice(HOSTILE, HOSTILE)
-    yield "first_visit", views.first_visit([Sample(HOSTILE, HOSTILE, HOSTILE)])
-    yield "home", views.home([(run, "")])
-    yield "runs", views.runs([(hostile(a_run(s)), "") for s in ("running", "completed")])
-    yield "no_such_run", views.no_such_run(HOSTILE)
-    yield "datasets", views.datasets([hostile(FACTS)], HOSTILE, [hostile(ROW)])
-    yield "sample_card", views.sample_card(HOSTILE, HOSTILE)
-    yield "model_card", views.model_card(dict.fromkeys(("title", "blurb", "licence"), HOSTILE))
+    yield "first_visit", views.home.first_visit([Sample(HOSTILE, HOSTILE, HOSTILE)])
+    yield "home", views.home.overview([(run, "")])
+    yield "runs", views.runs.listing([(hostile(a_run(s)), "") for s in ("running", "completed")])
+    yield "no_such_run", views.runs.no_such_run(HOSTILE)
+    yield "datasets", views.datasets.listing([hostile(FACTS)], HOSTILE, [hostile(ROW)])
+    yield "sample_card", views.new.sample_card(HOSTILE, HOSTILE)
+    yield "model_card", views.new.model_card(dict.fromkeys(("title", "blurb", "licence"), HOSTILE))
     yield "radio_cards", views.radio_cards([(HOSTILE, "")], "name", HOSTILE)
-    yield "recognised", views.recognised(hostile(FACTS))
-    yield "conversation", views.conversation(hostile({**ROW, "chosen": "a", "rejected": "b"}))
-    yield "document", views.conversation({"text": HOSTILE})
-    yield "column_parts", views.column_parts([HOSTILE], [[HOSTILE]], {})
-    yield "xray", views.xray(seen)
-    yield "summary", views.summary(hostile(FACTS), run["config"], hostile(ESTIMATE))
-    yield "run_heading", views.run_heading(run)
-    yield "run_actions", views.run_actions(run)
-    yield "run_chart", views.run_chart(run, METRICS)
-    yield "run_figures", views.run_figures(run, METRICS)
-    yield "run_settings", views.run_settings(run)
-    yield "log", views.log(HOSTILE)
-    yield "pane", views.pane("Yours", "tuned", [turn])
-    yield "chips", views.chips(HOSTILE)
+    yield "recognised", views.data.recognised(hostile(FACTS))
+    yield "conversation", views.data.conversation(hostile({**ROW, "chosen": "a", "rejected": "b"}))
+    yield "document", views.data.conversation({"text": HOSTILE})
+    yield "column_parts", views.data.column_parts([HOSTILE], [[HOSTILE]], {})
+    yield "xray", views.data.xray(seen)
+    yield "summary", views.new.summary(hostile(FACTS), run["config"], hostile(ESTIMATE))
+    yield "run_heading", views.runs.run_heading(run)
+    yield "run_actions", views.runs.run_actions(run)
+    yield "run_chart", views.runs.run_chart(run, METRICS)
+    yield "run_figures", views.runs.run_figures(run, METRICS)
+    yield "run_settings", views.runs.run_settings(run)
+    yield "log", views.runs.log(HOSTILE)
+    yield "pane", views.compare.pane("Yours", "tuned", [turn])
+    yield "chips", views.compare.chips(HOSTILE)
 
 
 @pytest.mark.parametrize(("name", "html"), list(rendered()), ids=lambda value: value[:20])
@@ -138,7 +138,7 @@ def test_text_from_people_files_and_models_never_becomes_markup(name, html):
     ],
 )  # fmt: skip
 def test_a_run_offers_what_makes_sense_now_and_one_main_action(status, more, buttons):
-    html = views.run_actions(a_run(status, **more))
+    html = views.runs.run_actions(a_run(status, **more))
     shown = [text.split("<")[0] for text in html.split('">')[1:]]
     assert [text for text in shown if text] == buttons
     assert html.count("primary") == (status in ("completed", "stopped", "failed", "interrupted"))
@@ -146,8 +146,8 @@ def test_a_run_offers_what_makes_sense_now_and_one_main_action(status, more, but
 
 def test_states_are_told_by_words_not_by_colour_alone():
     for status, word in (("running", "Learning"), ("failed", "Failed"), ("queued", "Waiting")):
-        assert Elements(views.run_pill(a_run(status))).text == word
-    text = Elements(views.xray({"tokens": [], "learned": 0, "context": 0, "cut": 0})).text
+        assert Elements(views.runs.run_pill(a_run(status))).text == word
+    text = Elements(views.data.xray({"tokens": [], "learned": 0, "context": 0, "cut": 0})).text
     assert all(word in text for word in ("learned", "only read", "cut off"))
 
 
@@ -155,7 +155,7 @@ def test_the_xray_joins_tokens_of_one_state():
     told = (("Hi", "context"), (" you", "context"), ("Yes", "learned"), ("!", "cut"))
     tokens = [{"text": text, "state": state} for text, state in told]
     counts = {"learned": 1, "context": 2, "cut": 1}
-    elements = Elements(views.xray({"tokens": tokens, **counts}))
+    elements = Elements(views.data.xray({"tokens": tokens, **counts}))
     states = [span["class"] for span in elements.all("span")]
     assert states[:3] == ["context", "learned", "cut"]
     assert "1 of the 4 tokens" in elements.text
@@ -163,16 +163,16 @@ def test_the_xray_joins_tokens_of_one_state():
 
 
 def test_the_summary_says_what_it_knows_and_no_more():
-    assert "–" in Elements(views.summary()).text
+    assert "–" in Elements(views.new.summary()).text
     text = Elements(
-        views.summary(FACTS, {"base_model": "starter", "preset": "quick"}, ESTIMATE)
+        views.new.summary(FACTS, {"base_model": "starter", "preset": "quick"}, ESTIMATE)
     ).text
     for word in ("Questions · 240", "Starter", "Quick", "about 2 min", "Fits", "1.0 GB of 8.0 GB"):
         assert word in text
 
 
 def test_settings_are_told_in_words_with_the_fields_own_beside_them():
-    text = Elements(views.settings_in_words(a_run()["config"])).text
+    text = Elements(views.settings.settings_in_words(a_run()["config"])).text
     for word in (
         "Starter",
         "How much it can learn rank",
@@ -187,29 +187,29 @@ def test_settings_are_told_in_words_with_the_fields_own_beside_them():
 def test_column_parts_offer_every_role_of_the_importer():
     from core.data.shapes import ROLES
 
-    options = Elements(views.column_parts(["a"], [["1"]], {"a": "assistant"})).all("option")
+    options = Elements(views.data.column_parts(["a"], [["1"]], {"a": "assistant"})).all("option")
     assert {option["value"] for option in options} == set(ROLES)
     assert [option["value"] for option in options if "selected" in option] == ["assistant"]
 
 
 def test_the_panes_say_when_both_are_the_same_and_how_much_the_adapter_changes():
     turn = {"question": "Open?", "base": "Yes.", "tuned": "Yes.", "done": True, "changed": 0.0}
-    assert "Both say the same" in Elements(views.pane("Yours", "tuned", [turn])).text
+    assert "Both say the same" in Elements(views.compare.pane("Yours", "tuned", [turn])).text
     turn |= {"tuned": "Arr, yes.", "changed": 0.5}
-    assert "50 %" in Elements(views.pane("Yours", "tuned", [turn])).text
-    assert "50 %" not in Elements(views.pane("Original", "base", [turn])).text
+    assert "50 %" in Elements(views.compare.pane("Yours", "tuned", [turn])).text
+    assert "50 %" not in Elements(views.compare.pane("Original", "base", [turn])).text
     turn |= {"done": False, "tuned": "", "phase": "Loading Starter"}
-    assert "Loading Starter…" in Elements(views.pane("Yours", "tuned", [turn])).text
+    assert "Loading Starter…" in Elements(views.compare.pane("Yours", "tuned", [turn])).text
 
 
 def test_first_visit_leads_to_the_sample():
-    links = Elements(views.first_visit([Sample("pirate", "A pirate", "Arr.")])).all("a")
+    links = Elements(views.home.first_visit([Sample("pirate", "A pirate", "Arr.")])).all("a")
     assert links[0]["href"] == "new?sample=pirate"
 
 
 def test_a_failed_run_gives_its_reason_and_what_to_do():
     text = Elements(
-        views.run_heading(a_run("failed", error="9 GB are needed.", hint="Use 4-bit."))
+        views.runs.run_heading(a_run("failed", error="9 GB are needed.", hint="Use 4-bit."))
     ).text
     assert "Failed: 9 GB are needed." in text
     assert "Use 4-bit." in text
@@ -224,6 +224,6 @@ def test_home_puts_what_runs_first_and_then_the_line_in_its_order():
         (a_run(status, name=name, position=position), "")
         for name, (status, position) in zip(names, states, strict=True)
     ]
-    shown = Elements(views.home(listed)).text
+    shown = Elements(views.home.overview(listed)).text
     order = sorted(names, key=lambda name: shown.index(name))
     assert order == ["first", "second", "third", "lost", "ended"]

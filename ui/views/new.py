@@ -1,0 +1,112 @@
+"""New: the steps, the cards to choose from, the summary."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from ui import words
+from ui.views.parts import CURRENT, facts, only_if
+from ui.views.settings import model_title
+
+STEPS = ("Data", "Model", "Settings", "Review")
+PRESETS = {
+    "quick": "A first impression.",
+    "balanced": "Right for most.",
+    "thorough": "Learns longer and can change more.",
+}
+
+
+def stepper(active: int, done: Sequence[bool]) -> str:
+    """The four steps; every one can be gone to."""
+    items = "".join(
+        f'<li class="{only_if(i == active, "active ")}{only_if(done[i], "done")}">'
+        f'<button type="button" data-action="step" data-id="{i}"'
+        f"{only_if(i == active, CURRENT)}><span>{'✓' if done[i] and i != active else i + 1}</span>"
+        f"{title}</button></li>"
+        for i, title in enumerate(STEPS)
+    )
+    return f'<ol class="stepper" aria-label="Steps">{items}</ol>'
+
+
+def onward(step: int) -> str:
+    """Back and Next, below a step."""
+    back = next = ""
+    if step > 0:
+        back = (
+            f'<button type="button" class="button quiet" data-action="step" data-id="{step - 1}">'
+            "Back</button>"
+        )
+    if step + 1 < len(STEPS):
+        next = (
+            f'<button type="button" class="button" data-action="step" data-id="{step + 1}">'
+            f"Next: {STEPS[step + 1]}</button>"
+        )
+    return f'<div class="onward">{back}{next}</div>'
+
+
+def sample_card(title: str, blurb: str) -> str:
+    return f"<strong>{escape(title)}</strong><span>{escape(blurb)}</span>"
+
+
+def model_card(model: dict[str, Any]) -> str:
+    known = [f"{words.parameters(model.get('parameters'))} parameters"]
+    if model.get("bytes"):
+        known.append(words.size(model["bytes"]))
+    if model.get("licence"):
+        known.append(model["licence"])
+    return (
+        f"<strong>{escape(model['title'])}</strong><span>{escape(model.get('blurb') or '')}</span>"
+        f'<span class="small">{escape(" · ".join(known))}</span>{_tags(model)}'
+    )
+
+
+def _tags(model: dict[str, Any]) -> str:
+    tags = []
+    if model.get("local"):
+        tags.append('<span class="tag good">On this computer</span>')
+    if model.get("gated"):
+        tags.append('<span class="tag">Needs a free account</span>')
+    if model.get("fits") is False:
+        tags.append('<span class="tag warn">Too large here</span>')
+    return "".join(tags)
+
+
+def preset_card(name: str, seconds: float | None) -> str:
+    time = f'<span class="small">{words.duration(seconds)}</span>' if seconds is not None else ""
+    return f"<strong>{name.capitalize()}</strong><span>{PRESETS[name]}</span>{time}"
+
+
+def summary(
+    dataset: dict[str, Any] | None = None,
+    config: dict[str, Any] | None = None,
+    estimate: dict[str, Any] | None = None,
+) -> str:
+    """The card that always shows what will run. Without an estimate it says what it knows."""
+    what = [("Examples", words.DASH), ("Model", words.DASH)]
+    if dataset:
+        what[0] = ("Examples", f"{escape(dataset['name'])} · {dataset['rows']:,}")
+    if config:
+        what[1] = ("Model", escape(model_title(config)))
+        what.append(("Settings", escape(config["preset"].capitalize())))
+    verdict = ""
+    if estimate:
+        what += [
+            ("Time", words.duration(estimate["seconds"])),
+            ("Updates", f"{estimate['steps']:,}"),
+            ("Adapter", words.size(estimate["adapter_bytes"])),
+        ]
+        memory = estimate["memory_bytes"]
+        kind = {"fits": "good", "tight": "warn", "does not fit": "bad"}[estimate["fits"]]
+        verdict = (
+            f'<p class="verdict"><span class="pill {kind}">{estimate["fits"].capitalize()}</span>'
+            f'<span class="small">{words.size(memory["total"])} of '
+            f"{words.size(memory['available'])} memory</span></p>"
+            + "".join(f'<p class="small">{escape(text)}</p>' for text in estimate["advice"])
+        )
+    return f'<h2>What will run</h2><dl class="facts">{facts(what)}</dl>{verdict}'
+
+
+def nothing_to_review() -> str:
+    return (
+        '<p class="nothing">Choose your examples first: then everything stands here in words.</p>'
+    )

@@ -1,0 +1,223 @@
+"""Runs: the list, and one run's page."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+from urllib.parse import quote
+
+from ui import chart, words
+from ui.views.parts import button, dialog, invitation, link
+from ui.views.settings import model_title, settings_in_words
+
+Listed = tuple[dict[str, Any], str]
+"""A run's facts, and its curve in small."""
+DEVICES = {"cpu": "on the CPU", "cuda": "on the GPU", "mps": "on the Apple GPU"}
+
+
+def run_pill(run: dict[str, Any]) -> str:
+    return f'<span class="pill {run["status"]}">{words.pill(run)}</span>'
+
+
+def run_row(run: dict[str, Any], curve: str) -> str:
+    """A run in a list: name, pill, curve, what to do, one main action."""
+    id, status = escape(run["id"]), run["status"]
+    address = f"runs?run={quote(run['id'])}"
+    progress, result = run["progress"], run["result"]
+    label, target = "See why" if status in ("failed", "damaged") else "Open", address
+    if status == "completed" or (status == "stopped" and run["has_adapter"]):
+        label, target = "Compare answers", f"compare?run={quote(run['id'])}"
+    main = f'<a class="button" href="{target}">{label}</a>'
+    if status == "interrupted":
+        main = button("resume", "Resume", id)
+    best, last = result.get("best_eval_loss"), progress["eval_loss"] or progress["loss"]
+    figures = []
+    if last is not None and status != "failed":
+        figures.append(f"loss {words.loss(last)}")
+    if best is not None:
+        figures.append(f"best {words.loss(best)}")
+    if status == "running" and progress["total_steps"]:
+        figures.append(f"step {progress['step']:,} of {progress['total_steps']:,}")
+    told = [words.when(run["created"]), escape(model_title(run["config"])), *figures]
+    facts = " · ".join(part for part in told if part)
+    return (
+        '<article class="card row"><div class="what"><div class="named">'
+        f'<h3><a href="{address}">{escape(run["name"])}</a></h3>{run_pill(run)}</div>'
+        f"<p>{escape(words.status_line(run))}</p>"
+        f'<p class="small">{facts}</p></div>'
+        f'<div class="curve">{curve}{bar(run)}</div>'
+        f'<div class="do">{main}</div></article>'
+    )
+
+
+def run_list(listed: Iterable[Listed]) -> str:
+    return f'<div class="rows">{"".join(run_row(run, curve) for run, curve in listed)}</div>'
+
+
+def listing(listed: Sequence[Listed], older: int = 0, start: int = 0) -> str:
+    """A page of the list; `start` runs come before it and `older` after it."""
+    if listed or start:
+        ways = [('<a href="runs">The first runs</a>', start)]
+        ways.append((f'<a href="runs?from={start + len(listed)}">{older:,} more</a>', older))
+        more = " · ".join(way for way, there in ways if there)
+        return run_list(listed) + (f'<p class="more">{more}</p>' if more else "")
+    return invitation(
+        "No runs yet",
+        "A run is one training: its settings, its examples, its curve and its adapter.",
+        "Teach a model",
+        "new",
+    )
+
+
+def no_such_run(what: str) -> str:
+    return invitation(
+        "This run is not here", f"{what} It may have been deleted.", "All runs", "runs"
+    )
+
+
+def bar(run: dict[str, Any]) -> str:
+    """How far a running run is."""
+    progress = run["progress"]
+    if run["status"] != "running" or not progress["total_steps"]:
+        return ""
+    share = min(100, round(100 * progress["step"] / progress["total_steps"]))
+    return (
+        f'<div class="bar" role="progressbar" aria-label="Progress" aria-valuenow="{share}" '
+        f'aria-valuemin="0" aria-valuemax="100"><span style="width:{share}%"></span></div>'
+    )
+
+
+def run_heading(run: dict[str, Any]) -> str:
+    return (
+        f'<div class="heading run"><p class="crumb"><a href="runs">Runs</a></p>'
+        f"<h1>{escape(run['name'])} {run_pill(run)}</h1>"
+        f'<p class="lead" role="status">{escape(words.status_line(run))}</p>{_why(run)}{bar(run)}'
+        f"{_notes(run)}</div>"
+    )
+
+
+def _why(run: dict[str, Any]) -> str:
+    told = run["status"] in ("failed", "damaged") and run["hint"]
+    return f"<p>{escape(run['hint'])}</p>" if told else ""
+
+
+def _notes(run: dict[str, Any]) -> str:
+    """What the trainer had to change on its way, in its own sentences."""
+    notes = run.get("plan", {}).get("notes", ())
+    return "".join(f'<p class="small">{escape(note)}</p>' for note in notes)
+
+
+def run_actions(run: dict[str, Any]) -> str:
+    """The buttons that make sense now, the main one first."""
+    status, id = run["status"], escape(run["id"])
+    buttons = []
+    if run["has_adapter"] and status in ("completed", "stopped"):
+        buttons.append(
+            f'<a class="button primary" href="compare?run={quote(run["id"])}">Compare answers</a>'
+        )
+        buttons.append(button("download", "Download adapter", id))
+    if status in ("running", "queued") and not run.get("stopping"):
+        label = "Stop and keep" if status == "running" else "Leave the line"
+        buttons.append(
+            f'<button type="button" class="button" data-opens="stop-{status}">{label}</button>'
+        )
+    # The same again would most likely fail the same way: then changing it comes first.
+    kind = "primary" if status == "failed" else "quiet"
+    again = link(f"new?run={quote(run['id'])}", "Change and run again", kind)
+    if status == "failed":
+        buttons += [again, button("resume", "Try again", id)]
+    elif status in ("stopped", "interrupted"):
+        label = "Continue" if status == "stopped" else "Resume"
+        buttons += [button("resume", label, id, "" if buttons else "primary"), again]
+    elif status == "completed":
+        buttons.append(again)
+    if status not in ("running", "queued"):
+        buttons.append(
+            '<button type="button" class="button quiet" data-opens="delete-run">Delete</button>'
+        )
+    return f'<div class="buttons">{"".join(buttons)}</div>'
+
+
+def run_dialogs() -> str:
+    return (
+        dialog(
+            "stop-running", "Stop training?",
+            "What it learned so far is saved first. You can try it, and continue later.",
+            "stop", "Stop and keep", "Keep training",
+        )
+        + dialog(
+            "stop-queued", "Leave the line?",
+            "The run keeps its settings and examples. You can start it again later.",
+            "stop", "Leave the line", "Keep waiting",
+        )
+        + dialog(
+            "delete-run", "Delete this run?",
+            "Its adapter, its checkpoints and its curve are removed from this computer.",
+            "delete", "Delete", "Keep it", bad=True,
+        )
+    )  # fmt: skip
+
+
+def run_chart(run: dict[str, Any], metrics: chart.Metrics) -> str:
+    """The chart with its legend and its figures as a table, or what there will be."""
+    drawn = chart.loss_chart(metrics, run["progress"]["total_steps"])
+    if not drawn:
+        waiting = {
+            "queued": "The curve appears here when its turn has come.",
+            "running": "The curve appears here after the first steps.",
+        }.get(run["status"], "There is no curve: it did not get to its first steps.")
+        return f'<section class="card plot empty"><p>{waiting}</p></section>'
+    return (
+        '<section class="card plot" aria-label="Learning curve"><ul class="legend">'
+        '<li><svg viewBox="0 0 28 8" aria-hidden="true"><path class="train" d="M1 4H27"/></svg>'
+        'Practice <span class="small">train loss</span></li>'
+        '<li><svg viewBox="0 0 28 8" aria-hidden="true"><path class="eval" d="M1 4H27"/>'
+        '</svg>Test, on examples kept back <span class="small">eval loss</span></li>'
+        '<li class="small">Lower is better</li></ul>'
+        f"{drawn}</section>"
+    )
+
+
+def run_figures(run: dict[str, Any], metrics: chart.Metrics) -> str:
+    """Time, loss, speed, memory."""
+    progress, result = run["progress"], run["result"]
+    if run["status"] == "running":
+        time = ("Time left", words.duration(progress["seconds_left"]), _steps(progress))
+    else:
+        time = ("Time taken", words.took(result.get("seconds")), _steps(progress))
+    tests = [loss for _, loss in chart.series(metrics, "eval_loss")]
+    compared = "before learning" if len(tests) == 1 else ""
+    if len(tests) > 1:
+        compared = f"best {words.loss(min(tests))}, untrained {words.loss(tests[0])}"
+    speed, peak = progress["tokens_per_second"], result.get("peak_memory")
+    device = DEVICES.get(run["plan"].get("device", ""), "")
+    figures = (
+        time,
+        ("Test loss", words.loss(tests[-1] if tests else None), compared),
+        ("Speed", f"{words.number(speed)} tokens/s" if speed else words.DASH, device),
+        ("Memory", words.size(peak or progress["memory"]), "at its highest" if peak else ""),
+    )
+    cards = "".join(
+        f'<div class="card"><dt>{label}</dt><dd>{value}</dd>'
+        f'<dd class="small">{escape(str(more))}</dd></div>'
+        for label, value, more in figures
+    )
+    return f'<dl class="figures">{cards}</dl>'
+
+
+def run_settings(run: dict[str, Any]) -> str:
+    """The frozen settings; the longest example is known once the trainer has looked."""
+    config = run["config"]
+    config = {**config, "max_length": config["max_length"] or run["plan"].get("max_length")}
+    told = settings_in_words(config)
+    return f'<section class="card fold"><h2>Settings</h2>{told}</section>'
+
+
+def log(text: str) -> str:
+    return f'<pre class="log" tabindex="0">{escape(text) or "Nothing was written yet."}</pre>'
+
+
+def _steps(progress: dict[str, Any]) -> str:
+    if not progress["total_steps"]:
+        return ""
+    epoch = f", round {progress['epoch']:.1f}" if progress["epoch"] else ""
+    return f"step {progress['step']:,} of {progress['total_steps']:,}{epoch}"
