@@ -10,8 +10,9 @@ from typing import Any
 
 import gradio as gr
 
+from core.errors import UserError
 from core.store import Store
-from ui import actions, api, page, views
+from ui import actions, page, views
 from ui.parts import panel
 
 Turn = dict[str, Any]
@@ -46,21 +47,15 @@ def build(demo: gr.Blocks) -> None:
     run.input(None, run, None, js=GO)
     answering = gr.on(
         [prompt.submit, ask.click],
-        lambda: (gr.Button(visible=False), gr.Button(visible=True)),
-        None,
-        [ask, stop],
-        **page.POLL,
-    ).then(
         _answer,
         inputs_kwargs={"prompt": prompt, "turns": turns, **sampling},
-        outputs=[prompt, *shown],
+        outputs=[prompt, *shown, ask, stop],
         show_progress="hidden",
         api_visibility="private",
         concurrency_limit=8,
     )
-    idle = (lambda: (gr.Button(visible=True), gr.Button(visible=False)), None, [ask, stop])
-    answering.then(*idle, **page.POLL)
-    stop.click(*idle, cancels=answering, **page.POLL)
+    # Cancelling ends the generator where it stands, so this brings the button back.
+    stop.click(lambda: _buttons(False), None, [ask, stop], cancels=answering, **page.POLL)
     expected.click(_chip, None, [prompt, sampling["system"], expected, *shown], **page.QUIET)
 
 
@@ -95,18 +90,37 @@ def _open(request: gr.Request) -> tuple:
 def _answer(
     request: gr.Request, prompt: str, turns: list[Turn], system: str | None, **sampling: Any
 ) -> Iterator[tuple]:
-    """(prompt, both panes, turns), growing."""
+    """(prompt, both panes, turns, ask, stop), growing. Whatever happens, it ends with “Ask both”;
+    a question that could not be answered is there to be asked again.
+    """
     if not prompt.strip():
-        yield prompt, *_panes(turns), turns
+        yield prompt, *_panes(turns), turns, *_buttons(False)
         return
     run = request.query_params.get("run", "")
     turn: Turn = {"question": prompt.strip(), "base": "", "tuned": "", "phase": "Starting"}
     conversations = {side: _messages(turns, side, system, prompt) for side in ("base", "tuned")}
-    yield "", *_panes([*turns, turn]), [*turns, turn]
-    with api.errors_in_words():
-        for answer in actions.compare(page.store(request), run, conversations, sampling):
-            turn = {**turn, **answer, "changed": answer.get("changed", {}).get(run)}
-            yield "", *_panes([*turns, turn]), [*turns, turn]
+    yield "", *_panes([*turns, turn]), [*turns, turn], *_buttons(True)
+    try:
+        with page.bugs_in_words():
+            for answer in actions.compare(page.store(request), run, conversations, sampling):
+                turn = {**turn, **answer, "changed": answer.get("changed", {}).get(run)}
+                yield "", *_panes([*turns, turn]), [*turns, turn], *_buttons(True)
+    except (UserError, gr.Error) as problem:
+        failed = {**turn, "done": True, "changed": None, "notes": [_words(problem)]}
+        yield prompt, *_panes([*turns, failed]), turns, *_buttons(False)
+        return
+    yield "", *_panes([*turns, turn]), [*turns, turn], *_buttons(False)
+
+
+def _words(problem: UserError | gr.Error) -> str:
+    if isinstance(problem, UserError):
+        return f"{problem} {problem.hint}".strip()
+    return str(problem.message)
+
+
+def _buttons(answering: bool) -> tuple[gr.Button, gr.Button]:
+    """(ask, stop): one of them is there."""
+    return gr.Button(visible=not answering), gr.Button(visible=answering)
 
 
 def _chip(event: gr.EventData, request: gr.Request) -> tuple:

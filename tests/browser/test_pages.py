@@ -251,3 +251,21 @@ def test_an_old_run_fills_the_form(page: Page, address, store):
     page.get_by_role("button", name="Fine-tune the settings").click()
     rank = page.get_by_role("textbox", name="How much it can learn")
     expect(rank).to_have_value(str(run.config.lora_r))
+
+
+def test_a_question_that_is_stopped_or_fails_can_be_asked_again(page: Page, address, store):
+    stage.add_dataset(store)
+    run = stage.finish(stage.add_run(store, "Flowers"), "completed")  # its adapter is an empty one
+    page.goto(f"{address}compare?run={run.id}")
+    prompt = page.get_by_placeholder("Ask both the same thing")
+    ask, stop = (page.get_by_role("button", name=name) for name in ("Ask both", "Stop"))
+    prompt.fill("Are you open?")
+    ask.click()
+    stop.click()
+    expect(ask).to_be_visible()
+    prompt.fill("Are you open?")
+    ask.click()
+    expect(stop).to_be_visible()
+    expect(stop).to_be_hidden()
+    expect(ask).to_be_visible()
+    expect(prompt).to_have_value("Are you open?")
