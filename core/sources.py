@@ -90,9 +90,15 @@ def read_again(store: Store, id: str, **options: Any) -> Dataset:
     """
     dataset = store.dataset(id)
     facts = dataset.facts
-    upload = next((file for file in dataset.path.glob("upload*")), None)
-    if upload is None:
-        raise UserError(f"{dataset.name} was not made from a file.", field="id")
+    upload = given(dataset)
     earlier = {key: value for key, value in facts.get("options", {}).items() if key in OPTIONS}
     options = {"name": dataset.name, "origin": facts.get("origin"), **earlier, **options}
     return import_dataset(store, upload, facts["file"], **options)
+
+
+def given(dataset: Dataset) -> Path:
+    """The file that a dataset was read from."""
+    upload = next(dataset.path.glob("upload*"), None)
+    if upload is None:
+        raise UserError(f"{dataset.name} was not made from a file.", field="id")
+    return upload

@@ -4,23 +4,20 @@ The examples, and a run to start from, travel in the address (/new?dataset=ID, ?
 everything else is in the form, so the server keeps nothing between two clicks.
 """
 
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from core import models
 from core.config import PRESETS
-from core.data import NeedsChoice, NeedsMapping
+from core.datasets import TOLD_BETTER
 from core.errors import UserError
 from core.prepare import import_dataset
 from core.store import Store
 from starter.samples import SAMPLES
-from ui import actions, api, form, page, views
-from ui.parts import cards, column_parts, panel
+from ui import actions, api, bring, checkup, form, learned, page, tested, views
+from ui.parts import cards, panel
 
-KINDS = sorted({"csv", "tsv", "json", "jsonl", "xlsx", "parquet", "txt", "md", "zip", "gz"})
 MISSING = {"dataset": "Choose your examples first", "base_model": "Choose another model"}
 IN_THE_ADDRESS = """(id) => {
   const here = new URL(window.location.href);
@@ -58,14 +55,13 @@ def build(demo: gr.Blocks) -> None:
     opened = [dataset, data["known"], model["base_model"], preset, *settings.values(), seeded]
     demo.load(_open, None, opened, **page.QUIET)
     demo.load(_model_cards, None, model["base_model"], **page.QUIET)
-    _wire_data(data)
-    dataset.change(
-        _show_dataset, dataset, [data["chooser"], data["recognised"], data["first"]], **page.QUIET
-    )
+    _wire_data(data, settings)
     dataset.change(None, dataset, None, js=IN_THE_ADDRESS)
 
     # Whatever is chosen, the card, the review and the hints follow.
-    chosen = [dataset.change, model["base_model"].input, model["other"].submit, model["other"].blur]
+    rows = data["checkup"]["version"].change  # other examples, or the same ones mended
+    other_model = [model["base_model"].input, model["other"].submit, model["other"].blur]
+    chosen = [rows, dataset.change, *other_model]
     changed = [preset.input, preset.change, *(field.change for field in settings.values())]
     gr.on(
         [demo.load, *chosen, *changed, name.change],
@@ -75,14 +71,8 @@ def build(demo: gr.Blocks) -> None:
         trigger_mode="always_last",
         **page.QUIET,
     )
-    gr.on(
-        [*chosen, settings["train_on"].change, settings["max_length"].change],
-        _xray,
-        inputs_kwargs=values,
-        outputs=data["xray"],
-        trigger_mode="always_last",
-        **page.QUIET,
-    )
+    looked_at = [rows, dataset.change, *other_model]
+    learned.wire(data["learned"], values, settings, _config, looked_at)
     gr.on(chosen, _by_model, inputs_kwargs=values, outputs=[preset, settings["target_modules"]],
           trigger_mode="always_last", **page.QUIET)  # fmt: skip
     model["base_model"].input(lambda: "", None, model["other"], **page.POLL)
@@ -102,53 +92,49 @@ def build(demo: gr.Blocks) -> None:
 # ---- the four steps
 
 
-def _data_step() -> dict[str, gr.blocks.Block]:
+def _data_step() -> dict[str, Any]:
     with gr.Column(elem_classes="chooser") as chooser:
         panel(views.title("Choose your examples", "Questions with the answers that you want."))
         samples = [(s.id, views.new.sample_card(s.title, s.blurb)) for s in SAMPLES.values()]
         sample = cards(views.radio_cards(samples, "sample", "Try an example"))
-        panel(views.subtitle("Or bring a file of your own"))
-        upload = gr.File(
-            file_types=[f".{kind}" for kind in KINDS],
-            label="Your file",
-            show_label=False,
-            elem_classes="upload",
-            height=152,
-        )
-        told = panel()
-        choice = gr.Radio(visible=False, label="Which one?")
-        parts = column_parts(visible=False)
-        use = gr.Button("Use these columns", variant="primary", visible=False)
+        panel(views.subtitle("Or bring your own"))
+        brought = bring.build()
         known = gr.Dropdown(
             label="Or go on with a dataset from before", visible=False, allow_custom_value=True
         )
     recognised = panel()
+    with gr.Column(elem_classes="again"):
+        again = bring.questions()
     first = panel()
-    xray = panel()
+    report = checkup.build()
+    look = learned.build()
+    tests = tested.build()
     return {
-        "dataset": gr.Textbox(visible=False),
-        "chooser": chooser, "sample": sample, "upload": upload, "told": told, "choice": choice,
-        "parts": parts, "use": use, "known": known, "recognised": recognised, "first": first,
-        "xray": xray,
+        "dataset": gr.Textbox(visible=False), "chooser": chooser, "sample": sample,
+        "brought": brought, "known": known, "recognised": recognised, "again": again,
+        "checkup": report, "first": first, "learned": look, "tested": tests,
     }  # fmt: skip
 
 
-def _wire_data(data: dict[str, Any]) -> None:
-    asked = [data[key] for key in ("dataset", "told", "choice", "parts", "use")]
-    given = {"upload": data["upload"], "choice": data["choice"], "parts": data["parts"]}
-    data["sample"].input(_take_sample, data["sample"], data["dataset"], **page.QUIET)
-    data["upload"].upload(
-        _import, inputs_kwargs={"upload": data["upload"]}, outputs=asked, api_visibility="private"
-    )
-    gr.on([data["use"].click, data["choice"].input], _import, inputs_kwargs=given, outputs=asked,
-          api_visibility="private")  # fmt: skip
-    data["known"].input(lambda id: id, data["known"], data["dataset"], **page.POLL)
+def _wire_data(data: dict[str, Any], settings: dict[str, Any]) -> None:
+    dataset, brought, again = data["dataset"], data["brought"], data["again"]
+    data["sample"].input(_take_sample, data["sample"], dataset, **page.QUIET)
+    data["known"].input(lambda id: id, data["known"], dataset, **page.POLL)
+    bring.wire(brought, dataset)
+    # Reading a chosen dataset's file again: the same questions, without the ways to a file.
+    source = gr.Textbox(visible=False)
+    bring.wire_questions({**again, "source": source}, dataset)
     data["recognised"].click(
-        lambda: ("", None, None, ""),
-        None,
-        [data["dataset"], data["sample"], data["upload"], data["told"]],
-        **page.POLL,
-    )
+        _reconsider, dataset,
+        [dataset, data["sample"], brought["upload"], source, again["asked"], again["mapped"]],
+        **page.QUIET,
+    )  # fmt: skip
+    gr.on(
+        [dataset.change, data["checkup"]["version"].change],
+        _show_dataset, dataset, [data["chooser"], data["recognised"], data["first"]], **page.QUIET,
+    )  # fmt: skip
+    checkup.wire(data["checkup"], dataset)
+    tested.wire(data["tested"], dataset, settings["eval_fraction"])
 
 
 def _model_step() -> dict[str, gr.components.Component]:
@@ -212,37 +198,12 @@ def _take_sample(sample: str, request: gr.Request) -> str:
         )
 
 
-def _import(
-    request: gr.Request,
-    upload: str | None,
-    choice: str | None = None,
-    parts: dict[str, str] | None = None,
-) -> tuple:
-    """(dataset, what to say, choice, parts, use): the dataset, or the question that is open."""
-    hidden = gr.update(visible=False)
-    if not upload:
-        return "", "", hidden, hidden, hidden
-    kind, _, member = (choice or "").partition(":")
-    more = {kind: member} if member else {}
-    try:
-        with page.bugs_in_words():
-            facts = actions.import_dataset(
-                page.store(request), Path(upload), Path(upload).name, mapping=parts or None, **more
-            )
-    except NeedsMapping as question:
-        table = views.data.column_parts(question.columns, question.preview, parts or {})
-        return (
-            "", views.notice(str(question), question.hint, "warn"), gr.skip(),
-            gr.update(html=table, value={}, visible=True), gr.update(visible=True),
-        )  # fmt: skip
-    except NeedsChoice as question:
-        kind = "sheet" if question.details.get("sheets") else "member"
-        names = question.details.get("sheets") or question.details["members"]
-        choices = gr.Radio([(name, f"{kind}:{name}") for name in names], value=None, visible=True)
-        return "", views.notice(str(question), question.hint, "warn"), choices, hidden, hidden
-    except UserError as refused:
-        return "", views.notice(str(refused), refused.hint), hidden, hidden, hidden
-    return facts["id"], "", hidden, hidden, hidden
+def _reconsider(dataset: str, event: gr.EventData, request: gr.Request) -> tuple:
+    """(dataset, sample, upload, source, asked, mapped): other columns, or other examples."""
+    if event.action == "columns":
+        with api.errors_in_words():
+            return gr.skip(), gr.skip(), gr.skip(), *bring.reopen(dataset, request)
+    return "", None, None, "", bring.NOTHING, ""
 
 
 def _show_dataset(dataset: str, request: gr.Request) -> tuple:
@@ -251,12 +212,18 @@ def _show_dataset(dataset: str, request: gr.Request) -> tuple:
         return gr.Column(visible=True), "", ""
     with api.errors_in_words():
         found = page.store(request).dataset(dataset)
-    row = next(iter(islice(found.rows(), 1)), None)
+    rows = found.page(0, 1)
     return (
         gr.Column(visible=False),
-        views.data.recognised(found.facts),
-        views.data.conversation(row) if row else "",
+        views.bring.recognised(_as_read(found.facts)),
+        views.rows.conversation(rows[0]) if rows else "",
     )
+
+
+def _as_read(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts without those findings that the doctor tells better."""
+    kept = [found for found in facts["findings"] if found["code"] not in TOLD_BETTER]
+    return {**facts, "findings": kept}
 
 
 def _model_cards() -> dict[str, Any]:
@@ -321,17 +288,6 @@ def _start_button(missing: str | None = None, fits: str = "fits") -> gr.Button:
         return gr.Button(MISSING.get(missing, "Check the settings"), interactive=False)
     label = "Start anyway" if fits == "does not fit" else "Start training"
     return gr.Button(label, interactive=True)
-
-
-def _xray(request: gr.Request, **values: Any) -> str:
-    config = _config(values)
-    if not config["dataset"]:
-        return ""
-    try:
-        with page.bugs_in_words():
-            return views.data.xray(actions.xray(page.store(request), config, 0))
-    except UserError as problem:
-        return views.notice(str(problem), problem.hint, "warn")
 
 
 def _by_model(request: gr.Request, **values: Any) -> tuple[dict[str, Any], gr.CheckboxGroup]:

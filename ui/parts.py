@@ -37,15 +37,35 @@ watch(['value', 'html'], show);
 show();
 """
 
-# Every <select data-column> is one column's part; the component's value is {column: part}.
-PARTS = """
-element.addEventListener('change', () => {
-  props.value = Object.fromEntries([...element.querySelectorAll('select[data-column]')]
-    .filter((select) => select.value)
-    .map((select) => [select.dataset.column, select.value]));
-  trigger('input');
+# The named fields of a form are the component's value: data-field="mapping" data-key="q" is
+# value.mapping.q. A field with data-rereads asks for the form anew, as a click on "reread".
+FIELDS = (
+    """
+const read = () => {
+  const value = {};
+  element.querySelectorAll('[data-field]').forEach((field) => {
+    if (field.matches('[type=radio], [type=checkbox]') && !field.checked) return;
+    const { field: name, key, json, list } = field.dataset;
+    const given = json === undefined ? field.value : JSON.parse(field.value);
+    if (given === null || (given === '' && json === undefined)) return;
+    if (key !== undefined) (value[name] ??= {})[key] = given;
+    else if (list !== undefined) (value[name] ??= []).push(given);
+    else value[name] = given;
+  });
+  return value;
+};
+element.addEventListener('click', (event) => {
+  if (event.target.closest('[data-action]')) props.value = read();
+}, true);
+element.addEventListener('input', (event) => {
+  if (!event.target.closest('[data-field]')) return;
+  props.value = read();
+  if ('rereads' in event.target.dataset) trigger('click', { action: 'reread', id: '' });
+  else trigger('input');
 });
 """
+    + CLICKS
+)
 
 
 def panel(value: str = "", **props: Any) -> gr.HTML:
@@ -68,11 +88,11 @@ def cards(html: str = "", value: str | None = None, **props: Any) -> gr.HTML:
     )
 
 
-def column_parts(**props: Any) -> gr.HTML:
-    """A table's first rows with a picker above each column; its value is {column: part}.
+def fields(html: str = "", **props: Any) -> gr.HTML:
+    """A form of ours: its elements with data-field make the value, a dict; it also clicks.
 
-    To show a table: `gr.update(html=views.data.column_parts(…), value={})`.
+    To show another form: `gr.update(html=…, value={})`.
     """
     return gr.HTML(
-        {}, html="", html_template="${html}", js_on_load=PARTS, apply_default_css=False, **props
+        {}, html=html, html_template="${html}", js_on_load=FIELDS, apply_default_css=False, **props
     )

@@ -66,6 +66,35 @@ FACTS = {
     "findings": [{"level": "warning", "code": "twice", "count": 2, "text": "Twice.", "rows": []}],
 }  # fmt: skip
 ROW = {"messages": [{"role": "user", "content": "Open?"}, {"role": "assistant", "content": "Yes."}]}
+FINDING = {"level": "error", "code": "bad", "count": 2, "text": "Broken: 2 rows.", "rows": [3]}
+TABLE = {
+    "columns": ["q", "a"], "preview": [["Open?", "Yes."]], "mapping": {"q": "user"},
+    "templates": {"user": "{q}"}, "header": True, "sheets": ["One", "Two"], "sheet": "Two",
+    "encoding": "cp1252", "split_column": None,
+}  # fmt: skip
+REPORT = {
+    "verdict": "warnings", "why": "One thing.", "advice": "Enough.", "rows": 240,
+    "findings": [{
+        "level": "warning", "code": "html", "count": 1, "text": "Remains: 1 row.", "rows": [7],
+        "examples": [{"row": 7, "text": "a<br>b"}],
+        "fixes": [{"code": "fix", "title": "Remove", "text": "Keeps the text."}],
+    }],
+}  # fmt: skip
+LOOKED = [{"row": 7, "before": ROW, "after": None}, {"row": 8, "before": ROW, "after": ROW}]
+CHANGED = {
+    **FACTS, "can_undo": True,
+    "history": [{"version": 2, "at": 1_700_000_000.0, "what": "Removed", "changed": 0,
+                 "removed": 3, "added": 0, "rows": 240}],
+}  # fmt: skip
+LENGTHS = {
+    "rows": 240, "refused": 1, "tokens_per_row": 195.2, "learned_per_row": 57.4,
+    "teach_nothing": 4, "longest": 90, "max_length": 64, "too_long": "shorten",
+    "bins": [{"start": 0, "stop": 64, "rows": 200}, {"start": 64, "stop": 128, "rows": 40}],
+    "notes": [{"code": "folded", "text": "Folded.", "rows": 240}],
+    "reasons": [{"row": 3, "text": "Two questions in a row."}],
+    "shortened": 40, "dropped": 0, "lost": 3, "tokens_share": 0.8, "seconds": 60,
+    "memory_bytes": 8e8, "uncut": {"seconds": 120, "memory_bytes": 1e9},
+}  # fmt: skip
 ESTIMATE = {
     "memory_bytes": {"total": 1e9, "available": 8e9}, "fits": "fits", "steps": 100, "seconds": 90,
     "adapter_bytes": 3e6, "advice": ["Short."],
@@ -74,7 +103,9 @@ ESTIMATE = {
 
 def hostile(value):
     """The same structure with every text replaced, but what the program itself decides."""
-    own = ("status", "level", "shape", "fits", "state", "role", "preset")
+    own = (
+        "status", "level", "shape", "fits", "state", "role", "preset", "verdict", "too_long",
+    )  # fmt: skip
     if isinstance(value, dict):
         return {k: v if k in own else hostile(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -93,15 +124,27 @@ def rendered():
     yield "home", views.home.overview([(run, "")])
     yield "runs", views.runs.listing([(hostile(a_run(s)), "") for s in ("running", "completed")])
     yield "no_such_run", views.runs.no_such_run(HOSTILE)
-    yield "datasets", views.datasets.listing([hostile(FACTS)], HOSTILE, [hostile(ROW)])
+    yield "datasets", views.datasets.listing([hostile(FACTS)])
+    yield "no_such_dataset", views.datasets.no_such_dataset(HOSTILE)
+    yield "dataset_heading", views.datasets.dataset_heading(hostile({**FACTS, "file": "x"}))
+    yield "rename", views.datasets.rename(HOSTILE)
+    yield "rows", views.datasets.rows([hostile(ROW), hostile(ROW)], 0, 20, 40, editing=1)
+    yield "rows_of_text", views.datasets.rows([{"text": HOSTILE}] * 2, 0, 20, 2, editing=1)
     yield "sample_card", views.new.sample_card(HOSTILE, HOSTILE)
     yield "model_card", views.new.model_card(dict.fromkeys(("title", "blurb", "licence"), HOSTILE))
     yield "radio_cards", views.radio_cards([(HOSTILE, "")], "name", HOSTILE)
-    yield "recognised", views.data.recognised(hostile(FACTS))
-    yield "conversation", views.data.conversation(hostile({**ROW, "chosen": "a", "rejected": "b"}))
-    yield "document", views.data.conversation({"text": HOSTILE})
-    yield "column_parts", views.data.column_parts([HOSTILE], [[HOSTILE]], {})
-    yield "xray", views.data.xray(seen)
+    yield "recognised", views.bring.recognised(hostile(FACTS))
+    yield "tested", views.bring.tested({"held_out": 3, "split_column": HOSTILE})
+    yield "progress", views.bring.progress(0.5, HOSTILE)
+    yield "mapping", views.bring.mapping(hostile(TABLE), {HOSTILE: HOSTILE})
+    yield "choice", views.bring.choice("member", [HOSTILE], several=True)
+    yield "consent", views.bring.consent(1, 2, [{**FINDING, "text": HOSTILE}])
+    yield "conversation", views.rows.conversation(hostile({**ROW, "chosen": "a", "rejected": "b"}))
+    yield "document", views.rows.conversation({"text": HOSTILE})
+    yield "report", views.doctor.report(hostile(REPORT), hostile(CHANGED), busy=HOSTILE)
+    yield "changes", views.doctor.report(REPORT, CHANGED, {"fix": hostile(LOOKED)})
+    yield "headline", views.tokens.headline(hostile(LENGTHS))
+    yield "xray", views.tokens.xray(seen)
     yield "summary", views.new.summary(hostile(FACTS), run["config"], hostile(ESTIMATE))
     yield "run_heading", views.runs.run_heading(run)
     yield "run_actions", views.runs.run_actions(run)
@@ -147,7 +190,7 @@ def test_a_run_offers_what_makes_sense_now_and_one_main_action(status, more, but
 def test_states_are_told_by_words_not_by_colour_alone():
     for status, word in (("running", "Learning"), ("failed", "Failed"), ("queued", "Waiting")):
         assert Elements(views.runs.run_pill(a_run(status))).text == word
-    text = Elements(views.data.xray({"tokens": [], "learned": 0, "context": 0, "cut": 0})).text
+    text = Elements(views.tokens.xray({"tokens": [], "learned": 0, "context": 0, "cut": 0})).text
     assert all(word in text for word in ("learned", "only read", "cut off"))
 
 
@@ -155,11 +198,11 @@ def test_the_xray_joins_tokens_of_one_state():
     told = (("Hi", "context"), (" you", "context"), ("Yes", "learned"), ("!", "cut"))
     tokens = [{"text": text, "state": state} for text, state in told]
     counts = {"learned": 1, "context": 2, "cut": 1}
-    elements = Elements(views.data.xray({"tokens": tokens, **counts}))
+    elements = Elements(views.tokens.xray({"tokens": tokens, **counts}))
     states = [span["class"] for span in elements.all("span")]
     assert states[:3] == ["context", "learned", "cut"]
-    assert "1 of the 4 tokens" in elements.text
-    assert "Cut off at its end: 1 token." in elements.text
+    assert "1 of 4 tokens learned" in elements.text
+    assert "1 token cut off." in elements.text
 
 
 def test_the_summary_says_what_it_knows_and_no_more():
@@ -184,12 +227,77 @@ def test_settings_are_told_in_words_with_the_fields_own_beside_them():
     assert "None" not in text
 
 
-def test_column_parts_offer_every_role_of_the_importer():
+def test_every_role_of_the_importer_can_be_picked_above_a_column():
     from core.data.shapes import ROLES
 
-    options = Elements(views.data.column_parts(["a"], [["1"]], {"a": "assistant"})).all("option")
+    html = views.bring.mapping({**TABLE, "mapping": {"q": "assistant"}}, {})
+    table = Elements(html[html.index("<table") : html.index("</thead>") + 8] + "</table>")
+    options = table.all("option")[: len(ROLES)]
     assert {option["value"] for option in options} == set(ROLES)
     assert [option["value"] for option in options if "selected" in option] == ["assistant"]
+
+
+def test_the_form_of_a_file_asks_only_what_can_be_answered():
+    fields = {
+        select["data-field"] for select in Elements(views.bring.mapping(TABLE, {})).all("select")
+    }
+    assert fields == {"mapping", "header", "sheet", "encoding", "split_column"}
+    plain = {**TABLE, "header": None, "sheets": [], "encoding": "binary"}
+    fields = {
+        select["data-field"] for select in Elements(views.bring.mapping(plain, {})).all("select")
+    }
+    assert fields == {"mapping", "split_column"}
+
+
+def test_the_doctor_says_what_a_fix_does_before_and_after():
+    text = Elements(views.doctor.report(REPORT, CHANGED, {"fix": LOOKED})).text
+    for word in ("Ready with warnings", "Row 8", "a<br>b", "Keeps the text.", "This row goes",
+                 "Question: Open?", "3 removed, 240 rows", "Undo the last change"):  # fmt: skip
+        assert word in text
+    buttons = Elements(views.doctor.report(REPORT, CHANGED, busy="Mending")).all("button")
+    assert buttons
+    assert all("disabled" in button for button in buttons)
+    assert "Undo" not in views.doctor.report(REPORT, {**CHANGED, "can_undo": False})
+
+
+def test_what_will_be_learned_is_counted_over_the_whole_dataset():
+    text = Elements(views.tokens.headline(LENGTHS)).text
+    for word in ("57 of 195 tokens per row are learned", "3 rows teach nothing", "1 row can't",
+                 "Row 4: Two questions"):  # fmt: skip
+        assert word in text
+
+
+def test_the_chart_of_lengths_marks_what_is_cut_and_what_it_saves():
+    bars = Elements(views.tokens.lengths(LENGTHS)).all("i")
+    assert [bar["class"] for bar in bars] == ["", "over"]
+    text = Elements(views.tokens.cut(LENGTHS)).text
+    for word in ("Rows shortened40of 240", "whole answer3", "50 % less than uncut", "20 % less"):
+        assert word in text
+    dropped = views.tokens.cut({**LENGTHS, "too_long": "drop", "dropped": 40, "shortened": 0})
+    assert "Rows left out40" in Elements(dropped).text
+
+
+def test_pages_of_rows_lead_to_the_first_the_last_and_the_next():
+    ids = [b["data-id"] for b in Elements(views.rows.pager(20, 20, 100_000)).all("button")]
+    assert ids == ["0", "0", "40", "99980"]
+    assert all("disabled" not in b for b in Elements(views.rows.pager(20, 20, 90)).all("button"))
+    last = Elements(views.rows.pager(80, 20, 90))
+    assert "81 to 90 of 90" in last.text
+    assert ["disabled" in button for button in last.all("button")] == [False, False, True, True]
+    assert views.rows.pager(0, 20, 20) == ""
+
+
+def test_an_edited_row_keeps_what_is_no_text():
+    from ui.datasets import rewritten
+
+    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    assert rewritten(row, {"0": "A", "1": "B"})["messages"][1] == {
+        "role": "assistant",
+        "content": "B",
+    }
+    pair = {"messages": [{"role": "user", "content": "a"}], "chosen": "b", "rejected": "c"}
+    assert rewritten(pair, {"0": "a", "1": "B"}) == {**pair, "chosen": "B", "rejected": ""}
+    assert rewritten({"text": "a"}, {"0": "A"}) == {"text": "A"}
 
 
 def test_the_panes_say_when_both_are_the_same_and_how_much_the_adapter_changes():

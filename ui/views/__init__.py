@@ -3,7 +3,7 @@
 The parts that every page uses stand here; those of one page in the module of its name.
 """
 
-from ui.views import compare, data, datasets, home, new, runs, settings
+from ui.views import bring, compare, datasets, doctor, home, new, rows, runs, settings, tokens
 from ui.views.parts import (
     device_chip,
     dialog,
@@ -17,20 +17,23 @@ from ui.views.parts import (
 )
 
 __all__ = [
+    "bring",
     "compare",
-    "data",
     "datasets",
     "device_chip",
     "dialog",
+    "doctor",
     "heading",
     "home",
     "invitation",
     "new",
     "notice",
     "radio_cards",
+    "rows",
     "runs",
     "settings",
     "subtitle",
     "title",
+    "tokens",
     "top_bar",
 ]
