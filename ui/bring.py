@@ -6,7 +6,7 @@ where the examples come from: file, text, hub, or again:ID.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ KINDS = (
 FEW_BAD = 0.1  # of the rows may be unusable before the person is asked
 WAYS = ("upload", "pasted", "hub")
 HEADLESS = {".json", ".jsonl", ".ndjson", ".parquet", ".arrow"}  # no row of names to ask about
+FORM = {"mapping", "templates", "header", "sheet", "encoding", "split_column"}
+FROM_HUB = {"header": None, "sheets": [], "encoding": "binary"}  # it can't be read again at once
 NOTHING = gr.update(html="", value={})
 
 Asked = dict[str, Any]
@@ -36,19 +38,19 @@ Asked = dict[str, Any]
 def build() -> dict[str, gr.blocks.Block]:
     """The three ways, and below them what is said and asked."""
     with gr.Tabs(elem_classes="ways"):
-        with gr.Tab("A file"):
+        with gr.Tab("File"):
             upload = gr.File(
                 file_count="multiple", file_types=[f".{kind}" for kind in KINDS],
                 label="Your file", show_label=False, elem_classes="upload", height=152,
             )  # fmt: skip
-        with gr.Tab("Pasted text"):
+        with gr.Tab("Paste"):
             pasted = gr.Textbox(
                 label="Your examples", lines=6, max_lines=16,
                 info="Cells of a spreadsheet, CSV, JSON, or a conversation line by line.",
                 placeholder="question\tanswer\nWhen are you open?\tFrom nine to six.",
             )  # fmt: skip
             paste = gr.Button("Use this text", variant="primary")
-        with gr.Tab("Hugging Face Hub"):
+        with gr.Tab("Hugging Face"):
             hub = gr.Textbox(
                 label="Dataset", placeholder="owner/name", max_lines=1,
                 info="It is downloaded to this machine.",
@@ -157,14 +159,15 @@ def _go_on(store: Store, given: dict[str, Any], options: dict[str, Any]) -> Iter
                 reading.close()
     except data.NeedsMapping as question:
         told = views.notice(str(question), question.hint, "warn")
-        form = views.bring.mapping(_table(question.details, options), ENCODINGS)
-        yield _said(given, told, asked=gr.update(html=form, value=options))
+        details = {**question.details, **(FROM_HUB if given["source"] == "hub" else {})}
+        form = views.bring.mapping(_table(details, options), ENCODINGS)
+        yield _said(given, told, asked=_asked(form, options, FORM))
     except data.NeedsChoice as question:
-        yield _said(given, _told(question), asked=_choice(question))
+        yield _said(given, _told(question), asked=_choice(question, options))
     except data.NeedsConsent as question:
         details = question.details
         form = views.bring.consent(details["rows"], details["bad"], details["findings"])
-        yield _said(given, _told(question), asked=gr.update(html=form, value=options))
+        yield _said(given, _told(question), asked=_asked(form, options))
     except UserError as refused:
         yield _said(given, views.notice(str(refused), refused.hint), asked=NOTHING)
 
@@ -258,16 +261,22 @@ def _form(path: Path, name: str, chosen: dict[str, Any], new: bool) -> str:
         details = question.details
     if any(suffix.lower() in HEADLESS for suffix in Path(name).suffixes):
         details = {**details, "header": None}
-    return views.bring.mapping(_table(details, chosen), ENCODINGS, new)
+    kept = views.bring.kept(chosen, FORM)
+    return views.bring.mapping(_table(details, chosen), ENCODINGS, new) + kept
 
 
 def _table(details: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
     return {"mapping": {}, **details, **chosen}
 
 
-def _choice(question: data.NeedsChoice) -> dict[str, Any]:
+def _asked(form: str, options: Mapping[str, Any], fields: Collection[str] = ()) -> dict[str, Any]:
+    """A form of these `fields`; what was said before goes with it."""
+    return gr.update(html=form + views.bring.kept(options, fields), value=dict(options))
+
+
+def _choice(question: data.NeedsChoice, options: Mapping[str, Any]) -> dict[str, Any]:
     """The form that asks which of several sheets, files, parts or splits."""
     names = {"sheets": "sheet", "members": "member", "configs": "config", "splits": "split"}
     kind = next(kind for kind in names if question.details.get(kind))
     form = views.bring.choice(names[kind], question.details[kind], several=kind == "members")
-    return gr.update(html=form, value={})
+    return _asked(form, options, {names[kind]})

@@ -97,7 +97,7 @@ def test_a_messy_table_from_its_columns_to_a_run(page: Page, address, store, mes
 
 def test_pasted_text_and_other_columns(page: Page, address, store):  # noqa: F811
     page.goto(f"{address}new")
-    page.get_by_role("tab", name="Pasted text").click()
+    page.get_by_role("tab", name="Paste").click()
     lines = [f"{f}?\t{f} is a flower.\tnote {i}" for i, f in enumerate(FLOWERS)]
     page.get_by_role("textbox", name="Your examples").fill(
         "\n".join(["question\tanswer\tnote", *lines])
@@ -130,10 +130,12 @@ def test_a_sheet_of_a_workbook_is_chosen(page: Page, address, store):  # noqa: F
 
 def test_many_bad_rows_are_the_persons_decision(page: Page, address, store, tmp_path):  # noqa: F811
     file = tmp_path / "half.jsonl"
-    good = '{"question": "What is %d?", "answer": "A number, %d."}\n'
+    good = '{"first": "What is %d?", "second": "A number, %d."}\n'
     file.write_text("".join(good % (i, i) + "{broken\n" for i in range(12)), encoding="utf-8")
     page.goto(f"{address}new")
     page.locator("input[type=file]").first.set_input_files(file)
+    map_columns(page, first="Question", second="Answer")
+    page.get_by_role("button", name="Use these columns").click()
     expect(page.get_by_text("12 of 24 rows can't be used.")).to_be_visible()
     expect(page.get_by_role("list", name="Findings")).to_contain_text("line")
     assert store.datasets() == []

@@ -137,6 +137,7 @@ def rendered():
     yield "tested", views.bring.tested({"held_out": 3, "split_column": HOSTILE})
     yield "progress", views.bring.progress(0.5, HOSTILE)
     yield "mapping", views.bring.mapping(hostile(TABLE), {HOSTILE: HOSTILE})
+    yield "kept", views.bring.kept({HOSTILE: HOSTILE, "mapping": {HOSTILE: HOSTILE}})
     yield "choice", views.bring.choice("member", [HOSTILE], several=True)
     yield "consent", views.bring.consent(1, 2, [{**FINDING, "text": HOSTILE}])
     yield "conversation", views.rows.conversation(hostile({**ROW, "chosen": "a", "rejected": "b"}))

@@ -5,7 +5,7 @@ data-key its key where the option is a dict, data-json marks a value that is not
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -23,13 +23,16 @@ PARTS = {
 }
 JOINED = {"user": "Question", "assistant": "Answer", "system": "Instruction"}
 LEVELS = {"error": "Left out", "warning": "Look at", "info": "Noted"}
+MAPPED = ("pairs", "instruction", "classification", "text")  # shapes of a table's columns
 SHOWN = 5  # rows of a table
 ENCODING = '<span class="small">encoding</span>'
 
 
 def recognised(facts: Mapping[str, Any]) -> str:
     """What was found in a file, in words, with what was noted while it was read."""
-    columns = button("columns", "Change the columns", "", "quiet") if facts.get("columns") else ""
+    columns = ""
+    if facts.get("columns") and facts["shape"] in MAPPED:
+        columns = button("columns", "Change the columns", "", "quiet")
     held = f" {facts['held_out']:,} more are kept back for tests." if facts.get("held_out") else ""
     return (
         f'<div class="card recognised"><div><h2>{escape(facts["name"])}</h2>'
@@ -130,7 +133,9 @@ def _sheet(table: Mapping[str, Any]) -> str:
     sheets = table.get("sheets") or []
     if len(sheets) < 2:
         return ""
-    return _select("sheet", "Sheet", [(name, name) for name in sheets], table.get("sheet"))
+    chosen = table.get("sheet")
+    choices: list[tuple[Any, str]] = [] if chosen else [(None, "The first with rows")]
+    return _select("sheet", "Sheet", choices + [(name, name) for name in sheets], chosen)
 
 
 def _encoding(table: Mapping[str, Any], encodings: Mapping[str, str]) -> str:
@@ -182,6 +187,16 @@ def _templates(table: Mapping[str, Any]) -> str:
         f'<p class="small">Write the text, with the columns\' names in braces: {escape(names)}. '
         f'What is left empty follows the table above.</p><div class="joined">{fields}</div>'
         "</details>"
+    )
+
+
+def kept(options: Mapping[str, Any], fields: Collection[str] = ()) -> str:
+    """What was said before, but for the form's own `fields`, so that no question takes it back."""
+    return "".join(
+        f'<input type="hidden" data-field="{escape(name)}" data-json '
+        f'value="{escape(json.dumps(value))}">'
+        for name, value in options.items()
+        if name not in fields and name != "bad_at_most"
     )
 
 
