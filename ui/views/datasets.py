@@ -27,8 +27,8 @@ def dataset_row(facts: dict[str, Any]) -> str:
         return (
             f'<article class="card row"><div class="what"><h3>{escape(facts["name"])}</h3>'
             f'<p>{escape(facts["damage"])}</p></div><div class="do"><button type="button" '
-            'class="button quiet" data-opens="delete-dataset" '
-            f'data-id="{escape(facts["id"])}">Delete</button></div></article>'
+            f'class="button quiet" data-opens="delete-dataset" data-id="{escape(facts["id"])}">'
+            "Delete</button></div></article>"
         )
     link = f"datasets?dataset={quote(facts['id'])}"
     left = facts.get("bad") or 0
