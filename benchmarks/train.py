@@ -344,7 +344,8 @@ def _ratios(job: Job, ours: Contestant, other: Contestant) -> tuple[str, str, st
             _beside(ratio, FOUR_BIT.memory, least=False),
             "4-bit ÷ 16-bit",
         )
-    target = other.peer.targets[other.variant] if job.kind == "D1" else Target()
+    aimed = job.kind == "D1" and not job.options.tiny
+    target = other.peer.targets[other.variant] if aimed else Target()
     median = ours.median("median") / other.median("median")
     over_all = ours.median("all") / other.median("all")
     speed = _beside(median, target.speed, least=True) + " / "

@@ -60,7 +60,7 @@ PEERS = (
         "llama_factory",
         ("llamafactory",),
         (TORCH, (*TORCH, "llamafactory==0.9.5")),
-        {"default": "", "fast": "neat packing, adapter in the model's type"},
+        {"default": "", "fast": "neat packing, no checkpointing"},
         {"default": Target(3.5, 0.3), "fast": Target(2.2, 0.9)},
     ),
     Peer(

@@ -30,10 +30,10 @@ class Watch(TrainerCallback):
 
     def _counting(self, collate: Any) -> Any:
         def counted(rows: Any) -> Any:
+            # A row may be a pack that is padded already; then its mask says so.
+            masks = [row.get("attention_mask") or [1] * len(row["input_ids"]) for row in rows]
+            self.tokens.append(sum(value > 0 for mask in masks for value in mask))
             batch = collate(rows)
-            mask = batch.get("attention_mask")
-            padded = mask is not None and mask.dim() == 2
-            self.tokens.append(int((mask > 0).sum() if padded else batch["input_ids"].numel()))
             self.learned.append(int((batch["labels"] != -100).sum()))
             return batch
 
