@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--shapes", nargs="+", choices=shapes.SHAPES)
     parser.add_argument("--rows", nargs="+", choices=rows.KINDS)
     parser.add_argument("--count", type=int, help="rows of a job; default 200")
-    parser.add_argument("--only", nargs="+", choices=[peer.name for peer in PEERS])
+    parser.add_argument("--only", nargs="+", choices=["4-bit", *(p.name for p in PEERS)])
     parser.add_argument("--quantization", choices=("none", "4bit"), default="none")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -121,11 +122,16 @@ def _options() -> argparse.Namespace:
 
 def _contestants(options: argparse.Namespace) -> tuple[list[Contestant], list[tuple[str, str]]]:
     found, skipped = [Contestant(OURS, "", sys.executable)], []
-    if environments.find_spec("bitsandbytes") and options.quantization == "none":
-        found.append(Contestant(OURS, "4-bit", sys.executable))
-    for peer in PEERS:
-        if options.only is not None and peer.name not in options.only:
-            continue
+
+    def wanted(name: str) -> bool:
+        return options.only is None or name in options.only
+
+    if wanted("4-bit") and options.quantization == "none":
+        if find_spec("bitsandbytes"):
+            found.append(Contestant(OURS, "4-bit", sys.executable))
+        else:
+            skipped.append(("Graft 4-bit", "bitsandbytes is not installed here"))
+    for peer in filter(lambda peer: wanted(peer.name), PEERS):
         python, why = environments.find(peer, options.cache)
         if options.quantization == "4bit" and peer.name != "transformers":
             python, why = None, "its driver trains in 16 bits only"
