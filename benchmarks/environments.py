@@ -23,8 +23,9 @@ def set_up(peer: Peer, cache: Path) -> str | None:
         return None
     shutil.rmtree(folder, ignore_errors=True)
     commands = [[sys.executable, "-m", "venv", str(folder)]]
-    pip = [str(_python(folder)), "-m", "pip", "install", "--quiet"]
-    commands += [[*pip, *arguments] for arguments in peer.install]
+    pip = [str(_python(folder)), "-m", "pip"]
+    commands += [[*pip, "install", "--quiet", *arguments] for arguments in peer.install]
+    commands += [[*pip, "uninstall", "--yes", "--quiet", *peer.remove]] if peer.remove else []
     for command in commands:
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

@@ -31,6 +31,8 @@ class Peer:
     """On D1, by variant."""
     same_batches: tuple[str, ...] = ("default",)
     """Variants that take the rows in our order, eight by eight; others make their own batches."""
+    remove: tuple[str, ...] = ()
+    """Packages that its installation brings and that text does not need, where they do harm."""
 
 
 TORCH = ("torch==2.13.0",)  # first and alone, so that no peer's own pin brings another one
@@ -62,6 +64,8 @@ PEERS = (
         (TORCH, (*TORCH, "llamafactory==0.9.5")),
         {"default": "", "fast": "neat packing, no checkpointing"},
         {"default": Target(3.5, 0.3), "fast": Target(2.2, 0.9)},
+        # PyPI's are made for the CUDA build of torch and fail to load beside the CPU's.
+        remove=("torchvision", "torchaudio"),
     ),
     Peer(
         "unsloth",
