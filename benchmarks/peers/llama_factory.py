@@ -1,6 +1,9 @@
 """LLaMA-Factory on a dataset that is tokenised already (its option tokenized_path)."""
 
 import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 from benchmarks.peers.probe import Probe
@@ -8,6 +11,10 @@ from benchmarks.peers.probe import Probe
 
 def main(file: str) -> None:
     probe = Probe(file)
+    if find_spec("torchaudio") is None:  # imported for sound, never called for text
+        stand_in = ModuleType("torchaudio")
+        stand_in.__spec__ = ModuleSpec("torchaudio", None)
+        sys.modules["torchaudio"] = stand_in
     from datasets import Dataset, DatasetDict
     from llamafactory.train.tuner import run_exp
 
