@@ -43,6 +43,7 @@ def main(file: str) -> None:
     if fast:
         mean = sum(len(row["input_ids"]) for row in rows) / len(rows)
         length = max(job["max_length"], round(mean * job["batch_size"]))
+        length = (length // 8 + 1) * 8 - 1  # with its one more: its collator pads to eights
         rows = packs(rows, length)
         settings |= {
             "neat_packing": True,
