@@ -34,8 +34,6 @@ HELD = 3  # exit status: another worker serves this data directory
 LOOK_EVERY = 2.0  # seconds between looks at the folders
 PATIENCE = 20.0  # seconds that a trainer gets to save
 ENDED_IN_ORDER = (0, -signal.SIGTERM, -signal.SIGINT)
-# Large temporary tensors on the CPU come from the heap and stay there: up to twice as fast.
-ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 
 
 class Worker:
@@ -104,7 +102,7 @@ class Worker:
                 str(run.path),
                 stdout=printed,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **ALLOCATOR, "GRAFT_PARENT": _this_process()},
+                env={**os.environ, **children.ALLOCATOR, "GRAFT_PARENT": _this_process()},
             )
         log.info("%s is trained by process %s", run.id, trainer.pid)
         try:
