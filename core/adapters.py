@@ -59,15 +59,15 @@ def pick_device() -> torch.device:
 
 def pick_dtype(device: torch.device) -> torch.dtype:
     """bf16 where the device is fast at it. On CPUs without instructions for it, it is 30 to 200
-    times slower than fp32, so a short measurement decides."""
+    times slower than fp32, so a measurement of some milliseconds decides."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     if device.type == "mps":
         return torch.float32
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
-        a = torch.ones(256, 1024, dtype=dtype)
-        b = torch.ones(1024, 1024, dtype=dtype)
+        a = torch.ones(64, 512, dtype=dtype)  # larger ones take seconds where bf16 is emulated
+        b = torch.ones(512, 512, dtype=dtype)
         a @ b
         start = time.perf_counter()
         for _ in range(5):
