@@ -28,10 +28,11 @@ def model(tmp_path_factory) -> Path:
 def test_our_trainer_reads_from_the_conversations_what_the_peers_get_as_ids(model, kind):
     tokenizer = Tokenizer.load(model)
     for row, document in zip(made := rows.make(kind, 20, 512), rows.documents(made), strict=True):
-        (example,) = tokenize(tokenizer, document, rows.train_on(kind)).examples(4096)
-        assert example.ids == row.ids
-        assert example.labels[1:] == row.labels[1:]
-        assert example.learned == row.learned > 0
+        whole = tokenize(tokenizer, document, rows.train_on(kind))
+        assert list(whole.ids) == row.ids
+        learned = [bool(yes) for yes in whole.learned]
+        assert learned[1:] == [label != IGNORED for label in row.labels[1:]]
+        assert sum(learned[1:]) == row.learned > 0
         assert row.labels[0] == IGNORED == rows.IGNORED
 
 
