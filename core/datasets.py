@@ -13,6 +13,8 @@ The last entry of the history is the current version. Undo takes it back. Change
 another, over all processes; runs have a snapshot of their own and never notice.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import time
@@ -23,16 +25,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from filelock import FileLock
 
-from core.data.doctor import Report, examine
-from core.data.fixes import FIXES, Fixed, preview
-from core.data.turns import Row
 from core.errors import Damaged, DataProblem, NotFound, UserError
 from core.files import encode, read_facts, read_json, read_jsonl, write_json
+
+if TYPE_CHECKING:  # what the doctor needs takes long to load, and a trainer never asks him
+    from core.data.doctor import Report
+    from core.data.fixes import Fix, Fixed
+    from core.data.turns import Row
+
+    Change = Iterator[tuple[Row | None, Row | None]]
+    """Each row before and after: None before where it is new, None after where it goes."""
 
 KEPT = 20  # versions that can be gone back to; the first one always can
 # What an import finds too, but the doctor with examples and fixes.
@@ -42,9 +49,6 @@ TOLD_BETTER = {
 }  # fmt: skip
 STRIDE = 100  # rows between two places that the index knows
 LONGEST_NAME = 80  # characters
-
-Change = Iterator[tuple[Row | None, Row | None]]
-"""Each row before and after: None before where it is new, None after where it goes."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,8 @@ class Dataset:
         """What the doctor said about the current version, None where it has not looked yet."""
         kept = read_json(self.path / "report.json")
         if kept and kept["version"] == self.facts["version"]:
+            from core.data.doctor import Report
+
             return Report(**kept["report"])
         return None
 
@@ -141,7 +147,11 @@ class Dataset:
         if known := self.report:
             return known
         facts = self.facts
-        report = examine(read_jsonl(self._rows_file(_version(facts))), self.tests(), progress)
+        from core.data import doctor
+
+        report = doctor.examine(
+            read_jsonl(self._rows_file(_version(facts))), self.tests(), progress
+        )
         write_json(
             self.path / "report.json",
             {"version": facts["version"], "report": report.model_dump()},
@@ -150,6 +160,8 @@ class Dataset:
 
     def preview_fix(self, fix: str) -> list[dict[str, Any]]:
         """The first three rows that the fix would change: row, before, after (None: it goes)."""
+        from core.data.fixes import preview
+
         return preview(_known(fix), _Again(self.rows_path), _Again(self.path / "eval.jsonl"))
 
     def fix(self, fix: str) -> dict[str, Any]:
@@ -310,7 +322,9 @@ def _version(facts: dict[str, Any]) -> int:
     return facts["history"][-1]["version"] if facts["history"] else 1
 
 
-def _known(fix: str) -> Any:
+def _known(fix: str) -> Fix:
+    from core.data.fixes import FIXES
+
     if fix not in FIXES:
         raise UserError(
             f"fix: there is no {fix!r}.", f"There are: {', '.join(FIXES)}.", field="fix"
