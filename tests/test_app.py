@@ -105,7 +105,7 @@ def test_started_in_another_folder_it_trains_what_is_there(tmp_path, monkeypatch
     command = [sys.executable, str(ROOT / "app.py"), "--port", "7950", "--data", "here"]
     served = subprocess.Popen([*command, "--no-browser"], cwd=tmp_path, stdout=subprocess.DEVNULL)
     try:
-        until(lambda: run.status == "failed", 120)
+        until(lambda: run.status == "failed", 240)
         assert "no model" in run.result["error"]
     finally:
         served.terminate()
