@@ -56,6 +56,13 @@ def test_from_an_example_to_an_adapter_in_the_hand(app, page: Page, tmp_path):
 
     # Type once, and two different answers stand side by side.
     page.get_by_role("link", name="Compare answers").click()
+    # An answer that is stopped leaves the page ready for the next question.
+    page.get_by_placeholder("Ask both the same thing").fill("What is rain?")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Ask both")).to_be_visible()
+    page.get_by_role("button", name="Clear").click()
+    expect(page.get_by_text("What is rain?")).to_be_hidden()
     page.get_by_placeholder("Ask both the same thing").fill(QUESTION)
     page.keyboard.press("Enter")
     expect(page.get_by_text(re.compile("Would change"))).to_be_visible()

@@ -190,8 +190,8 @@ def test_columns_that_do_not_speak_for_themselves_are_asked_for(page: Page, addr
     choose(page, address, upload("prices.csv", "colA,colB,colC\n" + rows))
     expect(page.get_by_role("button", name="Use these columns")).to_be_visible()
     assert reaching_out(page) == []
-    page.get_by_label("colA").select_option("Question")
-    page.get_by_label("colB").select_option("Answer")
+    page.get_by_role("combobox", name="colA", exact=True).select_option(label="Question")
+    page.get_by_role("combobox", name="colB", exact=True).select_option(label="Answer")
     page.get_by_role("button", name="Use these columns").click()
     expect(page.get_by_text("40 examples:")).to_be_visible()
     (dataset,) = Store().datasets()
@@ -242,19 +242,16 @@ def test_an_old_run_fills_the_form(page: Page, address, store):
     expect(rank).to_have_value(str(run.config.lora_r))
 
 
-def test_a_question_that_is_stopped_or_fails_can_be_asked_again(page: Page, address, store):
+def test_a_question_that_could_not_be_answered_can_be_asked_again(page: Page, address, store):
     stage.add_dataset(store)
     run = stage.finish(stage.add_run(store, "Flowers"), "completed")  # its adapter is an empty one
     page.goto(f"{address}compare?run={run.id}")
     prompt = page.get_by_placeholder("Ask both the same thing")
     ask, stop = (page.get_by_role("button", name=name) for name in ("Ask both", "Stop"))
     prompt.fill("Are you open?")
-    ask.click()
-    stop.click()
-    expect(ask).to_be_visible()
-    prompt.fill("Are you open?")
-    ask.click()
-    expect(stop).to_be_visible()
-    expect(stop).to_be_hidden()
-    expect(ask).to_be_visible()
-    expect(prompt).to_have_value("Are you open?")
+    for _ in range(2):
+        ask.click()
+        expect(page.get_by_role("region", name="Yours").locator(".turn .small")).to_be_visible()
+        expect(stop).to_be_hidden()
+        expect(ask).to_be_visible()
+        expect(prompt).to_have_value("Are you open?")
