@@ -183,5 +183,5 @@ def in_words(table: dict) -> str:
     lines = []
     for entry in table.values():
         paper = f" ({entry.paper})" if entry.paper else ""
-        lines.append(f"- **{entry.title}**: {entry.when}{paper}")
+        lines.append(f"**{entry.title}** · {entry.when}{paper}")
     return "\n".join(lines)
