@@ -53,9 +53,10 @@ def build(demo: gr.Blocks) -> None:
         show_progress="hidden",
         api_visibility="private",
         concurrency_limit=8,
+        trigger_mode="multiple",  # a question right after “Stop” would be swallowed otherwise
     )
     # Cancelling ends the generator where it stands, so this brings the button back.
-    stop.click(lambda: _buttons(False), None, [ask, stop], cancels=answering, **page.POLL)
+    stop.click(_stop, turns, [*shown, ask, stop], cancels=answering, **page.POLL)
     expected.click(_chip, None, [prompt, sampling["system"], expected, *shown], **page.QUIET)
 
 
@@ -106,10 +107,17 @@ def _answer(
                 turn = {**turn, **answer, "changed": answer.get("changed", {}).get(run)}
                 yield "", *_panes([*turns, turn]), [*turns, turn], *_buttons(True)
     except (UserError, gr.Error) as problem:
-        failed = {**turn, "done": True, "changed": None, "notes": [_words(problem)]}
+        failed = {**turn, "done": True, "stopped": True, "notes": [_words(problem)]}
         yield prompt, *_panes([*turns, failed]), turns, *_buttons(False)
         return
     yield "", *_panes([*turns, turn]), [*turns, turn], *_buttons(False)
+
+
+def _stop(turns: list[Turn]) -> tuple:
+    """(both panes, turns, ask, stop): what was said so far stays."""
+    if turns and not turns[-1].get("done"):
+        turns = [*turns[:-1], {**turns[-1], "done": True, "stopped": True, "notes": ["Stopped."]}]
+    return *_panes(turns), turns, *_buttons(False)
 
 
 def _words(problem: UserError | gr.Error) -> str:

@@ -26,6 +26,8 @@ def pane(title: str, side: str, turns: Sequence[dict[str, Any]]) -> str:
 
 
 def _waiting(turn: dict[str, Any]) -> str:
+    if turn.get("stopped"):
+        return ""
     if turn.get("done"):
         return '<span class="waiting">It said nothing.</span>'
     return f'<span class="waiting">{escape(turn.get("phase") or "")}…</span>'
@@ -37,7 +39,7 @@ def _notes(turn: dict[str, Any]) -> str:
 
 def _difference(turn: dict[str, Any]) -> str:
     """Whether the adapter does anything, when both have answered."""
-    if not turn.get("done"):
+    if not turn.get("done") or turn.get("stopped"):
         return ""
     if turn["base"] == turn["tuned"]:
         return '<span class="pill">Both say the same</span>'
