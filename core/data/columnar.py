@@ -12,6 +12,8 @@ from core.data.findings import Notes, Refused
 from core.data.records import PREVIEWED, SHOWN, Record
 from core.data.words import clean
 
+_DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError)  # as the library says it
+
 
 class Columnar:
     """Parquet and Arrow (file and stream), read in batches; values keep their types."""
@@ -43,21 +45,31 @@ class Columnar:
                 if self.source.kind == "arrow":
                     return use(pa.ipc.open_file(data))
                 return use(pa.ipc.open_stream(data))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-            raise Refused(
-                f"“{self.source.name}” is a {self.source.kind} file, but it is damaged "
-                f"({str(error).splitlines()[0]}).",
-                "Make or download it again.",
-            ) from error
+        except _DAMAGE as error:
+            raise self._damaged(error) from error
 
     def records(self, notes: Notes) -> Iterator[Record]:
         number = 0
         with pa.memory_map(str(self.source.path)) as data:
-            for batch, fraction in _batches(data, self.source.kind, self.BATCH):
-                self._fraction = fraction
-                for fields in batch.to_pylist():
+            batches = _batches(data, self.source.kind, self.BATCH)
+            while True:
+                try:
+                    batch, self._fraction = next(batches)
+                    rows = batch.to_pylist()
+                except StopIteration:
+                    return
+                except _DAMAGE as error:
+                    raise self._damaged(error) from error
+                for fields in rows:
                     number += 1
                     yield Record(number, fields)
+
+    def _damaged(self, error: Exception) -> Refused:
+        return Refused(
+            f"“{self.source.name}” is a {self.source.kind} file, but it is damaged "
+            f"({str(error).splitlines()[0]}).",
+            "Make or download it again.",
+        )
 
 
 def _schema(file: Any) -> pa.Schema:

@@ -118,14 +118,24 @@ class Delimited:
                         yield lines.first, None, _UNCLOSED
                         lines.rewind()
                         continue
-                    notes.row(lines.first, "odd_quotes", "Quotation marks stand where none may be")
                     cells = _lenient(lines.text(), self.dialect)
+                    odd = True
+                else:
+                    odd = self._ends_in_a_quote(cells, lines.text())
                 glued = blank(cells) or (width is not None and not blank(cells[width:]))
                 if glued and lines.several:
                     yield lines.first, None, _UNCLOSED
                     lines.rewind()
                 elif not blank(cells):
+                    if odd:
+                        said = "Quotation marks stand where none may be"
+                        notes.row(lines.first, "odd_quotes", said)
                     yield lines.first, cells, None
+
+    def _ends_in_a_quote(self, cells: list[str], text: str) -> bool:
+        """Whether a quotation mark closes what none has opened: its row begins further above."""
+        quote = self.dialect.quotechar or "\0"
+        return text.count(quote) % 2 == 1 and any(cell.endswith(quote) for cell in cells)
 
 
 class _Lines:
