@@ -123,11 +123,15 @@ def evaluate(
     """The means over all held-out rows, by name."""
     model.eval()
     totals: Sums = {}
-    for micro in tests[accelerator.process_index :: accelerator.num_processes]:
-        add(totals, objective.sums(model, micro.to(accelerator.device)))
+    share = tests[accelerator.process_index :: accelerator.num_processes]
+    # A device without a share looks at one that does not count, to have the same names to add.
+    counts = float(bool(share))
+    for micro in share or tests[:1]:
+        sums = objective.sums(model, micro.to(accelerator.device))
         # Tokens, or pairs: what the objective divides by.
-        weight = len(micro.references) or len(micro.targets)
-        add(totals, {"weight": torch.tensor(float(weight), device=accelerator.device)})
+        weight = float(len(micro.references) or len(micro.targets))
+        sums["weight"] = torch.tensor(weight, device=accelerator.device)
+        add(totals, {name: value * counts for name, value in sums.items()})
     totals = accelerator.reduce(totals, "sum")
     weight = totals.pop("weight")
     return {name: float(total / weight) for name, total in totals.items()}
