@@ -60,7 +60,7 @@ It learned from {learned} examples ({plan["learned_tokens_per_epoch"]} learned t
 ## Use it
 
 ```python
-{_loading(base, config)}
+{_loading(base, config, plan.get("dtype", "auto"))}
 prompt = tokenizer.apply_chat_template(
     [{{"role": "user", "content": "Hello"}}],
     add_generation_prompt=True, return_tensors="pt", return_dict=True,
@@ -71,20 +71,21 @@ print(tokenizer.decode(answer[0, prompt["input_ids"].shape[1]:], skip_special_to
 """
 
 
-def _loading(base: BaseModel, config: TrainConfig) -> str:
+def _loading(base: BaseModel, config: TrainConfig, dtype: str) -> str:
+    """`dtype`: what it was trained beside, and what gives the answers of the chat."""
     if METHODS[config.method].kind == "full":
         return """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model = AutoModelForCausalLM.from_pretrained("path/of/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("path/of/this/folder")"""
-    names, options = "AutoModelForCausalLM, AutoTokenizer", ""
+    names, options = "AutoModelForCausalLM, AutoTokenizer", f', dtype="{dtype}"'
     if config.quantization != "none":
         # It learned beside rounded weights, and LoftQ mends just that rounding.
         names += ", BitsAndBytesConfig"
-        options = ", quantization_config=BitsAndBytesConfig(load_in_8bit=True)"
+        options += ", quantization_config=BitsAndBytesConfig(load_in_8bit=True)"
         if config.quantization == "4bit":
-            options = """, quantization_config=BitsAndBytesConfig(
+            options = f""", dtype="{dtype}", quantization_config=BitsAndBytesConfig(
     load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
 )"""
     return f"""\

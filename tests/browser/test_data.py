@@ -178,6 +178,7 @@ def test_a_dataset_is_browsed_edited_renamed_taken_home_and_deleted(page: Page, 
     assert store.datasets() == []
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_rows_are_browsed_without_delay(page: Page, address, store, tmp_path):  # noqa: F811
     def fill(folder: Path) -> dict:
         write_jsonl(folder / "rows.jsonl", ({"text": f"number {i}"} for i in range(100_000)))

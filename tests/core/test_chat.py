@@ -337,6 +337,7 @@ def test_one_who_gives_up_waiting_leaves_the_line(server, make_adapted):
 # ---- the process
 
 
+@pytest.mark.long
 def test_killed_it_says_so_and_starts_again_and_leaves_when_idle(make_adapted, monkeypatch):
     monkeypatch.setenv("GRAFT_CHAT_IDLE", "1")
     server = ChatServer()
