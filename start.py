@@ -4,7 +4,7 @@
 
     python start.py                  start the app and open it in the browser
         --port N  --data DIR  --host H  --no-browser
-    python start.py test             run the tests, about 5 minutes
+    python start.py test             run the tests, about 6 minutes on two cores
     python start.py test --all       run the long ones too; other arguments go to pytest
 
 Whatever state .venv is in, a start leaves it whole: half-made, broken or out of date, it is
