@@ -35,7 +35,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from core import adalora
+from core import adalora, losses
 from core.batches import Micro
 from core.config import TrainConfig
 from core.errors import ModelProblem, UserError
@@ -268,13 +268,9 @@ def _begin_eva(model: Any, examples: Sequence[Micro]) -> None:
             field="method",
         )
     config.init_lora_weights, config.eva_config = "eva", EvaConfig(rho=1.0)
-    batches = [
-        {"input_ids": micro.ids, "position_ids": micro.position_ids}
-        | ({} if micro.attention_mask is None else {"attention_mask": micro.attention_mask})
-        for micro in enough
-    ]
+    batches = [losses.inputs_of(model, micro) for micro in enough]
 
-    def forward(model: nn.Module, batch: dict[str, torch.Tensor]) -> None:
+    def forward(model: nn.Module, batch: dict[str, Any]) -> None:
         model(**batch, use_cache=False)
 
     targets = config.target_modules

@@ -16,6 +16,7 @@ from itertools import accumulate
 import numpy as np
 import torch
 
+from core.attention import Segments
 from core.tokens import IGNORED, Encoded
 
 
@@ -58,7 +59,8 @@ Example = Encoded | Pair
 class Micro:
     """One forward pass.
 
-    ids, position_ids: (rows, length); attention_mask: the same, or None for a pack.
+    ids, position_ids: (rows, length); attention_mask: the same, or None for a pack, which has
+    segments instead.
     positions: (n,) places, in the flattened rows, whose next token is learned; targets: (n,).
     sequences: (n,) the number of the sequence that each of them is of; of pair k the better
     answer is sequence 2k and the worse one 2k + 1. references: (pairs, 2), empty without pairs.
@@ -67,14 +69,15 @@ class Micro:
     ids: torch.Tensor
     position_ids: torch.Tensor
     attention_mask: torch.Tensor | None
+    segments: Segments | None
     positions: torch.Tensor
     targets: torch.Tensor
     sequences: torch.Tensor
     references: torch.Tensor
 
     def to(self, device: torch.device) -> "Micro":
-        tensors = (getattr(self, part.name) for part in fields(self))
-        return Micro(*(None if tensor is None else tensor.to(device) for tensor in tensors))
+        parts = (getattr(self, part.name) for part in fields(self))
+        return Micro(*(None if part is None else part.to(device) for part in parts))
 
 
 def micro_batches(examples: Sequence[Example], tokens: int, packing: bool) -> list[Micro]:
@@ -137,8 +140,9 @@ def one_pass(group: Sequence[Example], packing: bool) -> Micro:
         if label != IGNORED
     ]
     positions, targets, sequences = torch.tensor(places, dtype=torch.long).reshape(-1, 3).T
-    mask = None
+    mask = segments = None
     if packing:
+        segments = Segments.of([len(row.ids) for row in rows])
         ids = torch.tensor([[id for row in rows for id in row.ids]])
         position_ids = torch.tensor([[at for row in rows for at in range(len(row.ids))]])
     else:
@@ -149,4 +153,4 @@ def one_pass(group: Sequence[Example], packing: bool) -> Micro:
             mask[number, : len(row.ids)] = 1
         position_ids = torch.arange(length).expand(len(rows), length).contiguous()
     references = torch.tensor([e.reference for e in group if isinstance(e, Pair)]).reshape(-1, 2)
-    return Micro(ids, position_ids, mask, positions, targets, sequences, references)
+    return Micro(ids, position_ids, mask, segments, positions, targets, sequences, references)

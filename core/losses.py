@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from peft import PeftModel
 
-from core.batches import Example, Micro, grouped, micro_batches, one_pass
+from core import attention
+from core.batches import Example, Micro, grouped, one_pass
 from core.config import TrainConfig
-from core.tokens import Encoded
+from core.tokens import IGNORED, Encoded
 
 Sums = dict[str, torch.Tensor]
 """Sums over a forward pass by their names in metrics.jsonl; only "loss" has a gradient."""
@@ -142,6 +143,15 @@ def add(totals: Sums, sums: Sums) -> None:
         totals[name] = totals[name] + value.detach() if name in totals else value.detach()
 
 
+def packs(model: torch.nn.Module, example: Encoded) -> bool:
+    """Whether its examples may be packed; its attention is set to what is fastest for that."""
+    attention.use_segments(_base(model), True)
+    if packs_exactly(model, example):
+        return True
+    attention.use_segments(_base(model), False)
+    return packs_exactly(model, example)
+
+
 @torch.no_grad()
 def packs_exactly(model: torch.nn.Module, example: Encoded) -> bool:
     """Whether an example behind another gets the same losses as alone.
@@ -155,21 +165,20 @@ def packs_exactly(model: torch.nn.Module, example: Encoded) -> bool:
     if _looks_back_otherwise(model):
         return False
     model.eval()
-    first = Encoded(example.ids[:32], example.ids[:32])
-    second = Encoded(example.ids[31::-1], example.ids[31::-1])
-    if len(first.ids) < 2:
+    # A few words and losses are enough, and the head of a large vocabulary is slow.
+    first, ids = example.ids[:16], example.ids[15::-1]
+    second = Encoded(ids, ids[:5] + [IGNORED] * len(ids[5:]))
+    if len(first) < 2:
         return True
     device = next(model.parameters()).device
 
     def losses(*rows: Encoded) -> torch.Tensor:
-        """Of the second example's tokens, wherever it stands."""
-        (micro,) = micro_batches(rows, 64, packing=True)
-        logits = _logits(model, micro.to(device))
-        targets = micro.targets.to(device)
-        return F.cross_entropy(logits, targets, reduction="none")[1 - len(second.ids) :]
+        micro = one_pass(rows, packing=True).to(device)
+        return F.cross_entropy(_logits(model, micro), micro.targets, reduction="none")
 
-    alone, packed = losses(second), losses(first, second)
-    joined = losses(Encoded(first.ids + second.ids, first.ids + second.ids))
+    unlearned = [IGNORED] * len(first)
+    alone, packed = losses(second), losses(Encoded(first, unlearned), second)
+    joined = losses(Encoded(first + second.ids, unlearned + second.labels))[-len(alone) :]
     rounding = torch.finfo(next(model.parameters()).dtype).eps * float(alone.abs().mean())
     seen = float((joined - alone).abs().mean())
     return float((packed - alone).abs().mean()) <= max(0.05 * seen, rounding)
@@ -186,24 +195,33 @@ def _looks_back_otherwise(model: torch.nn.Module) -> bool:
 
 def _logits(model: torch.nn.Module, micro: Micro) -> torch.Tensor:
     """(n, vocabulary) in fp32, at the positions whose next token is learned."""
-    takes = _inputs(model)
-    inputs: dict[str, Any] = {
-        "input_ids": micro.ids,
-        "attention_mask": micro.attention_mask,
-        "use_cache": False,
-    }
-    if "position_ids" in takes:
+    inputs = inputs_of(model, micro)
+    if micro.ids.shape[0] == 1 and "logits_to_keep" in _takes(model):
+        inputs["logits_to_keep"] = micro.positions
+        return model(**inputs, use_cache=False).logits[0].float()
+    return model(**inputs, use_cache=False).logits.flatten(0, 1)[micro.positions].float()
+
+
+def inputs_of(model: torch.nn.Module, micro: Micro) -> dict[str, Any]:
+    """What the model's forward pass is called with."""
+    inputs: dict[str, Any] = {"input_ids": micro.ids}
+    if micro.attention_mask is not None:
+        inputs["attention_mask"] = micro.attention_mask
+    if "position_ids" in _takes(model):
         inputs["position_ids"] = micro.position_ids
-    if micro.ids.shape[0] == 1 and "logits_to_keep" in takes:
-        return model(**inputs, logits_to_keep=micro.positions).logits[0].float()
-    return model(**inputs).logits.flatten(0, 1)[micro.positions].float()
+    if micro.segments is not None and attention.in_segments(_base(model)):
+        inputs["segments"] = micro.segments
+    return inputs
 
 
-def _inputs(model: torch.nn.Module) -> Any:
-    """What a forward pass of the base model takes."""
+def _takes(model: torch.nn.Module) -> Any:
+    """The parameters of the base model's forward pass."""
+    return inspect.signature(_base(model).forward).parameters
+
+
+def _base(model: torch.nn.Module) -> Any:
     plain: Any = getattr(model, "module", model)
-    plain = plain.get_base_model() if isinstance(plain, PeftModel) else plain
-    return inspect.signature(plain.forward).parameters
+    return plain.get_base_model() if isinstance(plain, PeftModel) else plain
 
 
 def _log_of_the_rest(log_p: torch.Tensor) -> torch.Tensor:

@@ -116,7 +116,7 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
 
     # ---- how: packed where the model allows it, recomputing only where memory asks for it
     first = examples[0].chosen if isinstance(examples[0], Pair) else examples[0]
-    packing = method.packs and losses.packs_exactly(model, first)
+    packing = method.packs and losses.packs(model, first)
     budget = planner.forward_budget(
         base, config, max_length, device.type, hardware.device().memory_free
     )
