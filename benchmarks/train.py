@@ -34,10 +34,11 @@ from typing import Any
 from benchmarks import environments, rows, shapes
 from benchmarks.peers import FASTEST_ON_D3, FIRST_STEP, FOUR_BIT, PEERS, Peer, Target
 from core.batches import batch_of_step
+from core.computing import FOR_COMPUTING
 from core.config import TrainConfig
 from core.files import write_json, write_jsonl
 from core.store import Store
-from jobs.children import ALLOCATOR, ROOT
+from jobs.children import ROOT
 
 CACHE = Path.home() / ".cache" / "graft-benchmarks"
 BATCH, RANK, SEED = 8, 16, 42
@@ -147,7 +148,7 @@ class Job:
 
     def __init__(self, folder: Path, shape: str, kind: str, options: argparse.Namespace) -> None:
         self.folder, self.shape, self.kind, self.options = folder, shape, kind, options
-        self.model = _model(shape, options)
+        self.model = model_folder(shape, options)
         words = shapes.SHAPES[shape]["vocab_size"]
         scale = 0.1 if options.tiny else 1.0
         self.rows = rows.make(kind, options.count, words, scale=scale)
@@ -256,7 +257,7 @@ class Job:
         threads = str(self.options.threads)
         return {
             **os.environ,
-            **ALLOCATOR,
+            **FOR_COMPUTING,
             **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads),
             **({"CUDA_VISIBLE_DEVICES": ""} if self.options.device == "cpu" else {}),
             "HF_HUB_OFFLINE": "1",
@@ -385,7 +386,7 @@ def _beside(ratio: float, target: float | None, least: bool) -> str:
     return f"{ratio:.2f} ({'≥' if least else '≤'} {target:g}{'' if met else ', missed'})"
 
 
-def _model(shape: str, options: argparse.Namespace) -> Path:
+def model_folder(shape: str, options: argparse.Namespace) -> Path:
     dtype = "bfloat16" if options.device == "cuda" else "float32"
     folder = options.cache / "models" / f"{shape}-{dtype}"
     if not folder.exists():

@@ -19,6 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from core.computing import FOR_COMPUTING
 from core.errors import NotFound, UserError
 from core.runs import Run
 from core.sampling import parse_sampling
@@ -175,7 +176,7 @@ class _Child:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "core.chat_process"],
                 cwd=Path(__file__).parent.parent,
-                env={**os.environ, "GRAFT_DATA": str(data)},
+                env={**FOR_COMPUTING, **os.environ, "GRAFT_DATA": str(data)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -15,12 +15,6 @@ END_SIGNALS = [
     if hasattr(signal, name)
 ]
 
-# For a trainer. Linux's C library (glibc) asks the system for each large temporary tensor anew, and
-# every fresh page costs a fault; with these they come from the heap and stay there: training on the
-# CPU is up to twice as fast. Other systems don't read them. They only count when set before the
-# process starts, which is why its parent does it.
-ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
-
 
 def start(module: str, *arguments: str, **options: Any) -> subprocess.Popen:
     """Run `python -m module` from the project's root, in a process group of its own."""

@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
+from core.computing import FOR_COMPUTING
 from core.errors import Damaged, NotFound, UserError, explain
 from core.files import read_facts, write_json
 from core.processes import identity, is_alive
@@ -102,7 +103,7 @@ class Worker:
                 str(run.path),
                 stdout=printed,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **children.ALLOCATOR, "GRAFT_PARENT": _this_process()},
+                env={**FOR_COMPUTING, **os.environ, "GRAFT_PARENT": _this_process()},
             )
         log.info("%s is trained by process %s", run.id, trainer.pid)
         try:
