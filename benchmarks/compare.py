@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 
-from core import adapters
+from core import adapters, loading
 from core.config import TrainConfig
 from core.generate import Answer, generate
 from core.mixed import MixedModel
@@ -36,14 +36,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
 
-    device = adapters.pick_device()
+    device = loading.pick_device()
     if device.type == "cpu":
         torch.set_num_threads(1)
-    dtype = getattr(torch, options.dtype) if options.dtype else adapters.pick_dtype(device)
+    dtype = getattr(torch, options.dtype) if options.dtype else loading.pick_dtype(device)
     base = find(options.model)
 
     def load():
-        return adapters.load_base(base, options.quantization, device, dtype).to(device)
+        return loading.load_base(base, options.quantization, device, dtype).to(device)
 
     with tempfile.TemporaryDirectory() as folder:
         tuned = adapters.attach(load(), TrainConfig(lora_r=options.rank, lora_alpha=options.rank))

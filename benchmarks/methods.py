@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.samples import AT_ONCE, share_right
-from core import adapters, models, prepare
+from core import loading, models, prepare
 from core.config import TrainConfig
 from core.generate import Answer, generate
 from core.methods import METHODS, OBJECTIVES
@@ -49,7 +49,7 @@ def answered(mixed: MixedModel, tokenizer: Tokenizer, questions: list[str]) -> l
 def preferences(sample: Sample, folder: Path) -> Dataset:
     base = models.find("starter")
     assert base.path is not None
-    mixed = MixedModel(adapters.load_base(base, "none", torch.device("cpu"), torch.float32))
+    mixed = MixedModel(loading.load_base(base, "none", torch.device("cpu"), torch.float32))
     rows = read_rows(sample.file)
     said = answered(mixed, Tokenizer.load(base.path), [question for question, _ in rows])
     file = folder / "preferences.jsonl"

@@ -15,7 +15,7 @@ import time
 
 import torch
 
-from core import adapters, models, prepare
+from core import loading, models, prepare
 from core.config import TrainConfig
 from core.generate import Answer, generate
 from core.methods import METHODS
@@ -53,7 +53,7 @@ def share_right(run: Run, sample: Sample, side: str | None = "tuned") -> float:
     base = models.find(str(run.adapter) if whole else run.config.base_model)
     tokenizer = Tokenizer.load(run.adapter)
     mixed = MixedModel(
-        adapters.load_base(base, run.config.quantization, torch.device("cpu"), torch.float32)
+        loading.load_base(base, run.config.quantization, torch.device("cpu"), torch.float32)
     )
     if side and not whole:
         mixed.load(side, run.adapter)

@@ -1,4 +1,4 @@
-"""A base model in memory, what learns on top of it, and its way to and from the disk.
+"""What learns on top of a base model, and its way to and from the disk.
 
 The ways of learning and their papers are in core.methods. LoRA learns W' = W + (alpha / r) B A with
 W frozen; `attach` puts it, or what takes its place, on the model, `begin` finds the first weights
@@ -9,7 +9,6 @@ that belongs on the untouched base model, or a whole model.
 import copy
 import json
 import shutil
-import time
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -32,96 +31,21 @@ from peft.tuners.lora import LoraLayer
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from core import adalora, losses
 from core.batches import Micro
 from core.config import TrainConfig
-from core.errors import ModelProblem, UserError
+from core.earlier import WEIGHTS
+from core.errors import UserError
 from core.files import write_bytes, write_text
+from core.loading import load_base
 from core.methods import LORA_PLUS_RATIO, METHODS
 from core.models import BaseModel, block_linear, scales_its_input, select_modules
 from core.tokenizer import Tokenizer
 
 ADAPTER = "default"
-WEIGHTS = "adapter_model.safetensors"
-FAST_PATH = "support_avx512bf16_for_cpu"  # of bitsandbytes' Linear4bit
-
-
-def pick_device() -> torch.device:
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
-
-
-def pick_dtype(device: torch.device) -> torch.dtype:
-    """bf16 where the device is fast at it. On CPUs without instructions for it, it is 30 to 200
-    times slower than fp32, so a measurement of some milliseconds decides."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device.type == "mps":
-        return torch.float32
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a = torch.ones(64, 512, dtype=dtype)  # larger ones take seconds where bf16 is emulated
-        b = torch.ones(512, 512, dtype=dtype)
-        a @ b
-        start = time.perf_counter()
-        for _ in range(5):
-            a @ b
-        seconds[dtype] = time.perf_counter() - start
-    return min(seconds, key=lambda dtype: seconds[dtype])
-
-
-def load_base(
-    base: BaseModel,
-    quantization: str,
-    device: torch.device,
-    dtype: torch.dtype,
-    method: str = "lora",
-) -> PreTrainedModel:
-    """The base model on `device`, frozen, in evaluation mode. 8-bit and 4-bit by bitsandbytes.
-
-    Safetensors only, never code of the model's author. Raises ModelProblem, or UserError where
-    `method` can't learn on it.
-    """
-    assert base.path is not None
-    if quantization == "8bit" and method == "dora" and device.type == "cpu":
-        raise UserError(  # bitsandbytes keeps no 8-bit weights there that could be measured
-            "method (Way of learning): DoRA can't learn on an 8-bit model without a GPU.",
-            "Use 4-bit, or LoRA.",
-            field="method",
-        )
-    options: dict = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
-    if quantization == "4bit":
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
-    elif quantization == "8bit":
-        options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
-    if device.type != "cpu" or quantization != "none":
-        options["device_map"] = {"": device}
-    try:
-        model = AutoModelForCausalLM.from_pretrained(base.path, **options)
-    except (ValueError, OSError) as error:
-        raise ModelProblem(
-            f"{base.title} can't be opened: {error}".splitlines()[0],
-            "Choose another model, or download this one again.",
-            field="base_model",
-        ) from error
-    for module in model.modules():
-        if hasattr(module, FAST_PATH):
-            # This fast path stops returning gradients to the input after one evaluation.
-            setattr(module, FAST_PATH, False)
-    model.requires_grad_(False)
-    model.config.use_cache = False
-    return model.eval()
 
 
 def linear_features(model: nn.Module) -> dict[str, tuple[int, int]]:

@@ -29,10 +29,10 @@ from typing import Any, TextIO
 
 import torch
 
-from core.adapters import load_base, pick_device, pick_dtype
 from core.chat import BASE, MOST_RUNS, check_answerable
 from core.errors import DoesNotFit, ModelProblem, UserError, explain, is_out_of_memory
 from core.generate import Answer, choices, generate
+from core.loading import load_base, pick_device, pick_dtype
 from core.methods import METHODS
 from core.mixed import MixedModel
 from core.models import BaseModel, find, weight_files

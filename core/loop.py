@@ -1,55 +1,39 @@
-"""python -m core.train RUN_FOLDER: one run, from its rows to its adapter.
+"""The loop of a run: from its rows to its adapter.
 
-Reads config.json, train.jsonl and eval.jsonl of the folder; writes plan.json, metrics.jsonl,
-checkpoints/, adapter/ and, last, result.json. It needs neither web nor queue, and it is the same
-program that starts a run and that resumes one: where there is a checkpoint it goes on from it,
-with the same losses as if it had never stopped.
-
-It ends in one of four ways: completed; stopped, when the run's `stop` file asks for it, with the
-adapter and a checkpoint kept; failed, with the reason in result.json; or, when it is terminated or
-the process named by GRAFT_PARENT is gone, with a checkpoint and no result, so that the run counts
-as interrupted. The exit status is 1 for failed and 0 otherwise. Where memory runs out, it computes
-less at once and goes on from the same step.
-
-`accelerate launch -m core.train RUN_FOLDER` trains on several devices: each takes its share of
-every batch.
+What is decided on the way (lengths, packing, how much at once) stands in plan.json; everything that
+changes from step to step is in `State`, which a checkpoint holds, so a resumed run makes the same
+steps as one that was never stopped. Where memory runs out, it computes less at once and goes on
+from the same step. On several devices each takes its share of every batch.
 """
 
-import gc
 import math
 import statistics
-import sys
 import time
-import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import psutil
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
 
-from core import adalora, adapters, checkpoints, hardware, losses, planner
-from core.batches import Example, Micro, Pair, batch_of_step, micro_batches
+from core import adalora, adapters, checkpoints, footprint, hardware, loading, losses, planner
+from core.batches import Example, Pair, batch_of_step, micro_batches
 from core.card import model_card
 from core.checkpoints import State
 from core.config import complete
-from core.errors import DataProblem, DoesNotFit, UserError, explain, is_out_of_memory
+from core.division import Division, recompute
+from core.errors import DataProblem, UserError
 from core.examples import read, totals_of
 from core.files import append_jsonl, read_json, write_json, write_jsonl
-from core.leaving import Leaving, Left, Outcome, downloaded
+from core.leaving import Leaving, Outcome, downloaded
 from core.losses import Sums
 from core.methods import METHODS
 from core.models import check_method, find
 from core.runs import Run
 from core.tokenizer import Tokenizer
-
-T = TypeVar("T")
 
 GIVE_UP_AFTER = 3  # updates in a row without a finite gradient
 WORSE_THAN_GUESSING = 20  # updates in a row, each worse than naming any token at all
@@ -73,7 +57,7 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
     train_rows = run.rows("train")
     config = complete(run.config, len(train_rows), base.parameters)
     check_method(config, base)
-    method, objective = METHODS[config.method], losses.objective_of(config)
+    method = METHODS[config.method]
     assert config.lora_r
     # A prefix takes its tokens from the context that the model was made for.
     context = base.context - (config.lora_r if method.kind == "prefix" else 0)
@@ -106,9 +90,9 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
     say("Loading the model")
     torch.manual_seed(config.seed)
     device = accelerator.device
-    dtype = torch.float32 if method.kind == "full" else adapters.pick_dtype(device)
+    dtype = torch.float32 if method.kind == "full" else loading.pick_dtype(device)
     model: Any = adapters.attach(
-        adapters.load_base(base, config.quantization, device, dtype, config.method),
+        loading.load_base(base, config.quantization, device, dtype, config.method),
         config,
         total_steps,
         run.path / "start" if config.continue_from else None,
@@ -117,14 +101,13 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
     # ---- how: packed where the model allows it, recomputing only where memory asks for it
     first = examples[0].chosen if isinstance(examples[0], Pair) else examples[0]
     packing = method.packs and losses.packs(model, first)
-    budget = planner.forward_budget(
-        base, config, max_length, device.type, hardware.device().memory_free
-    )
-    state = State(
-        tokens_at_once=budget.tokens,
-        # A prefix is kept in the cache, which recomputing does without.
-        recompute=budget.checkpointing and method.kind != "prefix",
-    )
+    objective = losses.objective_of(config, model, first)
+    # What learns needs a gradient and Adam's two averages besides.
+    free = hardware.device().memory_free - 12 * planner.trainable_parameters(base, config)
+    plan = partial(planner.forward_budget, base, config, max_length, device.type, free)
+    may_recompute = method.kind != "prefix"  # it is kept in the cache, which recomputing lacks
+    budget = plan()
+    state = State(tokens_at_once=budget.tokens, recompute=budget.checkpointing and may_recompute)
     resumed = run.checkpoint
     if resumed and method.residual:
         adapters.take_out(model, checkpoints.initial(run))
@@ -150,7 +133,7 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         if method.kind == "adalora":
             adalora.remember(plain, remembered)
     if state.recompute:
-        _recompute(plain)
+        recompute(plain, True)
     if main:
         write_jsonl(
             run.path / "metrics.jsonl", [r for r in run.metrics() if r["step"] <= state.step]
@@ -190,50 +173,26 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
             finite = {key: value for key, value in row.items() if math.isfinite(value)}
             append_jsonl(
                 run.path / "metrics.jsonl",
-                {"step": state.step, **finite, "memory": _memory(device)},
+                {"step": state.step, **finite, "memory": footprint.held(device)},
             )
 
-    # ---- less at once where memory runs out
-    largest = state.tokens_at_once  # positions of the largest of the last forward passes
-
-    def divided(some: Sequence[Example]) -> list[Micro]:
-        nonlocal largest
-        micros = micro_batches(list(some), state.tokens_at_once, packing)
-        largest = max(micro.ids.numel() for micro in micros)
-        return micros
-
-    def spared(work: Callable[[], T]) -> T:
-        """What `work` returns; done again, with less at once, while memory runs out."""
-        while True:
-            random = torch.get_rng_state()
-            try:
-                return work()
-            except Exception as error:
-                if not is_out_of_memory(error) or accelerator.num_processes > 1:
-                    raise
-                traceback.clear_frames(error.__traceback__)  # they hold tensors
-            optimizer.zero_grad(set_to_none=True)
-            gc.collect()
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
-            torch.set_rng_state(random)
-            smallest = min(len(example.ids) for example in examples)
-            if min(largest, state.tokens_at_once) >= 2 * smallest:
-                state.tokens_at_once = min(largest, state.tokens_at_once) // 2
-                how = f"at most {state.tokens_at_once} tokens at once"
-            elif not state.recompute and method.kind != "prefix":
-                state.recompute = True
-                _recompute(plain)
-                how = "recomputing what it can't keep"
-            else:
-                raise DoesNotFit(
-                    "There is not enough memory even for one example at a time.",
-                    "Use the memory saver, shorter examples or a smaller model.",
-                )
-            note = f"Memory ran out at step {state.step + 1}: it goes on with {how}."
+    def changed(note: str) -> None:
+        if note:
             print(note, flush=True)
             state.notes.append(note)
-            write_plan()
+        write_plan()
+
+    division = Division(
+        plain,
+        state,
+        packing,
+        device,
+        plan,
+        smallest=min(len(example.ids) for example in examples),
+        may_recompute=may_recompute,
+        may_divide=accelerator.num_processes == 1,
+        on_change=changed,
+    )
 
     # ---- what the reference model of DPO finds, once for the whole run
     if isinstance(objective, losses.Preference) and objective.name == "dpo":
@@ -246,7 +205,7 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
                     plain, pairs, state.tokens_at_once, packing, device
                 )
 
-        known = read_json(run.path / "references.json") or spared(ask)
+        known = read_json(run.path / "references.json") or division.spared(ask)
         if main:
             write_json(run.path / "references.json", known)
         pairs = [
@@ -260,8 +219,8 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         started = time.perf_counter()
         at_first = adapters.as_base if isinstance(objective, losses.Answers) else adapters.reference
         with at_first(plain, config) if state.step == 0 else nullcontext():
-            means = spared(
-                lambda: losses.evaluate(plain, objective, divided(held_out), accelerator)
+            means = division.spared(
+                lambda: losses.evaluate(plain, objective, division.of(held_out), accelerator)
             )
         loss = means["loss"]
         if state.step == 0:
@@ -292,7 +251,7 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         DDP averages over the devices, hence the factor."""
         model.train()
         totals: Sums = {}
-        micros = divided(batch[accelerator.process_index :: accelerator.num_processes])
+        micros = division.of(batch[accelerator.process_index :: accelerator.num_processes])
         for number, micro in enumerate(micros):
             last = number == len(micros) - 1
             with nullcontext() if last else accelerator.no_sync(model):
@@ -332,7 +291,8 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
             examples[i] for i in batch_of_step(state.step, batch_size, len(examples), config.seed)
         ]
         weight = objective.weight(batch)
-        sums = spared(partial(gradients, batch, weight))
+        work = partial(division.spared, partial(gradients, batch, weight))
+        sums = division.calibrated(work) if state.step == 0 else work()
         means = {name: float(value) for name, value in sums.items()}
         grad_norm = float(accelerator.clip_grad_norm_(learning, 1.0))
 
@@ -421,7 +381,7 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         "best_eval_loss": state.best_eval_loss,
         "best_step": state.best_step if state.best_eval_loss is not None else None,
         "base_eval_loss": state.base_eval_loss,
-        "peak_memory": _memory(device, peak=True),
+        "peak_memory": footprint.peak(device),
     }
     adapters.save(
         run.path / "adapter",
@@ -448,59 +408,6 @@ def _schedule(kind: str, step: int, total: int, warmup: int) -> float:
             return 1.0
 
 
-def _recompute(model: Any) -> None:
-    """Keep no activations inside the blocks: compute them again for the backward pass."""
-    model.gradient_checkpointing_enable({"use_reentrant": False})
-    model.enable_input_require_grads()
-
-
 def _write_ranks(run: Run, model: torch.nn.Module, step: int) -> None:
     if adalora.is_adalora(model):
         write_json(run.path / "ranks.json", {"step": step, "ranks": adalora.ranks(model)})
-
-
-def _memory(device: torch.device, peak: bool = False) -> int:
-    """Bytes held now, or at most so far: of the GPU, else of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() if peak else torch.cuda.memory_allocated()
-    info = psutil.Process().memory_info()
-    if peak and sys.platform != "win32":
-        import resource
-
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return getattr(info, "peak_wset", info.rss) if peak else info.rss
-
-
-def main() -> int:
-    run = Run(Path(sys.argv[1]).resolve())
-    dtype = adapters.pick_dtype(adapters.pick_device())
-    precision = "fp16" if dtype == torch.float16 else "no"
-    if dtype == torch.bfloat16 and METHODS[run.config.method].kind == "full":
-        precision = "bf16"  # its weights are in fp32; adapters' bases are in bf16 themselves
-    # Devices may need different numbers of forward passes, so none may wait for the others in one.
-    apart = DistributedDataParallelKwargs(broadcast_buffers=False)
-    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[apart])
-    if not accelerator.is_main_process:
-        train(run, accelerator)
-        return 0
-    with run.started():
-        try:
-            outcome = train(run, accelerator)
-            print(f"{run.id}: {outcome}")
-            return 0
-        except Left as left:
-            if str(left) == "stopped":
-                run.finish("stopped", step=0, seconds=0.0)
-            return 0
-        except Exception as error:
-            if not isinstance(error, UserError):
-                traceback.print_exc()
-            what, hint = explain(error)
-            print(f"{run.id}: failed: {what}")
-            run.finish("failed", error=what, hint=hint)
-            return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from peft import PeftModel
+from torch import nn
 
-from core import attention
+from core import attention, head
 from core.batches import Example, Micro, grouped, one_pass
 from core.config import TrainConfig
 from core.tokens import IGNORED, Encoded
@@ -35,11 +36,15 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Answers:
+    """head: the model's, where its loss can be had without keeping logits (`lone_head`)."""
+
+    head: nn.Linear | None = None
+
     def weight(self, examples: Sequence[Example]) -> int:
         return sum(example.learned for example in examples)
 
     def sums(self, model: torch.nn.Module, micro: Micro) -> Sums:
-        return {"loss": token_losses(model, micro)}
+        return {"loss": token_losses(model, micro, self.head)}
 
 
 @dataclass(frozen=True)
@@ -78,15 +83,23 @@ class Preference:
         }
 
 
-def objective_of(config: TrainConfig) -> Objective:
+def objective_of(config: TrainConfig, model: nn.Module, example: Encoded) -> Objective:
+    """`example` is what the model is tried on."""
     if config.objective in ("dpo", "orpo"):
         return Preference(config.objective, config.beta)
-    return Answers()
+    return Answers(lone_head(model, example))
 
 
-def token_losses(model: torch.nn.Module, micro: Micro) -> torch.Tensor:
-    """The sum of the losses of the learned tokens. The head runs on their positions only."""
-    return F.cross_entropy(_logits(model, micro), micro.targets, reduction="sum")
+def token_losses(
+    model: torch.nn.Module, micro: Micro, lone: nn.Linear | None = None
+) -> torch.Tensor:
+    """The sum of the losses of the learned tokens. The head runs on their positions only; where it
+    stands alone, on a few of them at a time."""
+    if lone is None:
+        return F.cross_entropy(_logits(model, micro), micro.targets, reduction="sum")
+    with head.set_aside(lone):
+        hidden = _outputs(model, micro)
+    return head.loss(lone, hidden.to(lone.weight.dtype), micro.targets)
 
 
 def sequence_log_probs(model: torch.nn.Module, micro: Micro) -> tuple[torch.Tensor, torch.Tensor]:
@@ -193,13 +206,37 @@ def _looks_back_otherwise(model: torch.nn.Module) -> bool:
     )
 
 
+@torch.no_grad()
+def lone_head(model: torch.nn.Module, example: Encoded) -> nn.Linear | None:
+    """The model's head, where it is frozen and the logits are what it makes of the hidden states
+    and nothing else: seen by trying."""
+    lone = head.of(_base(model))
+    if lone is None or len(example.ids) < 2:
+        return None
+    model.eval()
+    ids = example.ids[:8]
+    micro = one_pass([Encoded(ids, ids)], packing=False).to(lone.weight.device)
+    logits = _logits(model, micro)
+    with head.set_aside(lone):
+        hidden = _outputs(model, micro)
+    if hidden.shape[-1] != lone.in_features:
+        return None
+    alone = lone(hidden.to(lone.weight.dtype)).float()
+    return lone if torch.allclose(alone, logits, rtol=1e-3, atol=1e-5) else None
+
+
 def _logits(model: torch.nn.Module, micro: Micro) -> torch.Tensor:
     """(n, vocabulary) in fp32, at the positions whose next token is learned."""
+    return _outputs(model, micro).float()
+
+
+def _outputs(model: torch.nn.Module, micro: Micro) -> torch.Tensor:
+    """What comes out behind the head, at the positions whose next token is learned."""
     inputs = inputs_of(model, micro)
     if micro.ids.shape[0] == 1 and "logits_to_keep" in _takes(model):
         inputs["logits_to_keep"] = micro.positions
-        return model(**inputs, use_cache=False).logits[0].float()
-    return model(**inputs, use_cache=False).logits.flatten(0, 1)[micro.positions].float()
+        return model(**inputs, use_cache=False).logits[0]
+    return model(**inputs, use_cache=False).logits.flatten(0, 1)[micro.positions]
 
 
 def inputs_of(model: torch.nn.Module, micro: Micro) -> dict[str, Any]:

@@ -17,14 +17,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from bitsandbytes.functional import dequantize_4bit
-from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from safetensors.torch import load_file
 from torch import nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from core.adapters import WEIGHTS
+from core.earlier import CONFIG, WEIGHTS
 from core.errors import ModelProblem
 
 
@@ -89,7 +87,7 @@ class MixedModel:
 
     def load(self, name: str, folder: Path) -> None:
         """Put the adapter of a PEFT folder beside the others. Raises ModelProblem."""
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         weights = load_file(folder / WEIGHTS)
         if config["peft_type"] == "PREFIX_TUNING":
             self._deltas[name] = {}
@@ -228,9 +226,11 @@ def _dense_weight(layer: nn.Module) -> torch.Tensor:
     weight = layer.weight
     if isinstance(layer, Conv1D):
         return weight.T
-    if isinstance(layer, Linear4bit):
+    if hasattr(weight, "quant_state"):
+        from bitsandbytes.functional import dequantize_4bit
+
         return dequantize_4bit(weight.data, weight.quant_state)
-    if isinstance(layer, Linear8bitLt):
+    if hasattr(weight, "SCB"):
         # Before the first forward pass the scales are the weight's, afterwards the layer's.
         scales = weight.SCB if layer.state.SCB is None else layer.state.SCB
         return weight.data * scales[:, None] / 127

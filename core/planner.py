@@ -36,6 +36,7 @@ class Budget:
 
     tokens: int
     checkpointing: bool
+    bytes_per_token: float
 
 
 def choose_max_length(lengths: np.ndarray, context: int) -> int:
@@ -49,17 +50,23 @@ def choose_max_length(lengths: np.ndarray, context: int) -> int:
 
 
 def forward_budget(
-    base: BaseModel, config: TrainConfig, max_length: int, kind: str, free: float
+    base: BaseModel,
+    config: TrainConfig,
+    max_length: int,
+    kind: str,
+    free: float,
+    measured: float = 1.0,
 ) -> Budget:
     """The largest forward pass that fits in `free` bytes, at least one longest example;
-    activations are recomputed (gradient checkpointing) only when they don't fit otherwise."""
+    activations are recomputed (gradient checkpointing) only when they don't fit otherwise.
+    `measured`: how many times as much as by the formula an earlier pass took."""
     wanted = max(TOKENS_AT_ONCE[kind], max_length)
     for checkpointing in (False, True):
-        per_token = activation_bytes(base, config, kind, checkpointing)
+        per_token = activation_bytes(base, config, kind, checkpointing) * measured
         tokens = min(wanted, int(free * (1 - RESERVE) / per_token))
         if tokens >= max_length:
-            return Budget(tokens, checkpointing)
-    return Budget(max_length, True)
+            break
+    return Budget(max(tokens, max_length), checkpointing, per_token)
 
 
 def activation_bytes(base: BaseModel, config: TrainConfig, kind: str, checkpointing: bool) -> float:

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from core import adapters, losses, planner, train
+from core import adapters, loading, loop, losses, planner
 from core.batches import batch_of_step
 from core.config import TrainConfig, complete
 from core.corpus import tokenized
@@ -103,7 +103,7 @@ def build(name, folder, starter):
 
 @pytest.fixture
 def in_fp32(monkeypatch):
-    monkeypatch.setattr(adapters, "pick_dtype", lambda device: torch.float32)
+    monkeypatch.setattr(loading, "pick_dtype", lambda device: torch.float32)
 
 
 def by_the_library(folder, config, steps) -> list[float]:
@@ -156,13 +156,13 @@ def test_the_losses_of_twenty_steps_are_the_librarys(
 ):
     folder = build(name, tmp_path / "model", starter)
     monkeypatch.setattr(
-        planner, "forward_budget", lambda *_: planner.Budget(100, checkpointing=False)
+        planner, "forward_budget", lambda *_: planner.Budget(100, False, 1.0)
     )  # several passes an update
     run = make_run(
         base_model=str(folder), max_steps=20, eval_steps=20, lora_r=4, lora_alpha=8,
         learning_rate=0.01, lr_scheduler_type="constant", warmup_steps=0,
     )  # fmt: skip
-    assert train.train(run, Accelerator(cpu=True)) == "completed"
+    assert loop.train(run, Accelerator(cpu=True)) == "completed"
     assert run.plan["packing"] is LIKE_LLAMA[name][2]
     config = complete(run.config, 24, find(str(folder)).parameters)
     assert run.plan["trainable_parameters"] == planner.trainable_parameters(
@@ -183,7 +183,7 @@ def test_the_losses_of_twenty_steps_are_the_librarys(
 def test_models_that_must_not_be_packed_are_recognised(make_run, in_fp32, tmp_path, starter, name):
     folder = build(name, tmp_path / "model", starter)
     run = make_run(base_model=str(folder), max_steps=4, eval_steps=4)
-    assert train.train(run, Accelerator(cpu=True)) == "completed"
+    assert loop.train(run, Accelerator(cpu=True)) == "completed"
     assert run.plan["packing"] is False
     assert run.result["final_eval_loss"] < run.result["base_eval_loss"]
 
@@ -201,7 +201,7 @@ def test_what_learns_is_counted_exactly(tmp_path, starter, name, method):
     ):
         config = config.model_copy(update=others)
         model = adapters.attach(
-            adapters.load_base(base, "none", torch.device("cpu"), torch.float32), config, 10
+            loading.load_base(base, "none", torch.device("cpu"), torch.float32), config, 10
         )
         own = sum(p.numel() for p in model.parameters() if p.requires_grad)
         assert planner.trainable_parameters(base, config) == own
@@ -214,7 +214,7 @@ def test_packing_is_recognised_by_what_a_token_sees_not_by_a_name(tmp_path, star
     for name in ("Llama", "Bloom"):
         folder = build(name, tmp_path / name, starter)
         for dtype in (torch.float32, torch.bfloat16):
-            model = adapters.load_base(find(str(folder)), "none", torch.device("cpu"), dtype)
+            model = loading.load_base(find(str(folder)), "none", torch.device("cpu"), dtype)
             found[name, dtype] = losses.packs_exactly(model, example)
     assert found["Llama", torch.float32]
     assert found["Llama", torch.bfloat16]

@@ -6,7 +6,7 @@ from accelerate import Accelerator
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from core import adapters, earlier, train
+from core import earlier, loading, loop
 from core.config import TrainConfig, complete
 from core.errors import NotFound, UserError
 from core.models import find
@@ -18,7 +18,7 @@ from tests.core.test_generate import save_adapter
 
 @pytest.fixture(autouse=True)
 def in_fp32(monkeypatch):
-    monkeypatch.setattr(adapters, "pick_dtype", lambda device: torch.float32)
+    monkeypatch.setattr(loading, "pick_dtype", lambda device: torch.float32)
 
 
 def adopt(config, base):
@@ -27,7 +27,7 @@ def adopt(config, base):
 
 def test_it_begins_with_the_earlier_weights_and_leaves_a_whole_adapter(make_run, tiny_model):
     first = make_run(max_steps=20, eval_steps=10, lora_r=6)
-    train.train(first, Accelerator(cpu=True))
+    loop.train(first, Accelerator(cpu=True))
     config, folder = adopt(
         TrainConfig(base_model=str(tiny_model), continue_from=first.id, max_steps=4, eval_steps=2,
                     batch_size=4, learning_rate=1e-4), tiny_model,
@@ -36,7 +36,7 @@ def test_it_begins_with_the_earlier_weights_and_leaves_a_whole_adapter(make_run,
     run = Store().create_run(complete(config, 24, 1_000_000), ROWS[:24], ROWS[24:])
     earlier.copy(folder, run.path)
     first.delete()
-    assert train.train(run, Accelerator(cpu=True)) == "completed"
+    assert loop.train(run, Accelerator(cpu=True)) == "completed"
     losses = [row["eval_loss"] for row in run.metrics() if "eval_loss" in row]
     assert losses[0] == pytest.approx(first_loss := run.result["base_eval_loss"])
     assert losses[1] < first_loss - 0.5  # it did not begin at the beginning

@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from core import adapters, chat_process, train
+from core import chat_process, loading, loop
 from core.chat_process import Chat
 from core.errors import NotFound
 from core.export import adapter_zip, file_name
@@ -46,7 +46,7 @@ print(tokenizer.decode(answer[0, prompt["input_ids"].shape[1]:], skip_special_to
 @pytest.fixture
 def trained(make_run):
     run = make_run(max_steps=60, eval_steps=30, name="Sums: für Anfänger?")
-    assert train.train(run, Accelerator(cpu=True)) == "completed"
+    assert loop.train(run, Accelerator(cpu=True)) == "completed"
     return run
 
 
@@ -104,13 +104,13 @@ def assert_it_answers_as_in_the_chat(run, base, folder):
 def test_every_way_of_learning_answers_elsewhere_as_in_the_chat(
     make_run, monkeypatch, tiny_model, tmp_path, method
 ):
-    for module in (adapters, chat_process):  # in bf16 two ways of adding differ in the last bit
+    for module in (loading, chat_process):  # in bf16 two ways of adding differ in the last bit
         monkeypatch.setattr(module, "pick_dtype", lambda device: torch.float32)
     run = make_run(
         max_steps=30, eval_steps=15, method=method, learning_rate=None,
         quantization=METHODS[method].quantization[0],
     )  # fmt: skip
-    assert train.train(run, Accelerator(cpu=True)) == "completed"
+    assert loop.train(run, Accelerator(cpu=True)) == "completed"
     folder = tmp_path / "unzipped"
     with zipfile.ZipFile(adapter_zip(run)) as zipped:
         zipped.extractall(folder)

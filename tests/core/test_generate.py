@@ -20,7 +20,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from core import adapters
+from core import adapters, loading
 from core.config import TrainConfig
 from core.errors import ModelProblem, UserError
 from core.generate import Answer, _choose, choices, generate
@@ -44,7 +44,7 @@ SIZES = {
 
 
 def load(folder, quantization="none"):
-    return adapters.load_base(find(str(folder)), quantization, CPU, torch.float32)
+    return loading.load_base(find(str(folder)), quantization, CPU, torch.float32)
 
 
 def save_adapter(model_folder, folder, std=0.2, seed=1, **config):

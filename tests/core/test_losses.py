@@ -4,7 +4,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from core import adapters, losses, train
+from core import adapters, loading, loop, losses
 from core.batches import Pair, micro_batches
 from core.config import TrainConfig
 from core.examples import read
@@ -27,11 +27,11 @@ PREFERENCES = [
 
 @pytest.fixture(autouse=True)
 def in_fp32(monkeypatch):
-    monkeypatch.setattr(adapters, "pick_dtype", lambda device: torch.float32)
+    monkeypatch.setattr(loading, "pick_dtype", lambda device: torch.float32)
 
 
 def load(folder):
-    return adapters.load_base(find(str(folder)), "none", CPU, torch.float32)
+    return loading.load_base(find(str(folder)), "none", CPU, torch.float32)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_orpos_odds_are_finite_at_both_ends():
 @pytest.mark.parametrize("name", ["dpo", pytest.param("orpo", marks=pytest.mark.long)])
 def test_a_run_learns_the_better_answer(make_run, name):
     run = make_run(PREFERENCES, objective=name, max_steps=12, eval_steps=6, learning_rate=0.003)
-    assert train.train(run, Accelerator(cpu=True)) == "completed"
+    assert loop.train(run, Accelerator(cpu=True)) == "completed"
     first, *_, last = [row for row in run.metrics() if "eval_loss" in row]
     if name == "dpo":
         assert first["eval_loss"] == pytest.approx(0.693147, abs=1e-5)
@@ -142,7 +142,7 @@ def test_the_question_is_no_part_of_the_preference(pairs):
 def test_an_equal_pair_teaches_nothing_and_is_refused(make_run):
     same = [{**row, "rejected": row["chosen"]} for row in PREFERENCES[:24]]
     run = make_run([*same[:12], *PREFERENCES[12:]], objective="dpo", max_steps=1)
-    train.train(run, Accelerator(cpu=True))
+    loop.train(run, Accelerator(cpu=True))
     assert run.plan["refused_rows"] == 12
 
 

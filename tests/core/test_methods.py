@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from core import adalora, adapters, planner, train
+from core import adalora, adapters, loading, loop, planner
 from core.chat import BASE
 from core.chat_process import Chat
 from core.config import TrainConfig, complete, layer_numbers, parse_config
@@ -37,11 +37,11 @@ EVERY = [*QUICK, *(pytest.param(name, marks=pytest.mark.long) for name in LONG)]
 
 @pytest.fixture(autouse=True)
 def in_fp32(monkeypatch):
-    monkeypatch.setattr(adapters, "pick_dtype", lambda device: torch.float32)
+    monkeypatch.setattr(loading, "pick_dtype", lambda device: torch.float32)
 
 
 def learn(run) -> str:
-    return train.train(run, Accelerator(cpu=True))
+    return loop.train(run, Accelerator(cpu=True))
 
 
 def settings(method, **others):
@@ -90,7 +90,7 @@ def test_it_learns_and_what_it_leaves_works_elsewhere_and_in_the_chat(make_run, 
 
     # In the chat: one batch with the base model, or, a whole model, alone.
     whole = METHODS[name].kind == "full"
-    base = adapters.load_base(
+    base = loading.load_base(
         find(str(run.adapter if whole else tiny_model)),
         run.config.quantization, CPU, torch.float32,
     )  # fmt: skip
@@ -99,7 +99,7 @@ def test_it_learns_and_what_it_leaves_works_elsewhere_and_in_the_chat(make_run, 
     if not whole:
         mixed.load("tuned", run.adapter)
         sides = [None, "tuned"]
-        fresh = adapters.load_base(
+        fresh = loading.load_base(
             find(str(tiny_model)), run.config.quantization, CPU, torch.float32
         )
         with torch.no_grad():
@@ -166,7 +166,7 @@ def assert_same_as_in_training(run, theirs, ids) -> None:
     base = find(run.config.base_model)
     config = complete(run.config, 24, base.parameters)
     model = adapters.attach(
-        adapters.load_base(base, config.quantization, CPU, torch.float32), config, 10
+        loading.load_base(base, config.quantization, CPU, torch.float32), config, 10
     )
     if METHODS[config.method].residual:
         adapters.take_out(model, run.path / "checkpoints" / "initial.safetensors")
@@ -189,17 +189,17 @@ def test_it_goes_on_with_the_same_losses(make_run, monkeypatch, name):
     undisturbed = make_run(**settings(name, max_steps=12, eval_steps=4))
     learn(undisturbed)
     run = make_run(**settings(name, max_steps=12, eval_steps=4, name="cut"))
-    schedule = train._schedule
+    schedule = loop._schedule
 
     def cut(kind, step, total, warmup):
         if step == 6:  # two steps behind a checkpoint
             raise KeyboardInterrupt
         return schedule(kind, step, total, warmup)
 
-    monkeypatch.setattr(train, "_schedule", cut)
+    monkeypatch.setattr(loop, "_schedule", cut)
     with pytest.raises(KeyboardInterrupt):
         learn(run)
-    monkeypatch.setattr(train, "_schedule", schedule)
+    monkeypatch.setattr(loop, "_schedule", schedule)
     assert run.checkpoint.name == "step-000004"
     assert learn(run) == "completed"
     assert losses(run) == pytest.approx(losses(undisturbed), abs=1e-6)
@@ -219,7 +219,7 @@ def test_adalora_moves_rank_to_where_it_is_needed(make_run):
 
 
 def test_adaloras_penalty_is_the_librarys(make_run, tiny_model):
-    base = adapters.load_base(find(str(tiny_model)), "none", CPU, torch.float32)
+    base = loading.load_base(find(str(tiny_model)), "none", CPU, torch.float32)
     config = TrainConfig(method="adalora", lora_r=4, lora_alpha=8)
     model = adapters.attach(base, config, 10)
     ids = torch.arange(5, 15)[None]
@@ -231,7 +231,7 @@ def test_adaloras_penalty_is_the_librarys(make_run, tiny_model):
 
 
 def test_loraplus_takes_larger_steps_with_b(tiny_model):
-    base = adapters.load_base(find(str(tiny_model)), "none", CPU, torch.float32)
+    base = loading.load_base(find(str(tiny_model)), "none", CPU, torch.float32)
     model = adapters.attach(base, TrainConfig(method="loraplus", lora_r=4, lora_alpha=8))
     slow, fast = adapters.parameter_groups(model, TrainConfig(method="loraplus"))
     assert fast["factor"] == 16 * slow["factor"]
@@ -243,10 +243,10 @@ def test_loftq_brings_the_model_of_4_bits_nearer_to_the_original(tiny_model):
     base = find(str(tiny_model))
     ids = torch.arange(5, 40)[None]
     distances = []
-    whole = adapters.load_base(base, "none", CPU, torch.float32)
+    whole = loading.load_base(base, "none", CPU, torch.float32)
     for method in ("lora", "loftq"):
         config = TrainConfig(method=method, quantization="4bit", lora_r=32, lora_alpha=64)
-        model = adapters.attach(adapters.load_base(base, "4bit", CPU, torch.float32), config)
+        model = adapters.attach(loading.load_base(base, "4bit", CPU, torch.float32), config)
         adapters.begin(model, config, base, [])
         with torch.no_grad():
             off = model(input_ids=ids).logits - whole(input_ids=ids).logits
@@ -255,7 +255,7 @@ def test_loftq_brings_the_model_of_4_bits_nearer_to_the_original(tiny_model):
 
 
 def test_four_bits_are_double_quantised_and_nothing_is_blown_up_to_fp32(tiny_model):
-    model = adapters.load_base(find(str(tiny_model)), "4bit", CPU, torch.bfloat16)
+    model = loading.load_base(find(str(tiny_model)), "4bit", CPU, torch.bfloat16)
     quantization = model.config.quantization_config
     assert quantization.bnb_4bit_quant_type == "nf4"
     assert quantization.bnb_4bit_use_double_quant

@@ -12,7 +12,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from core import adapters, checkpoints, train
+from core import adapters, checkpoints, loading, loop
 from core import losses as losses_of
 from core.batches import micro_batches
 from core.config import TrainConfig
@@ -31,7 +31,7 @@ def losses(run) -> dict[int, float]:
 
 def learn(run) -> str:
     """Train in this process."""
-    return train.train(run, Accelerator(cpu=True))
+    return loop.train(run, Accelerator(cpu=True))
 
 
 def start(run, **environment) -> subprocess.Popen:
@@ -57,7 +57,7 @@ def wait_for(condition, seconds=60):
 def model(tiny_model):
     """The tiny model with an adapter whose B is not zero any more."""
     torch.manual_seed(1)
-    base = adapters.load_base(find(str(tiny_model)), "none", torch.device("cpu"), torch.float32)
+    base = loading.load_base(find(str(tiny_model)), "none", torch.device("cpu"), torch.float32)
     model = adapters.attach(base, TrainConfig(lora_r=4, lora_alpha=8))
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
@@ -229,7 +229,7 @@ def test_quantised_bases_learn_and_the_first_layer_still_has_gradients_after_a_t
     assert learn(run) == "completed"
     assert run.result["best_eval_loss"] < run.result["base_eval_loss"]
 
-    base = adapters.load_base(
+    base = loading.load_base(
         find(str(tiny_model)), quantization, torch.device("cpu"), torch.float32
     )
     model = adapters.attach(base, TrainConfig(lora_r=4, lora_alpha=8))
@@ -332,7 +332,7 @@ def test_gradient_checkpointing_changes_nothing(make_run, monkeypatch):
     plain = make_run()
     learn(plain)
     monkeypatch.setattr(
-        train.planner, "forward_budget", lambda *_: train.planner.Budget(2048, True)
+        loop.planner, "forward_budget", lambda *_: loop.planner.Budget(2048, True, 1.0)
     )
     careful = make_run(name="careful")
     learn(careful)
