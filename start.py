@@ -73,8 +73,9 @@ def main(arguments):
 
 def pytest_arguments(arguments):
     """Side by side on the cores that there are; a module's tests stay together, since they share
-    what they start. A later -n of the caller's counts."""
-    spread = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
+    what they start, and go in their own order: the browser's, which take longest, are the first.
+    A later -n of the caller's counts."""
+    spread = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
     if "--all" in arguments:
         return spread + [argument for argument in arguments if argument != "--all"]
     return spread + ["-m", "not long"] + arguments
