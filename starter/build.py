@@ -50,7 +50,7 @@ SHAPE = {
     "max_position_embeddings": CONTEXT,
 }
 
-STEPS = 1400
+STEPS = 1500
 BATCH_TOKENS = 8192
 LEARNING_RATE = 4e-3
 POOL = 4096  # conversations among which rows of like length are found
