@@ -7,7 +7,6 @@ same arithmetic in another order (Hsu et al. 2024, arXiv:2410.10989; Wijmans et 
 arXiv:2411.09009).
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,8 +16,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-AT_ONCE = 1 << 24  # logits
-FEWEST = 256  # positions, so that reading the head's weights pays
+from core import planner
+from core.models import plain_head
 
 
 def loss(head: nn.Linear, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -38,7 +37,7 @@ class _Loss(torch.autograd.Function):
     ) -> torch.Tensor:
         total = torch.zeros((), device=hidden.device)
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        at_once = max(FEWEST, AT_ONCE // len(weight))
+        at_once = planner.head_positions(len(weight))
         for begin in range(0, len(hidden), at_once):
             part = slice(begin, begin + at_once)
             goals = targets[part, None]
@@ -81,9 +80,4 @@ def of(model: Any) -> nn.Linear | None:
         return None
     if head.weight.dtype == torch.float16:  # its gradients are too small without a scale
         return None
-    changed = (
-        value not in (None, False, 1.0)
-        for name, value in model.config.to_dict().items()
-        if re.search(r"logits?_(scal|soft|mult)|lm_head_multiplier", name)
-    )
-    return None if any(changed) else head
+    return head if plain_head(model.config.to_dict()) else None

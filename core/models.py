@@ -107,6 +107,11 @@ class BaseModel:
         return next((int(self.config[name]) for name in names if self.config.get(name)), 2048)
 
     @property
+    def plain_head(self) -> bool:
+        """Whether its logits are the head's output as it is, as far as the files say."""
+        return plain_head(self.config)
+
+    @property
     def modules(self) -> list[str]:
         """The short names of its linear modules, attention's first: the chips of the form."""
         names = sorted(self.linear, key=lambda name: "att" not in name)
@@ -134,6 +139,14 @@ def find(base_model: str) -> BaseModel:
         "owner/model.",
         "Choose a model from the list, or give the whole path of its folder.",
         field="base_model",
+    )
+
+
+def plain_head(config: Mapping[str, Any]) -> bool:
+    """Whether no scale and no soft limit is put on a model's logits, by its config.json."""
+    changed = r"logits?_(scal|soft|mult)|lm_head_multiplier"
+    return all(
+        value in (None, False, 1.0) for name, value in config.items() if re.search(changed, name)
     )
 
 

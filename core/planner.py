@@ -73,8 +73,9 @@ def activation_bytes(base: BaseModel, config: TrainConfig, kind: str, checkpoint
     """Bytes kept for the backward pass for each token of a forward pass.
 
     Without recomputing, each linear module keeps about its input and its output; with it, each
-    block keeps its input and one block at a time keeps everything. The logits are counted as if
-    half of the positions were learned, in the model's type and twice in fp32.
+    block keeps its input and one block at a time keeps everything. Logits are kept only where the
+    head can't work in parts: in the model's type and three times in fp32, as if half of the
+    positions were learned.
     """
     wide = _compute_bytes(kind)
     chosen = select_modules(base.linear, config.target_modules, config.layers)
@@ -82,11 +83,25 @@ def activation_bytes(base: BaseModel, config: TrainConfig, kind: str, checkpoint
     inside = sum(sum(shape) for shape in base.linear.values()) * wide * 1.3
     inside += len(chosen) * (config.lora_r or 16) * 4 * 2
     hidden = int(base.config.get("hidden_size") or base.config.get("n_embd") or 1024)
-    vocabulary = int(base.config.get("vocab_size") or 32000)
-    logits = vocabulary * (wide + 8) / 2
+    logits = 0.0 if head_in_parts(base, config) else _vocabulary(base) * (wide + 12) / 2
     if checkpointing:
         inside = inside / blocks + blocks * hidden * wide
     return inside + logits
+
+
+def head_in_parts(base: BaseModel, config: TrainConfig) -> bool:
+    """Whether the loss is had of a few positions at a time (core.head)."""
+    plain = METHODS[config.method].kind != "full" and config.objective not in ("dpo", "orpo")
+    return plain and base.plain_head
+
+
+def head_positions(vocabulary: int) -> int:
+    """How many positions at a time: so many that reading the head's weights pays."""
+    return max(256, (1 << 24) // vocabulary)
+
+
+def _vocabulary(base: BaseModel) -> int:
+    return int(base.config.get("vocab_size") or 32000)
 
 
 def trainable_parameters(base: BaseModel, config: TrainConfig) -> int:
@@ -159,6 +174,8 @@ def memory(base: BaseModel, config: TrainConfig, max_length: int, here: Device) 
     # A batch may hold fewer tokens than fit into a forward pass.
     tokens = min(budget.tokens, (config.batch_size or 8) * max_length)
     parts["activations"] = tokens * activation_bytes(base, config, here.kind, budget.checkpointing)
+    if head_in_parts(base, config):  # logits and log-softmax, in fp32
+        parts["activations"] += head_positions(_vocabulary(base)) * _vocabulary(base) * 4 * 2
     parts["total"] = sum(parts.values())
     return {name: int(value) for name, value in parts.items()}
 

@@ -12,8 +12,7 @@ COUNT, WIDTH, WORDS = 23, 8, 50
 
 @pytest.fixture(autouse=True)
 def several_parts(monkeypatch):
-    monkeypatch.setattr(head, "AT_ONCE", 5 * WORDS)
-    monkeypatch.setattr(head, "FEWEST", 3)
+    monkeypatch.setattr(head.planner, "head_positions", lambda vocabulary: 5)
 
 
 def states(dtype, bias):
