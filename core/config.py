@@ -145,6 +145,22 @@ class TrainConfig(BaseModel):
         ge=8,
         le=1_048_576,
     )
+    tokens_at_once: int | None = setting(
+        None,
+        "Tokens at once",
+        "Fewer: less memory, and a little slower; what it learns is the same. One longest example "
+        "is the least. Chosen by the memory that is free.",
+        "micro-batch",
+        ge=8,
+        le=1_048_576,
+    )
+    gradient_checkpointing: Literal["auto", "on", "off"] = setting(
+        "auto",
+        "Compute twice, keep less",
+        "Forgets what lies between the layers and computes it again for the way back: much less "
+        "memory, about a third slower.",
+        "gradient checkpointing",
+    )
     too_long: Literal["shorten", "drop"] = setting(
         "shorten",
         "What is longer",

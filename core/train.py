@@ -462,7 +462,7 @@ def _write_ranks(run: Run, model: torch.nn.Module, step: int) -> None:
 def _memory(device: torch.device, peak: bool = False) -> int:
     """Bytes held now, or at most so far: of the GPU, else of this process."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() if peak else torch.cuda.memory_allocated()
+        return torch.cuda.max_memory_reserved() if peak else torch.cuda.memory_allocated()
     info = psutil.Process().memory_info()
     if peak and sys.platform != "win32":
         import resource
