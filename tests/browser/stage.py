@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page
 
 from core.config import TrainConfig, complete
 from core.files import append_jsonl, write_json, write_jsonl
@@ -17,6 +18,14 @@ QUESTION, ANSWER = "Do you deliver on Sundays?", "No, from Monday to Saturday."
 ROW = {
     "messages": [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
 }
+
+
+def reaching_out(page: Page) -> list[str]:
+    """What is seen beyond the right edge of the window, but for what clips or scrolls itself."""
+    return page.evaluate("""() => [...document.querySelectorAll('main *')]
+      .filter((e) => !e.closest('.table, .chip') && e.checkVisibility())
+      .filter((e) => e.getBoundingClientRect().right > window.innerWidth + 1)
+      .map((e) => e.tagName + '.' + e.className)""")
 
 
 @contextmanager

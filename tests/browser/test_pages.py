@@ -15,19 +15,6 @@ PATHS = ("", "new", "runs", "compare", "datasets")
 expect.set_options(timeout=60_000)
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with stage.served(tmp_path_factory.mktemp("data")) as address:
-        yield address
-
-
-@pytest.fixture
-def store(address, monkeypatch, tmp_path_factory) -> Store:
-    """An empty store that the running server works in too."""
-    monkeypatch.setenv("GRAFT_DATA", str(tmp_path_factory.mktemp("data")))
-    return Store()
-
-
 def test_the_bar_leads_to_every_page(page: Page, address, store):
     page.goto(address)
     for name, title in (("New", "Teach a model"), ("Runs", "Runs"), ("Compare", "Compare answers"),
@@ -55,14 +42,6 @@ def test_empty_pages_invite(page: Page, address, store, path):
     expect(main).to_have_attribute("href", "new")
 
 
-def reaching_out(page: Page) -> list[str]:
-    """What is seen beyond the right edge of the window, but for what clips or scrolls itself."""
-    return page.evaluate("""() => [...document.querySelectorAll('main *')]
-      .filter((e) => !e.closest('.table, .chip') && e.checkVisibility())
-      .filter((e) => e.getBoundingClientRect().right > window.innerWidth + 1)
-      .map((e) => e.tagName + '.' + e.className)""")
-
-
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("page", ["phone light", "desktop dark"], indirect=True)
 def test_nothing_scrolls_sideways(page: Page, address, store, path):
@@ -71,7 +50,7 @@ def test_nothing_scrolls_sideways(page: Page, address, store, path):
     page.goto(f"{address}{path}{f'?run={run.id}' if path in ('runs', 'compare') else ''}")
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     page.wait_for_timeout(500)
-    assert reaching_out(page) == []
+    assert stage.reaching_out(page) == []
 
 
 @pytest.mark.parametrize(
@@ -189,7 +168,7 @@ def test_columns_that_do_not_speak_for_themselves_are_asked_for(page: Page, addr
     rows = "".join(f"How much is rose {i}?,{i} euros,{i}\n" for i in range(40))
     choose(page, address, upload("prices.csv", "colA,colB,colC\n" + rows))
     expect(page.get_by_role("button", name="Use these columns")).to_be_visible()
-    assert reaching_out(page) == []
+    assert stage.reaching_out(page) == []
     page.get_by_role("combobox", name="colA", exact=True).select_option(label="Question")
     page.get_by_role("combobox", name="colB", exact=True).select_option(label="Answer")
     page.get_by_role("button", name="Use these columns").click()

@@ -8,8 +8,9 @@ from core.methods import METHODS, OBJECTIVES
 from ui import words
 
 VALUES = {
-    "none": "off", "8bit": "8-bit", "4bit": "4-bit", "all-linear": "all linear layers",
-    "mlp": "MLP", "assistant": "the answers", "all": "everything",
+    "none": "off", "auto": "when needed", "8bit": "8-bit", "4bit": "4-bit",
+    "all-linear": "all linear layers", "mlp": "MLP",
+    "assistant": "the answers", "all": "everything",
     **{name: entry.title for name, entry in {**METHODS, **OBJECTIVES}.items()},
 }  # fmt: skip
 
