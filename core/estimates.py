@@ -217,8 +217,10 @@ def _tokens_per_second(
 ) -> tuple[float, bool]:
     """Measured by an earlier run of this model, else computed; and which of the two."""
     for run in store.runs()[:50]:
+        if run.status != "completed":  # a damaged one has no settings to look at
+            continue
         same = run.config.base_model == config.base_model
-        if same and run.config.quantization == config.quantization and run.status == "completed":
+        if same and run.config.quantization == config.quantization:
             speed = run.progress["tokens_per_second"]
             if speed:
                 return float(speed), True
@@ -258,8 +260,13 @@ def catalogue() -> list[dict[str, Any]]:
 def _suits(model: Listed, bits: Bits, here: Device) -> Verdict:
     """How the model fits with examples of usual length and every other choice left to Graft."""
     length = min(512, model.context)
-    # As little at once as it can do with: more is a matter of time, not of whether it fits.
-    settings = TrainConfig(base_model=model.id, quantization=bits, tokens_at_once=length)
+    # With as little as it can do: more is a matter of time, not of whether it fits.
+    settings = TrainConfig(
+        base_model=model.id,
+        quantization=bits,
+        tokens_at_once=length,
+        gradient_checkpointing="on",
+    )
     settings = complete(settings, 500, model.parameters)
     total = planner.memory(unseen(model), settings, length, here)["total"]
     return verdict(total, here.memory_free)

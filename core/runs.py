@@ -235,7 +235,7 @@ class Run:
                 "progress": {**dict.fromkeys(FIGURES), "step": 0, "total_steps": None},
                 "config": {},
                 "error": str(damage),
-                "hint": "Delete it, or put the file back from a copy.",
+                "hint": "Put the file back from a copy, or delete the run.",
                 "result": {},
             }
 

@@ -22,7 +22,7 @@ PATTERN = "target_pattern"
 NAMES = (*FIELDS, PATTERN)
 CHOOSES = "Graft chooses"
 SECTIONS = {
-    "Which parts may change": ("target_modules", PATTERN, "layers"),
+    "Where it learns": ("target_modules", PATTERN, "layers"),
     "What it can take in": (
         "method", "lora_r", "lora_alpha", "lora_dropout", "continue_from",
     ),
@@ -96,11 +96,13 @@ def module_choices(modules: Iterable[str]) -> list[tuple[str, str]]:
     return groups + [(module, module) for module in modules]
 
 
-def pick_modules(chosen: list[str], last: str) -> list[str]:
-    """A group stands alone; single modules stand together."""
-    if last in MODULE_GROUPS:
+def pick_modules(chosen: list[str], last: str, selected: bool = True) -> list[str]:
+    """A group stands alone; single modules stand together. `chosen` may not know yet that `last`
+    was selected, or no longer is."""
+    if selected and last in MODULE_GROUPS:
         return [last]
-    return [module for module in chosen if module not in MODULE_GROUPS] or ["all-linear"]
+    others = [module for module in chosen if module not in (*MODULE_GROUPS, last)]
+    return [*others, *([last] if selected and last else [])] or ["all-linear"]
 
 
 def _component(name: str, field: FieldInfo) -> gr.components.Component:
@@ -128,8 +130,8 @@ def _component(name: str, field: FieldInfo) -> gr.components.Component:
 def _pattern() -> gr.Textbox:
     return gr.Textbox(
         label="Or by a pattern",
-        info="*regular expression* · For whole names, as in “.*layers\\.[0-3]\\..*(q|v)_proj”. It "
-        "takes the place of the parts chosen above. Empty: those.",
+        info="*regular expression* · For the whole path of a part, as in "
+        "`.*layers\\.[0-3]\\..*(q|v)_proj`. It takes the place of the parts chosen above. Empty: those.",
         max_lines=1,
         elem_id=f"setting-{PATTERN}",
     )

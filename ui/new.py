@@ -36,7 +36,7 @@ def build(demo: gr.Blocks) -> None:
                 with gr.Column(elem_classes="step"):
                     data = _data_step()
                 with gr.Column(elem_classes="step"):
-                    model = _model_step()
+                    model, hub_away = _model_step()
                 with gr.Column(elem_classes="step"):
                     preset, settings, changing, seeded = _settings_step()
                 with gr.Column(elem_classes="step"):
@@ -56,8 +56,9 @@ def build(demo: gr.Blocks) -> None:
     # Opening the page, and choosing the examples.
     opened = [dataset, data["known"], model["base_model"], preset, *settings.values(), seeded]
     demo.load(_open, None, opened, **page.QUIET)
-    demo.load(_model_cards, None, model["base_model"], **page.QUIET).then(
-        _unreachable, None, model["base_model"], **page.QUIET
+    listed = [model["base_model"], hub_away]
+    demo.load(_model_cards, None, listed, **page.QUIET).then(
+        _unreachable, None, listed, **page.QUIET
     )
     _wire_data(data, settings)
     dataset.change(None, dataset, None, js=IN_THE_ADDRESS)
@@ -67,16 +68,18 @@ def build(demo: gr.Blocks) -> None:
     other_model = [model["base_model"].input, model["other"].submit, model["other"].blur]
     chosen = [rows, dataset.change, *other_model]
     changed = [preset.input, preset.change, *(field.change for field in settings.values())]
-    smaller = [settings[field] for field in views.new.REMEDIES]
-    remedied = summary.click(_remedy, None, smaller, **page.POLL)
-    gr.on(
-        [demo.load, *chosen, *changed, name.change, remedied.then],
-        _refresh,
-        inputs_kwargs=values,
-        outputs=[summary, start, review, changing, wrong, *optional],
-        trigger_mode="always_last",
+    follows: dict[str, Any] = {
+        "inputs_kwargs": values,
+        "outputs": [summary, start, review, changing, wrong, *optional],
         **page.QUIET,
-    )
+    }
+    gr.on(
+        [demo.load, *chosen, *changed, name.change],
+        _refresh, trigger_mode="always_last", **follows,
+    )  # fmt: skip
+    smaller = [settings[field] for field in views.new.REMEDIES]
+    # A field in what is still folded tells of no change.
+    summary.click(_remedy, None, smaller, **page.POLL).then(_refresh, **follows)
     looked_at = [rows, dataset.change, *other_model]
     learned.wire(data["learned"], values, settings, _config, looked_at)
     gr.on(chosen, _by_model, inputs_kwargs=values, outputs=[preset, settings["target_modules"]],
@@ -143,8 +146,9 @@ def _wire_data(data: dict[str, Any], settings: dict[str, Any]) -> None:
     tested.wire(data["tested"], dataset, settings["eval_fraction"])
 
 
-def _model_step() -> dict[str, gr.components.Component]:
+def _model_step() -> tuple[dict[str, gr.components.Component], gr.HTML]:
     panel(views.title("Choose a model to teach", "It keeps what it knows and learns from you."))
+    hub_away = panel()
     base_model = cards(value="starter")
     base_model.elem_id = "setting-base_model"
     other = gr.Textbox(
@@ -153,7 +157,7 @@ def _model_step() -> dict[str, gr.components.Component]:
         info="A model of the Hugging Face Hub, or a folder on this machine.",
         placeholder="owner/name, or /path/to/folder",
     )
-    return {"base_model": base_model, "other": other}
+    return {"base_model": base_model, "other": other}, hub_away
 
 
 def _settings_step() -> tuple[gr.HTML, dict[str, gr.components.Component], gr.HTML, gr.HTML]:
@@ -236,15 +240,17 @@ def _as_read(facts: dict[str, Any]) -> dict[str, Any]:
     return {**facts, "findings": kept}
 
 
-def _model_cards(request: gr.Request, reachable: bool = True) -> dict[str, Any]:
+def _model_cards(request: gr.Request, reachable: bool = True) -> tuple[dict[str, Any], str]:
+    """(cards, whether the Hub is away)."""
     found = actions.models(page.store(request))
     listed = [(model["id"], views.new.model_card(model, reachable)) for model in found]
-    return gr.update(html=views.radio_cards(listed, "model", "Model to teach"))
+    told = "" if reachable else views.new.hub_away()
+    return gr.update(html=views.radio_cards(listed, "model", "Model to teach")), told
 
 
-def _unreachable(request: gr.Request) -> dict[str, Any]:
+def _unreachable(request: gr.Request) -> tuple[Any, Any]:
     """The cards say so where the Hub does not answer; it takes seconds to know."""
-    return gr.skip() if hub.reachable() else _model_cards(request, reachable=False)
+    return (gr.skip(), gr.skip()) if hub.reachable() else _model_cards(request, reachable=False)
 
 
 def _preset_cards(seconds: dict[str, float]) -> str:
@@ -348,7 +354,7 @@ def _by_model(request: gr.Request, **values: Any) -> tuple[dict[str, Any], gr.Ch
 
 
 def _pick_modules(chosen: list[str], event: gr.SelectData) -> list[str]:
-    return form.pick_modules(chosen, event.value if event.selected else "")
+    return form.pick_modules(chosen, event.value, event.selected)
 
 
 def _go(event: gr.EventData) -> int:

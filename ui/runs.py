@@ -64,6 +64,7 @@ def facts(run: Run, line: list[Run]) -> dict[str, Any]:
         "plan": {} if damaged else run.plan,
         "expected": run.expected,
         "ranks": run.ranks,
+        "folder": str(run.path),
         "stopping": run.stop_requested,
         "has_adapter": run.adapter is not None,
         "has_checkpoint": run.checkpoint is not None,

@@ -88,4 +88,7 @@ def test_empty_fields_show_what_would_be_chosen():
 def test_a_group_of_modules_stands_alone():
     assert form.pick_modules(["all-linear", "attention"], "attention") == ["attention"]
     assert form.pick_modules(["all-linear", "q_proj"], "q_proj") == ["q_proj"]
+    assert form.pick_modules(["all-linear"], "q_proj") == ["q_proj"]  # it does not know yet
+    assert form.pick_modules(["q_proj", "v_proj"], "v_proj", selected=False) == ["q_proj"]
+    assert form.pick_modules(["mlp"], "mlp", selected=False) == ["all-linear"]
     assert form.pick_modules([], "") == ["all-linear"]

@@ -50,7 +50,7 @@ def a_run(status="completed", name="Flower shop", **more):
     run = {
         "id": "20261123-flowers", "name": name, "status": status, "phase": "", "position": 1,
         "config": config.model_dump(), "error": "", "hint": "", "result": {}, "plan": {},
-        "expected": {}, "ranks": {},
+        "expected": {}, "ranks": {}, "folder": "/data/local/runs/20261123-flowers",
         "created": 1_700_000_000.0, "has_adapter": status in ("completed", "stopped"),
         "has_checkpoint": True, "stopping": False,
         "progress": {"step": 50, "total_steps": 100, "epoch": 1.0, "loss": 1.0, "eval_loss": 1.1,
@@ -240,35 +240,35 @@ def test_what_does_not_fit_can_be_made_smaller_by_a_click():
 @pytest.mark.parametrize(
     ("memory", "tag"),
     [
-        (("fits", "fits"), "Fits this computer"),
-        (("tight", "fits"), "Fits with the memory saver"),
-        (("does not fit", "fits"), "Fits with the memory saver"),
-        (("tight", "tight"), "Tight on this computer"),
-        (("does not fit", "tight"), "Tight with the memory saver"),
-        (("does not fit", "does not fit"), "Does not fit this computer"),
+        (("fits", "fits"), "Fits"),
+        (("tight", "fits"), "Fits in 4-bit"),
+        (("does not fit", "fits"), "Fits in 4-bit"),
+        (("tight", "tight"), "Tight"),
+        (("does not fit", "tight"), "Tight in 4-bit"),
+        (("does not fit", "does not fit"), "Does not fit"),
     ],
 )
 def test_a_models_card_says_whether_it_fits(memory, tag):
     model = {**MODEL, **dict(zip(("memory", "memory_4bit"), memory, strict=True))}
-    assert tag in Elements(views.new.model_card(model)).text
+    assert Elements(views.new.model_card(model)).text.endswith(tag)
 
 
 def test_a_models_card_says_when_it_can_not_be_fetched():
-    assert "can’t be reached" not in views.new.model_card(MODEL)
-    assert "can’t be reached" in views.new.model_card(MODEL, reachable=False)
+    assert "Can’t be fetched" not in views.new.model_card(MODEL)
+    assert "Can’t be fetched now" in views.new.model_card(MODEL, reachable=False)
     here = {**MODEL, "local": True, "gated": True}
     text = Elements(views.new.model_card(here, reachable=False)).text
-    assert "On this computer" in text
-    assert "can’t be reached" not in text
+    assert "Here already" in text
+    assert "Can’t be fetched" not in text
     assert "account" not in text
 
 
 def test_what_learns_is_counted():
     text = Elements(views.new.changing(ESTIMATE)).text
-    for word in ("300,000 parameters learn", "beside 4,000,000", "8 %", "14 of 28", "3.0 MB"):
+    for word in ("300,000 parameters learn (8 %)", "in 14 of 28 parts", "4,000,000 stay", "3.0 MB"):
         assert word in text
     full = {**ESTIMATE, "trainable_parameters": 4_000_000, "config": {"method": "full"}}
-    assert "All 4,000,000 parameters learn." in Elements(views.new.changing(full)).text
+    assert "4,000,000 parameters learn (100 %). The" in Elements(views.new.changing(full)).text
 
 
 def test_what_was_measured_stands_beside_what_was_expected():

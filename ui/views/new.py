@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from ui import words
-from ui.views.parts import CURRENT, facts, only_if
+from ui.views.parts import CURRENT, facts, notice, only_if
 from ui.views.settings import model_title
 
 STEPS = ("Data", "Model", "Settings", "Review")
@@ -44,6 +44,15 @@ def onward(step: int) -> str:
     return f'<div class="onward">{back}{next}</div>'
 
 
+def hub_away() -> str:
+    return notice(
+        "The Hugging Face Hub can’t be reached: a model that is not on this computer can’t be "
+        "fetched now.",
+        "Connect to the internet, or choose a model that is here.",
+        "warn",
+    )
+
+
 def sample_card(title: str, blurb: str) -> str:
     return f"<strong>{escape(title)}</strong><span>{escape(blurb)}</span>"
 
@@ -65,9 +74,9 @@ def _tags(model: dict[str, Any], reachable: bool) -> str:
     """Whether it is here or can be, and whether it fits."""
     tags = [_fits(model)]
     if model["local"]:
-        tags.append(("good", "On this computer"))
+        tags.append(("good", "Here already"))
     elif not reachable:
-        tags.append(("warn", "Can’t be fetched: the Hub can’t be reached"))
+        tags.append(("warn", "Can’t be fetched now"))
     if model["gated"] and not model["local"]:
         tags.append(("", "Needs a free account"))
     shown = (f'<span class="tag {kind}">{text}</span>' for kind, text in tags)
@@ -77,14 +86,14 @@ def _tags(model: dict[str, Any], reachable: bool) -> str:
 def _fits(model: dict[str, Any]) -> tuple[str, str]:
     match model["memory"], model["memory_4bit"]:
         case "fits", _:
-            return "good", "Fits this computer"
+            return "good", "Fits"
         case _, "fits":
-            return "good", "Fits with the memory saver"
+            return "good", "Fits in 4-bit"
         case "tight", _:
-            return "warn", "Tight on this computer"
+            return "warn", "Tight"
         case _, "tight":
-            return "warn", "Tight with the memory saver"
-    return "bad", "Does not fit this computer"
+            return "warn", "Tight in 4-bit"
+    return "bad", "Does not fit"
 
 
 def preset_card(name: str, seconds: float | None) -> str:
@@ -151,15 +160,13 @@ def remedies(found: Sequence[dict[str, Any]]) -> str:
 def changing(estimate: dict[str, Any]) -> str:
     """How many parameters learn, in how many parts, and what the adapter weighs."""
     learn, every = estimate["trainable_parameters"], estimate["total_parameters"]
-    if learn >= every:
-        told = f"All {every:,} parameters learn."
-    else:
-        share = words.percent(learn / every) if learn >= 0.01 * every else "under 1 %"
-        told = f"{learn:,} parameters learn, beside {every:,} that stay ({share})."
+    share = words.percent(learn / every) if learn >= 0.01 * every else "under 1 %"
+    told = f"{learn:,} parameters learn ({share})"
     if estimate["config"]["method"] not in ("full", "prefix"):
-        told += f" They stand at {estimate['modules']:,} of {estimate['total_modules']:,} parts."
+        told += f", in {estimate['modules']:,} of {estimate['total_modules']:,} parts"
+    told += f"; {every:,} stay as they are" if learn < every else ""
     size = words.size(estimate["adapter_bytes"])
-    return f'<p class="changing" role="status">{told} The download: {size}.</p>'
+    return f'<p class="changing" role="status">{told}. The download: {size}.</p>'
 
 
 def nothing_to_review() -> str:

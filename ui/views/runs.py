@@ -97,8 +97,9 @@ def run_heading(run: dict[str, Any]) -> str:
 
 
 def _why(run: dict[str, Any]) -> str:
-    told = run["status"] in ("failed", "damaged") and run["hint"]
-    return f"<p>{escape(run['hint'])}</p>" if told else ""
+    if run["status"] == "damaged":
+        return f'<p>{escape(run["hint"])}</p><p class="small">{escape(run["folder"])}</p>'
+    return f"<p>{escape(run['hint'])}</p>" if run["status"] == "failed" and run["hint"] else ""
 
 
 def _notes(run: dict[str, Any]) -> str:
@@ -132,8 +133,9 @@ def run_actions(run: dict[str, Any]) -> str:
     elif status == "completed":
         buttons.append(again)
     if status not in ("running", "queued"):
+        kind = "" if status == "damaged" else " quiet"  # there is nothing else to do here
         buttons.append(
-            '<button type="button" class="button quiet" data-opens="delete-run">Delete</button>'
+            f'<button type="button" class="button{kind}" data-opens="delete-run">Delete</button>'
         )
     return f'<div class="buttons">{"".join(buttons)}</div>'
 

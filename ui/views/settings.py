@@ -20,7 +20,7 @@ def settings_in_words(config: dict[str, Any]) -> str:
     rows = []
     for name, field in TrainConfig.model_fields.items():
         value = config.get(name)
-        if name in ("name", "dataset", "preset") or value is None:
+        if name in ("name", "dataset", "preset") or value in (None, ""):
             continue
         term = (field.json_schema_extra or {}).get("term") or ""
         small = f' <span class="small">{escape(term)}</span>' if term else ""
