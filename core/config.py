@@ -145,6 +145,22 @@ class TrainConfig(BaseModel):
         ge=8,
         le=1_048_576,
     )
+    tokens_at_once: int | None = setting(
+        None,
+        "Tokens at once",
+        "Fewer: less memory, and a little slower; what it learns is the same. One longest example "
+        "is the least. Chosen by the memory that is free.",
+        "micro-batch",
+        ge=8,
+        le=1_048_576,
+    )
+    gradient_checkpointing: Literal["auto", "on", "off"] = setting(
+        "auto",
+        "Compute twice, keep less",
+        "Forgets what lies between the layers and computes it again for the way back: much less "
+        "memory, about a third slower.",
+        "gradient checkpointing",
+    )
     too_long: Literal["shorten", "drop"] = setting(
         "shorten",
         "What is longer",
@@ -247,13 +263,23 @@ def layer_numbers(layers: str, count: int) -> set[int]:
     return chosen if layers.strip() else set(range(count))
 
 
+def problems(values: dict[str, Any]) -> dict[str, str]:
+    """What is wrong with a form's values: field -> reason, one for each field that is."""
+    try:
+        TrainConfig(**values)
+    except ValidationError as error:
+        found = [(_field(problem), _in_words(problem)) for problem in error.errors()]
+        return dict(reversed(found))  # the first of a field counts
+    return {}
+
+
 def parse_config(values: dict[str, Any]) -> TrainConfig:
     """A TrainConfig from a form or a JSON object. Raises UserError that names the field."""
     try:
         return TrainConfig(**values)
     except ValidationError as error:
         problem = error.errors()[0]
-        name = str(problem["loc"][0]) if problem["loc"] else ""
+        name = _field(problem)
         field = TrainConfig.model_fields.get(name)
         if problem["type"] == "extra_forbidden":
             raise UserError(
@@ -263,6 +289,10 @@ def parse_config(values: dict[str, Any]) -> TrainConfig:
             ) from None
         title = field.title if field and field.title else name
         raise UserError(f"{name} ({title}): {_in_words(problem)}", field=name) from None
+
+
+def _field(problem: Any) -> str:
+    return str(problem["loc"][0]) if problem["loc"] else ""
 
 
 def _in_words(problem: Any) -> str:

@@ -30,9 +30,9 @@ class Division:
     """`state` says how it is divided now, and a checkpoint keeps it.
 
     plan: the planner's budget, given how many times as much as by its formula a token takes.
-    smallest: tokens of the shortest example. may_recompute: whether the way of learning allows
-    gradient checkpointing. may_divide: whether this process decides alone. on_change is called
-    after each change, with what the person should know of it, or nothing.
+    smallest: tokens of the shortest example. may_recompute: whether gradient checkpointing is
+    allowed where memory runs out. may_divide: whether this process decides alone. on_change is
+    called after each change, with what the person should know of it, or nothing.
     """
 
     model: Any
@@ -58,7 +58,7 @@ class Division:
         done = work()
         taken = rise.bytes()
         formula = self.plan(1.0)
-        as_planned = formula.tokens, formula.checkpointing and self.may_recompute
+        as_planned = formula.tokens, formula.checkpointing
         unchanged = (self.state.tokens_at_once, self.state.recompute) == as_planned
         if taken and unchanged and self.largest >= ENOUGH and self.may_divide:
             measured = taken / (self.largest * formula.bytes_per_token)
@@ -104,7 +104,7 @@ class Division:
     def _follow(self, budget: Budget) -> None:
         before = self.state.tokens_at_once, self.state.recompute
         self.state.tokens_at_once = budget.tokens
-        if budget.checkpointing != self.state.recompute and self.may_recompute:
+        if budget.checkpointing != self.state.recompute:
             recompute(self.model, budget.checkpointing)
             self.state.recompute = budget.checkpointing
         if (self.state.tokens_at_once, self.state.recompute) != before:

@@ -57,6 +57,15 @@ def check_online(hub_id: str) -> None:
         raise explain_hub_error(error, hub_id) from error
 
 
+def reachable() -> bool:
+    """Whether the Hub answers now; it takes up to five seconds to find out that it does not."""
+    try:
+        check_online("a model")
+    except ModelProblem:
+        return False
+    return True
+
+
 def download(hub_id: str, say: Callable[[int, int], None]) -> Path:
     """The folder of the model, with what is missing fetched.
 

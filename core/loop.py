@@ -105,9 +105,8 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
     # What learns needs a gradient and Adam's two averages besides.
     free = hardware.device().memory_free - 12 * planner.trainable_parameters(base, config)
     plan = partial(planner.forward_budget, base, config, max_length, device.type, free)
-    may_recompute = method.kind != "prefix"  # it is kept in the cache, which recomputing lacks
     budget = plan()
-    state = State(tokens_at_once=budget.tokens, recompute=budget.checkpointing and may_recompute)
+    state = State(tokens_at_once=budget.tokens, recompute=budget.checkpointing)
     resumed = run.checkpoint
     if resumed and method.residual:
         adapters.take_out(model, checkpoints.initial(run))
@@ -189,7 +188,8 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         device,
         plan,
         smallest=min(len(example.ids) for example in examples),
-        may_recompute=may_recompute,
+        # A prefix is kept in the cache, which recomputing does without.
+        may_recompute=method.kind != "prefix" and config.gradient_checkpointing != "off",
         may_divide=accelerator.num_processes == 1,
         on_change=changed,
     )

@@ -24,14 +24,13 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import validate_repo_id
 
+from core.catalogue import CATALOGUE
 from core.config import MODULE_GROUPS, TrainConfig, layer_numbers
 from core.errors import ModelProblem, UserError
-from core.hardware import device
 from core.hub import check_online, explain_hub_error, folder_of
 from core.methods import FULL_LIMIT, METHODS
 
 STARTER = Path(__file__).parent.parent / "starter" / "model"
-SMALLEST = 0.7  # bytes per parameter in 4 bits, embeddings in 16
 FUSED = (
     "mamba",
     "mamba2",
@@ -42,49 +41,6 @@ FUSED = (
 TRANSPOSED = ("gpt2", "openai-gpt")  # their linear weights stand as (in, out)
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 REMEMBERED = 600  # seconds for which the Hub's answer about a model is believed
-
-
-@dataclass(frozen=True)
-class Listed:
-    """One line of the catalogue: a model that we know to be worth choosing."""
-
-    id: str
-    title: str
-    blurb: str
-    parameters: int
-    context: int
-    licence: str
-    gated: bool = False
-
-
-CATALOGUE = (
-    Listed("starter", "Starter", "Small, embedded, learns in a minute. To try things out.",
-           4_040_960, 512, "Apache-2.0"),
-    Listed("HuggingFaceTB/SmolLM2-135M-Instruct", "SmolLM2 135M", "Tiny; runs on any computer.",
-           134_515_008, 8192, "Apache-2.0"),
-    Listed("HuggingFaceTB/SmolLM2-360M-Instruct", "SmolLM2 360M", "Small; fine without a GPU.",
-           361_821_120, 8192, "Apache-2.0"),
-    Listed("Qwen/Qwen3-0.6B", "Qwen3 0.6B", "Small and able, many languages.",
-           596_049_920, 40960, "Apache-2.0"),
-    Listed("meta-llama/Llama-3.2-1B-Instruct", "Llama 3.2 1B", "A good all-rounder of its size.",
-           1_235_814_400, 131_072, "Llama 3.2 Community", gated=True),
-    Listed("google/gemma-3-1b-it", "Gemma 3 1B", "Writes well for its size.",
-           999_885_952, 32768, "Gemma", gated=True),
-    Listed("Qwen/Qwen3-1.7B", "Qwen3 1.7B", "A step up, many languages.",
-           1_720_574_976, 40960, "Apache-2.0"),
-    Listed("HuggingFaceTB/SmolLM3-3B", "SmolLM3 3B", "Fully open, six languages.",
-           3_075_098_624, 65536, "Apache-2.0"),
-    Listed("Qwen/Qwen3-4B-Instruct-2507", "Qwen3 4B", "The best start with a gaming GPU.",
-           4_022_468_096, 262_144, "Apache-2.0"),
-    Listed("mistralai/Mistral-7B-Instruct-v0.3", "Mistral 7B", "A proven classic.",
-           7_248_023_552, 32768, "Apache-2.0"),
-    Listed("Qwen/Qwen3-8B", "Qwen3 8B", "Strong; wants a GPU of 24 GB, or 4-bit in 12 GB.",
-           8_190_735_360, 40960, "Apache-2.0"),
-    Listed("meta-llama/Llama-3.1-8B-Instruct", "Llama 3.1 8B", "Strong, widely supported.",
-           8_030_261_248, 131_072, "Llama 3.1 Community", gated=True),
-    Listed("microsoft/phi-4", "Phi-4 14B", "The strongest here; 4-bit fits in 16 GB.",
-           14_659_507_200, 16384, "MIT"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -456,23 +412,3 @@ def stored_bytes(file: Path) -> int:
     with file.open("rb") as stream:
         (length,) = struct.unpack("<Q", stream.read(8))
     return 8 + length + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
-
-
-def catalogue() -> list[dict[str, Any]]:
-    """The models to choose from; whether each is on this machine, and fits it with every saving."""
-    memory = device().memory_total
-    return [
-        {
-            "id": model.id,
-            "title": model.title,
-            "blurb": model.blurb,
-            "parameters": model.parameters,
-            "context": model.context,
-            "licence": model.licence,
-            "gated": model.gated,
-            "local": model.id == "starter" or hub_folder(model.id) is not None,
-            "bytes": model.parameters * 2,
-            "fits": model.parameters * SMALLEST + 1e9 < memory,
-        }
-        for model in CATALOGUE
-    ]

@@ -1,4 +1,4 @@
-"""What a configuration costs: memory by part, steps, time, and whether it fits here.
+"""What a configuration needs in memory, by part, and how the trainer divides its batches.
 
 The figures come from the shapes of the model's weights and the lengths of the rows; torch is not
 needed. What the trainer decides from them (how many tokens at a time, checkpointing or not) is
@@ -6,28 +6,21 @@ decided here too, so that the page's promise and the trainer's choice can't diff
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
-from core import earlier, profiles
-from core.config import TrainConfig, complete, objective_for
-from core.datasets import Dataset
-from core.errors import UserError
-from core.hardware import Device, device
-from core.lengths import Profile
+from core.config import TrainConfig
+from core.hardware import Device
 from core.methods import METHODS, adalora_ranks
-from core.models import BaseModel, check_method, find, scales_its_input, select_modules
-from core.store import Store
-from core.tokenizer import Tokenizer
+from core.models import BaseModel, scales_its_input, select_modules
 
-UNKNOWN_LENGTH = 128  # tokens of an example, while the model is not here
+Verdict = Literal["fits", "tight", "does not fit"]
+
 RESERVE = 0.10  # of the device's memory, for what no formula knows
 RUNTIME_BYTES = {"cpu": 600e6, "mps": 800e6, "cuda": 700e6}  # libraries and kernels
 TOKENS_AT_ONCE = {"cpu": 2048, "mps": 4096, "cuda": 16384}  # more is no faster
-START_SECONDS = 10  # until the first step, for a model that is on the disk
-STEP_SECONDS = 0.02  # of an update, whatever its size
 
 
 @dataclass(frozen=True)
@@ -58,10 +51,14 @@ def forward_budget(
     measured: float = 1.0,
 ) -> Budget:
     """The largest forward pass that fits in `free` bytes, at least one longest example;
-    activations are recomputed (gradient checkpointing) only when they don't fit otherwise.
-    `measured`: how many times as much as by the formula an earlier pass took."""
-    wanted = max(TOKENS_AT_ONCE[kind], max_length)
-    for checkpointing in (False, True):
+    activations are recomputed (gradient checkpointing) only when they don't fit otherwise, unless
+    the configuration decides. `measured`: how many times as much as by the formula an earlier pass
+    took."""
+    wanted = max(config.tokens_at_once or TOKENS_AT_ONCE[kind], max_length)
+    ways = {"auto": (False, True), "on": (True,), "off": (False,)}[config.gradient_checkpointing]
+    if METHODS[config.method].kind == "prefix":  # it is kept in the cache, which this does without
+        ways = (False,)
+    for checkpointing in ways:
         per_token = activation_bytes(base, config, kind, checkpointing) * measured
         tokens = min(wanted, int(free * (1 - RESERVE) / per_token))
         if tokens >= max_length:
@@ -156,161 +153,44 @@ def adapter_bytes(base: BaseModel, config: TrainConfig) -> int:
 
 
 def memory(base: BaseModel, config: TrainConfig, max_length: int, here: Device) -> dict[str, int]:
-    """Bytes by part while training: weights, adapter, optimizer, activations, runtime, total."""
-    wide = _compute_bytes(here.kind)
-    linear = sum(out * into for out, into in base.linear.values())
-    # nf4 with double quantisation: 4 bits and about 0.13 more for the scales.
-    per_weight = {"none": wide, "8bit": 1.01, "4bit": 0.52}[config.quantization]
-    trainable = trainable_parameters(base, config)
-    full = METHODS[config.method].kind == "full"  # its weights are the adapter, in fp32
-    parts = {
-        "weights": 0.0 if full else linear * per_weight + (base.parameters - linear) * wide,
-        "adapter": trainable * 4.0,
-        "optimizer": trainable * 12.0,  # the gradient and Adam's two averages
-        "runtime": RUNTIME_BYTES[here.kind],
-    }
-    free = here.memory_free - sum(parts.values())
-    budget = forward_budget(base, config, max_length, here.kind, max(free, 0))
-    # A batch may hold fewer tokens than fit into a forward pass.
-    tokens = min(budget.tokens, (config.batch_size or 8) * max_length)
-    parts["activations"] = tokens * activation_bytes(base, config, here.kind, budget.checkpointing)
+    """Bytes by part while training: weights, adapter, optimizer, runtime, activations, total."""
+    parts = _standing(base, config, here.kind)
+    budget = budget_here(base, config, max_length, here)
+    parts["activations"] = budget.tokens * budget.bytes_per_token
     if head_in_parts(base, config):  # logits and log-softmax, in fp32
         parts["activations"] += head_positions(_vocabulary(base)) * _vocabulary(base) * 4 * 2
     parts["total"] = sum(parts.values())
     return {name: int(value) for name, value in parts.items()}
 
 
-def estimate(config: TrainConfig, store: Store) -> dict[str, Any]:
-    """What a run of `config` would take, here and now, as the API tells it.
+def budget_here(base: BaseModel, config: TrainConfig, max_length: int, here: Device) -> Budget:
+    """The forward pass that is to be expected, before anything is loaded; a batch may hold fewer
+    tokens than fit into one."""
+    free = here.memory_free - sum(_standing(base, config, here.kind).values())
+    budget = forward_budget(base, config, max_length, here.kind, max(free, 0))
+    return replace(budget, tokens=min(budget.tokens, (config.batch_size or 8) * max_length))
 
-    Raises UserError where the model or the dataset is missing, or the settings contradict them.
-    """
-    base = find(config.base_model)
-    here = device()
-    dataset = dataset_of(store, config)
-    compared = dataset.facts["shape"] == "preference"
-    config = config.model_copy(update={"objective": objective_for(config, compared)})
-    config, start = earlier.adopt(config, base, store)
-    rows, tests = shares(dataset, config)
-    profile = Profile.of_nothing()
-    if base.path is not None:
-        tokenizer = Tokenizer.load(base.path)
-        profile = profiles.at_hand(store, dataset, tokenizer, config.train_on)
-    config = complete(config, rows, base.parameters)
-    check_method(config, base)
-    max_length = config.max_length or choose_max_length(profile.lengths, base.context)
-    ahead = forecast(config, base, here, rows, tests, profile, max_length, store)
-    trainable = earlier.parameters(start) if start else trainable_parameters(base, config)
-    available = here.memory_free
-    share = ahead.memory["total"] / available
-    fits = "fits" if share < 0.85 else "tight" if share < 1 else "does not fit"
-    cut = profile.cut(max_length, config.too_long)
+
+def _standing(base: BaseModel, config: TrainConfig, kind: str) -> dict[str, float]:
+    """Bytes by part of what is there all the time."""
+    wide = _compute_bytes(kind)
+    linear = sum(out * into for out, into in base.linear.values())
+    # nf4 with double quantisation: 4 bits and about 0.13 more for the scales.
+    per_weight = {"none": wide, "8bit": 1.01, "4bit": 0.52}[config.quantization]
+    trainable = trainable_parameters(base, config)
+    full = METHODS[config.method].kind == "full"  # its weights are the adapter, in fp32
     return {
-        "trainable_parameters": trainable,
-        "total_parameters": base.parameters,
-        "adapter_bytes": adapter_bytes(base, config),
-        "memory_bytes": {**ahead.memory, "available": available},
-        "fits": fits,
-        "steps": ahead.steps,
-        "seconds": ahead.seconds,
-        "seconds_measured": ahead.measured,
-        "max_length": max_length,
-        "cut_rows": round(rows * (cut.shortened + cut.dropped) / max(1, len(profile.lengths))),
-        "advice": _advice(config, base, fits, rows, here),
-        "config": config.model_dump(),
+        "weights": 0.0 if full else linear * per_weight + (base.parameters - linear) * wide,
+        "adapter": trainable * 4.0,
+        "optimizer": trainable * 12.0,  # the gradient and Adam's two averages
+        "runtime": RUNTIME_BYTES[kind],
     }
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """What a run will take. memory: bytes by part; measured: by the speed of an earlier run."""
-
-    steps: int
-    seconds: int
-    measured: bool
-    memory: dict[str, int]
-
-
-def forecast(
-    config: TrainConfig,
-    base: BaseModel,
-    here: Device,
-    rows: int,
-    tests: int,
-    profile: Profile,
-    max_length: int,
-    store: Store,
-) -> Forecast:
-    """For a complete `config` with so many rows to learn from, of which `profile` knows all or a
-    sample, and so many to test with."""
-    assert config.batch_size and config.num_train_epochs
-    cut = profile.cut(max_length, config.too_long)
-    known = len(profile.lengths)
-    examples = max(1, round(rows * cut.examples / known)) if known else rows
-    length = cut.tokens / cut.examples if cut.examples else UNKNOWN_LENGTH
-    if config.objective in ("dpo", "orpo"):
-        length *= 2  # two answers to each question
-    batch = min(config.batch_size, examples)
-    steps = config.max_steps or math.ceil(round(config.num_train_epochs * examples / batch, 6))
-    speed, measured = _tokens_per_second(store, config, base, here)
-    # A test needs no backward pass: about a third of the work for each of its tokens.
-    tested = tests * length * (1 + steps / (config.eval_steps or steps)) / 3
-    learning = (steps * batch * length + tested) / speed + steps * STEP_SECONDS
-    seconds = round((START_SECONDS + learning) * here.slowdown)
-    longest = cut.longest or max_length
-    return Forecast(steps, seconds, measured, memory(base, config, longest, here))
-
-
-def _advice(config: TrainConfig, base: BaseModel, fits: str, rows: int, here: Device) -> list[str]:
-    advice = []
-    if fits != "fits":
-        if config.quantization != "4bit":
-            advice.append("Use the memory saver (4-bit): the model takes a quarter of the memory.")
-        advice.append("Shorten the longest example, or choose a smaller model.")
-    elif config.quantization != "none":
-        advice.append("It would fit without the memory saver, and train faster.")
-    if base.path is None:
-        advice.append(f"The model will be downloaded first: {base.bytes / 1e9:.1f} GB.")
-    if rows < 50:
-        advice.append(f"{rows} examples teach a tone or a format; facts need more.")
-    if here.kind == "cpu" and base.parameters > 400e6:
-        advice.append("Without a GPU a model of this size takes long.")
-    if here.slowdown > 1.5:
-        advice.append("This computer is busy now: everything takes longer than usual.")
-    return advice
-
-
-def dataset_of(store: Store, config: TrainConfig) -> Dataset:
-    """Raises UserError where none is chosen, NotFound where there is none of this id."""
-    if not config.dataset:
-        raise UserError("dataset: choose your examples first.", field="dataset")
-    return store.dataset(config.dataset)
-
-
-def shares(dataset: Dataset, config: TrainConfig) -> tuple[int, int]:
-    """How many rows a run learns from, and how many it is tested with."""
-    rows, tests = int(dataset.facts["rows"]), int(dataset.facts.get("held_out") or 0)
-    if not tests:
-        tests = round(rows * config.eval_fraction)
-        rows -= tests
-    return max(1, rows), tests
-
-
-def _tokens_per_second(
-    store: Store, config: TrainConfig, base: BaseModel, here: Device
-) -> tuple[float, bool]:
-    """Measured by an earlier run of this model, else computed; and which of the two."""
-    for run in store.runs()[:50]:
-        same = run.config.base_model == config.base_model
-        if same and run.config.quantization == config.quantization and run.status == "completed":
-            speed = run.progress["tokens_per_second"]
-            if speed:
-                return float(speed), True
-    linear = sum(out * into for out, into in base.linear.values())
-    head = base.parameters - linear
-    flops = 4 * (linear + head / 2) + 6 * trainable_parameters(base, config)
-    slower = {"none": 1.0, "8bit": 2.0, "4bit": 1.3}[config.quantization]
-    return here.flops / (flops * slower), False
+def verdict(total: int, available: int) -> Verdict:
+    """Whether so many bytes are there; near the limit, other programs decide."""
+    share = total / max(1, available)
+    return "fits" if share < 0.85 else "tight" if share < 1 else "does not fit"
 
 
 def _compute_bytes(kind: str) -> int:

@@ -5,8 +5,8 @@ lengths under the chosen model. Everything here comes from the code that makes t
 from collections.abc import Iterator
 from typing import Any
 
-from core import planner, prepare, profiles, tokens
-from core.config import TrainConfig, complete
+from core import estimates, planner, prepare, profiles, tokens
+from core.config import TrainConfig
 from core.errors import ModelProblem
 from core.hardware import device
 from core.models import BaseModel, find
@@ -18,7 +18,7 @@ def xray(store: Store, config: TrainConfig, row: int) -> dict[str, Any]:
     """One row of the dataset as tokens.xray tells it, and what holds for all rows."""
     example = prepare.row(store, config, row)
     _, tokenizer = _model(config)
-    max_length = config.max_length or planner.estimate(config, store)["max_length"]
+    max_length = config.max_length or estimates.estimate(config, store)["max_length"]
     seen = tokens.xray(tokenizer, example, max_length, config.train_on)
     over = len(seen["tokens"]) > max_length and "text" not in example
     if over and config.too_long == "drop":
@@ -31,7 +31,7 @@ def xray(store: Store, config: TrainConfig, row: int) -> dict[str, Any]:
 def measuring(store: Store, config: TrainConfig) -> Iterator[float]:
     """Read the whole dataset for `lengths`; yields the share that is done."""
     _, tokenizer = _model(config)
-    dataset = planner.dataset_of(store, config)
+    dataset = estimates.dataset_of(store, config)
     return profiles.profiling(store, dataset, tokenizer, config.train_on)
 
 
@@ -40,21 +40,14 @@ def lengths(store: Store, config: TrainConfig) -> dict[str, Any]:
 
     `uncut` is the same run without a cut (but for the model's context), to compare with.
     """
-    dataset = planner.dataset_of(store, config)
+    dataset = estimates.dataset_of(store, config)
     base, tokenizer = _model(config)
     profile = profiles.profile(store, dataset, tokenizer, config.train_on)
     facts = profile.facts()
-    rows, tests = planner.shares(dataset, config)
-    config = complete(config, rows, base.parameters)
-    chosen = planner.choose_max_length(profile.lengths, base.context)
-    max_length = config.max_length or chosen
+    work = estimates.Work.of(config, store, profile)
     longest = max(1, min(facts["longest"], base.context))
-    here = device()
-    cut, uncut = (profile.cut(limit, config.too_long) for limit in (max_length, longest))
-    ahead, without = (
-        planner.forecast(config, base, here, rows, tests, profile, limit, store)
-        for limit in (max_length, longest)
-    )
+    whole, here = work.changed(max_length=longest), device()
+    ahead, without = (estimates.forecast(some, here, store) for some in (work, whole))
     notes = [
         {"code": code, "text": tokens.NOTES[code], "rows": count}
         for code, count in profile.notes.items()
@@ -63,13 +56,13 @@ def lengths(store: Store, config: TrainConfig) -> dict[str, Any]:
     return {
         **facts,
         "context": base.context,
-        "chosen": chosen,
-        "max_length": max_length,
+        "chosen": planner.choose_max_length(profile.lengths, base.context),
+        "max_length": work.max_length,
         "too_long": config.too_long,
-        "shortened": cut.shortened,
-        "dropped": cut.dropped,
-        "lost": cut.lost,
-        "tokens_share": round(cut.tokens / uncut.tokens, 4) if uncut.tokens else 0.0,
+        "shortened": work.cut.shortened,
+        "dropped": work.cut.dropped,
+        "lost": work.cut.lost,
+        "tokens_share": round(work.cut.tokens / max(1, whole.cut.tokens), 4),
         "seconds": ahead.seconds,
         "memory_bytes": ahead.memory["total"],
         "uncut": {"seconds": without.seconds, "memory_bytes": without.memory["total"]},

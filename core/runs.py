@@ -5,6 +5,7 @@
     queued.json      there while the run waits for the worker
     process.json     the trainer's process and what it is doing; worthless once that process is gone
     stop             there when somebody asked the trainer to stop
+    estimate.json    what the planner expected it to take: steps, seconds, memory by part
     plan.json        what the trainer found and decided: steps, tokens, lengths, packing
     metrics.jsonl    one row per logged step
     train.log        what the trainer printed
@@ -141,6 +142,28 @@ class Run:
     def plan(self) -> dict[str, Any]:
         return read_facts(self.path / "plan.json") or {}
 
+    @property
+    def expected(self) -> dict[str, Any]:
+        """What it was expected to take; empty for one that was made by hand."""
+        return self._aside("estimate.json")
+
+    @property
+    def ranks(self) -> dict[str, Any]:
+        """AdaLoRA: step, and the rank that each module has then; empty otherwise."""
+        return self._aside("ranks.json")
+
+    def _aside(self, name: str) -> dict[str, Any]:
+        """A file that decides nothing, so a damaged one is as good as none."""
+        try:
+            return read_facts(self.path / name) or {}
+        except Damaged:
+            return {}
+
+    def expect(self, estimate: dict[str, Any]) -> None:
+        """Keep what is promised before it starts, to be held beside what it then takes."""
+        kept = ("steps", "seconds", "memory_bytes", "fits")
+        self._write("estimate.json", {name: estimate[name] for name in kept})
+
     def metrics(self) -> list[dict[str, Any]]:
         return list(self._metrics())
 
@@ -212,7 +235,7 @@ class Run:
                 "progress": {**dict.fromkeys(FIGURES), "step": 0, "total_steps": None},
                 "config": {},
                 "error": str(damage),
-                "hint": "Delete it, or put the file back from a copy.",
+                "hint": "Put the file back from a copy, or delete the run.",
                 "result": {},
             }
 

@@ -260,8 +260,8 @@ def some_of(rng: random.Random) -> Ask:
     category = rng.choice(list(words.CATEGORIES))
     members = words.CATEGORIES[category]
     count = rng.randint(2, min(5, len(members)))
-    # Always in the category's own order: which word comes next then follows from the last one alone,
-    # so that a model this small doesn't say one twice.
+    # Always in the category's own order: which word comes next then follows from the last one
+    # alone, so that a model this small doesn't say one twice.
     chosen = sorted(rng.sample(members, count), key=members.index)
     phrasings = [
         "Name {n} {c}.",

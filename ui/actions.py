@@ -12,12 +12,11 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from core import planner, prepare, preview, sources
+from core import estimates, prepare, preview, sources
 from core.chat import ChatServer
 from core.config import parse_config
 from core.errors import UserError
 from core.export import adapter_zip
-from core.models import catalogue
 from core.runs import Run
 from core.store import Store
 from jobs import queue
@@ -137,9 +136,10 @@ def models(store: Store) -> list[dict[str, Any]]:
     """The base models to choose from, the embedded starter first.
 
     Returns:
-        A list of models: id, title, parameters, context, licence, local (on this machine), fits.
+        A list of models: id, title, parameters, context, licence, local (on this machine), fits;
+        and memory and memory_4bit: "fits", "tight" or "does not fit", as it is and in 4 bits.
     """
-    return catalogue()
+    return estimates.catalogue()
 
 
 def estimate(store: Store, config: dict[str, Any]) -> dict[str, Any]:
@@ -148,10 +148,12 @@ def estimate(store: Store, config: dict[str, Any]) -> dict[str, Any]:
     Parameters:
         config: a TrainConfig; what is left out is chosen
     Returns:
-        trainable_parameters, total_parameters, adapter_bytes, memory_bytes by part, fits ("fits",
-        "tight" or "does not fit"), steps, seconds, advice, and the completed config.
+        trainable_parameters, total_parameters, modules (that change) of total_modules,
+        adapter_bytes, memory_bytes by part, fits ("fits", "tight" or "does not fit"), remedies
+        {field, value, saves (bytes), fits, cuts (rows)} where it does not fit well, steps,
+        seconds, advice, and the completed config.
     """
-    return planner.estimate(parse_config(config), store)
+    return estimates.estimate(parse_config(config), store)
 
 
 def xray(store: Store, config: dict[str, Any], row: int = 0) -> dict[str, Any]:
@@ -200,8 +202,11 @@ def start_run(store: Store, config: dict[str, Any]) -> dict[str, Any]:
     Returns:
         id of the run and its position in the line (1: the next).
     """
-    run = prepare.new_run(store, parse_config(config))
+    asked = parse_config(config)
+    expected = estimates.estimate(asked, store)
+    run = prepare.new_run(store, asked)
     try:
+        run.expect(expected)
         return {"id": run.id, "position": queue.submit(run)}
     except Exception:  # what is told to have failed must not be found among the runs
         run.delete()

@@ -15,10 +15,15 @@ from core.store import Store
 from ui import actions, page, views
 from ui.parts import panel
 
+FINISHED = ("completed", "stopped")
+
 Turn = dict[str, Any]
 """question; base and tuned, the answers so far; phase, notes and changed as the chat tells them"""
 
 GO = "(run) => { window.location.href = 'compare?run=' + encodeURIComponent(run) }"
+IN_THE_ADDRESS = """(run) => {
+  if (run) window.history.replaceState(null, '', 'compare?run=' + encodeURIComponent(run));
+}"""
 
 
 def build(demo: gr.Blocks) -> None:
@@ -43,21 +48,32 @@ def build(demo: gr.Blocks) -> None:
                     sampling = _sampling()
     turns = gr.State([])
     shown = [base, tuned, turns]
-    demo.load(_open, None, [run, empty, arena, *shown], **page.QUIET)
+    demo.load(_open, None, [run, empty, arena, *shown], **page.QUIET).then(
+        None, run, None, js=IN_THE_ADDRESS
+    )
     run.input(None, run, None, js=GO)
+    growing: dict[str, Any] = {
+        "show_progress": "hidden",
+        "api_visibility": "private",
+        "concurrency_limit": 8,
+        "trigger_mode": "multiple",  # a question right after “Stop” would be swallowed otherwise
+    }
+    asked = {"run": run, "turns": turns, **sampling}
     answering = gr.on(
         [prompt.submit, ask.click],
         _answer,
-        inputs_kwargs={"prompt": prompt, "turns": turns, **sampling},
+        inputs_kwargs={"prompt": prompt, **asked},
         outputs=[prompt, *shown, ask, stop],
-        show_progress="hidden",
-        api_visibility="private",
-        concurrency_limit=8,
-        trigger_mode="multiple",  # a question right after “Stop” would be swallowed otherwise
+        **growing,
+    )
+    by_chip = expected.click(
+        _chip,
+        inputs_kwargs=asked,
+        outputs=[sampling["system"], expected, prompt, *shown, ask, stop],
+        **growing,
     )
     # Cancelling ends the generator where it stands, so this brings the button back.
-    stop.click(_stop, turns, [*shown, ask, stop], cancels=answering, **page.POLL)
-    expected.click(_chip, None, [prompt, sampling["system"], expected, *shown], **page.QUIET)
+    stop.click(_stop, turns, [*shown, ask, stop], cancels=[answering, by_chip], **page.POLL)
 
 
 def _sampling() -> dict[str, gr.components.Component]:
@@ -78,10 +94,12 @@ def _sampling() -> dict[str, gr.components.Component]:
 
 
 def _open(request: gr.Request) -> tuple:
-    """(picker, empty state, arena, both panes, turns) for the run that the address names."""
+    """(picker, empty state, arena, both panes, turns) for the run that the address names; where it
+    names none, for the newest that has finished."""
     store, asked = page.store(request), request.query_params.get("run")
     usable = [run for run in store.runs() if run.adapter is not None]
-    chosen = next((run.id for run in usable if run.id == asked), None)
+    wanted = (run.id for run in usable if (run.id == asked if asked else run.status in FINISHED))
+    chosen = next(wanted, None)
     picker = gr.Dropdown([(run.name, run.id) for run in usable], value=chosen, visible=bool(usable))
     if not chosen:
         return picker, views.compare.nothing_to_compare(bool(usable)), gr.skip(), *_panes([]), []
@@ -89,7 +107,12 @@ def _open(request: gr.Request) -> tuple:
 
 
 def _answer(
-    request: gr.Request, prompt: str, turns: list[Turn], system: str | None, **sampling: Any
+    request: gr.Request,
+    run: str,
+    prompt: str,
+    turns: list[Turn],
+    system: str | None,
+    **sampling: Any,
 ) -> Iterator[tuple]:
     """(prompt, both panes, turns, ask, stop), growing. Whatever happens, it ends with “Ask both”;
     a question that could not be answered is there to be asked again.
@@ -97,7 +120,6 @@ def _answer(
     if not prompt.strip():
         yield prompt, *_panes(turns), turns, *_buttons(False)
         return
-    run = request.query_params.get("run", "")
     turn: Turn = {"question": prompt.strip(), "base": "", "tuned": "", "phase": "Starting"}
     conversations = {side: _messages(turns, side, system, prompt) for side in ("base", "tuned")}
     yield "", *_panes([*turns, turn]), [*turns, turn], *_buttons(True)
@@ -131,13 +153,22 @@ def _buttons(answering: bool) -> tuple[gr.Button, gr.Button]:
     return gr.Button(visible=not answering), gr.Button(visible=answering)
 
 
-def _chip(event: gr.EventData, request: gr.Request) -> tuple:
-    """(prompt, instruction, chips with the expected answer, both panes, turns)."""
+def _chip(
+    event: gr.EventData, request: gr.Request, run: str, turns: list[Turn], **sampling: Any
+) -> Iterator[tuple]:
+    """(instruction, chips with the expected answer, prompt, both panes, turns, ask, stop): all
+    cleared, or a question that was kept back, asked at once."""
     if event.action == "clear":
-        return "", gr.skip(), views.compare.chips(), *_panes([]), []
-    said = _held_out(page.store(request), request.query_params.get("run", ""))
-    chips = views.compare.chips(said.get("assistant", ""))
-    return said.get("user", ""), said.get("system", ""), chips, *[gr.skip()] * 3
+        yield gr.skip(), views.compare.chips(), "", *_panes([]), [], *[gr.skip()] * 2
+        return
+    if turns and not turns[-1].get("done"):  # an answer is growing still
+        yield [gr.skip()] * 8
+        return
+    said = _held_out(page.store(request), run)
+    system, chips = said.get("system", ""), views.compare.chips(said.get("assistant", ""))
+    sampling["system"] = system
+    for growing in _answer(request, run, said.get("user", ""), turns, **sampling):
+        yield system, chips, *growing
 
 
 def _held_out(store: Store, id: str) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """TrainConfig as a form: one component a field, its title, help and choices from the field itself.
 
 An empty field means "Graft chooses", and shows what would be chosen. Limits are checked by
-TrainConfig alone, which names the field and the reason.
+TrainConfig alone, which names the field and the reason. One setting has two components: the parts
+that may change are chips, or a pattern that takes their place.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,12 +18,15 @@ from ui.parts import panel
 
 ELSEWHERE = ("name", "base_model", "dataset", "preset")
 FIELDS = {name: f for name, f in TrainConfig.model_fields.items() if name not in ELSEWHERE}
+PATTERN = "target_pattern"
+NAMES = (*FIELDS, PATTERN)
 CHOOSES = "Graft chooses"
 SECTIONS = {
-    "What may change": (
-        "target_modules", "layers", "method", "quantization", "lora_r", "lora_alpha",
-        "lora_dropout", "continue_from",
+    "Where it learns": ("target_modules", PATTERN, "layers"),
+    "What it can take in": (
+        "method", "lora_r", "lora_alpha", "lora_dropout", "continue_from",
     ),
+    "How much memory it takes": ("quantization", "tokens_at_once", "gradient_checkpointing"),
     "How it learns": (
         "lr_scheduler_type", "learning_rate", "warmup_steps", "num_train_epochs", "batch_size",
         "max_steps", "seed",
@@ -34,18 +38,23 @@ SECTIONS = {
 }  # fmt: skip
 
 
-def components() -> dict[str, gr.components.Component]:
-    """A component for every setting that has no place of its own on the page, in its section."""
-    made = {}
+def components() -> tuple[dict[str, gr.components.Component], gr.HTML]:
+    """A component for every setting that has no place of its own on the page, in its section; and
+    a panel for what the chosen parts come to."""
+    made, changing = {}, None
     for title, names in SECTIONS.items():
         panel(views.subtitle(title))
-        made |= {name: _component(name, FIELDS[name]) for name in names}
-    return {name: made[name] for name in FIELDS}
+        made |= {name: _component(name, FIELDS[name]) if name in FIELDS else _pattern()
+                 for name in names}  # fmt: skip
+        changing = changing or panel()
+    return {name: made[name] for name in NAMES}, changing
 
 
 def read(values: Mapping[str, Any]) -> dict[str, Any]:
     """The form's values as TrainConfig takes them: what was left empty is left out."""
     read = {name: value for name, value in values.items() if value not in (None, "", [])}
+    if pattern := str(read.pop(PATTERN, "")).strip():
+        read["target_modules"] = pattern
     match read.get("target_modules"):
         case [only] if only in MODULE_GROUPS:
             read["target_modules"] = only
@@ -58,8 +67,12 @@ def write(config: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in shown.items():
         if value is None or isinstance(value, (int, float)):
             shown[name] = "" if value is None else views.settings.plain(value)
-    if isinstance(shown["target_modules"], str):
-        shown["target_modules"] = [shown["target_modules"]]
+    shown[PATTERN] = ""
+    match shown["target_modules"]:
+        case str(group) if group in MODULE_GROUPS:
+            shown["target_modules"] = [group]
+        case str(pattern):
+            shown |= {"target_modules": [FIELDS["target_modules"].default], PATTERN: pattern}
     return shown
 
 
@@ -83,11 +96,13 @@ def module_choices(modules: Iterable[str]) -> list[tuple[str, str]]:
     return groups + [(module, module) for module in modules]
 
 
-def pick_modules(chosen: list[str], last: str) -> list[str]:
-    """A group stands alone; single modules stand together."""
-    if last in MODULE_GROUPS:
+def pick_modules(chosen: list[str], last: str, selected: bool = True) -> list[str]:
+    """A group stands alone; single modules stand together. `chosen` may not know yet that `last`
+    was selected, or no longer is."""
+    if selected and last in MODULE_GROUPS:
         return [last]
-    return [module for module in chosen if module not in MODULE_GROUPS] or ["all-linear"]
+    others = [module for module in chosen if module not in (*MODULE_GROUPS, last)]
+    return [*others, *([last] if selected and last else [])] or ["all-linear"]
 
 
 def _component(name: str, field: FieldInfo) -> gr.components.Component:
@@ -110,6 +125,17 @@ def _component(name: str, field: FieldInfo) -> gr.components.Component:
     if isinstance(field.default, (int, float)):
         shown = views.settings.plain(field.default)
     return gr.Textbox(shown, placeholder=chosen, max_lines=1, **told)
+
+
+def _pattern() -> gr.Textbox:
+    return gr.Textbox(
+        label="Or by a pattern",
+        info="*regular expression* · For the whole path of a part, as in "
+        "`.*layers\\.[0-3]\\..*(q|v)_proj`. It takes the place of the parts chosen above. Empty: "
+        "those.",
+        max_lines=1,
+        elem_id=f"setting-{PATTERN}",
+    )
 
 
 def _choices(field: FieldInfo) -> tuple[str, ...]:

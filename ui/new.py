@@ -4,19 +4,20 @@ The examples, and a run to start from, travel in the address (/new?dataset=ID, ?
 everything else is in the form, so the server keeps nothing between two clicks.
 """
 
+import re
 from typing import Any
 
 import gradio as gr
 
-from core import models
-from core.config import PRESETS
+from core import hub, models
+from core.config import PRESETS, TrainConfig, problems
 from core.datasets import TOLD_BETTER
 from core.errors import UserError
 from core.prepare import import_dataset
 from core.store import Store
 from starter.samples import SAMPLES
 from ui import actions, api, bring, checkup, form, learned, page, tested, views
-from ui.parts import cards, panel
+from ui.parts import cards, notes, panel
 
 MISSING = {"dataset": "Choose your examples first", "base_model": "Choose another model"}
 IN_THE_ADDRESS = """(id) => {
@@ -35,15 +36,16 @@ def build(demo: gr.Blocks) -> None:
                 with gr.Column(elem_classes="step"):
                     data = _data_step()
                 with gr.Column(elem_classes="step"):
-                    model = _model_step()
+                    model, hub_away = _model_step()
                 with gr.Column(elem_classes="step"):
-                    preset, settings, seeded = _settings_step()
+                    preset, settings, changing, seeded = _settings_step()
                 with gr.Column(elem_classes="step"):
                     name, review = _review_step()
                 onward = panel(views.new.onward(0))
             with gr.Column(elem_classes=["aside", "card"]):
                 summary = panel(views.new.summary())
                 start = gr.Button(MISSING["dataset"], variant="primary", interactive=False)
+        wrong = notes()
         step = gr.Number(0, visible=False)
         address = gr.Textbox(visible=False)
 
@@ -54,7 +56,10 @@ def build(demo: gr.Blocks) -> None:
     # Opening the page, and choosing the examples.
     opened = [dataset, data["known"], model["base_model"], preset, *settings.values(), seeded]
     demo.load(_open, None, opened, **page.QUIET)
-    demo.load(_model_cards, None, model["base_model"], **page.QUIET)
+    listed = [model["base_model"], hub_away]
+    demo.load(_model_cards, None, listed, **page.QUIET).then(
+        _unreachable, None, listed, **page.QUIET
+    )
     _wire_data(data, settings)
     dataset.change(None, dataset, None, js=IN_THE_ADDRESS)
 
@@ -63,14 +68,18 @@ def build(demo: gr.Blocks) -> None:
     other_model = [model["base_model"].input, model["other"].submit, model["other"].blur]
     chosen = [rows, dataset.change, *other_model]
     changed = [preset.input, preset.change, *(field.change for field in settings.values())]
+    follows: dict[str, Any] = {
+        "inputs_kwargs": values,
+        "outputs": [summary, start, review, changing, wrong, *optional],
+        **page.QUIET,
+    }
     gr.on(
         [demo.load, *chosen, *changed, name.change],
-        _refresh,
-        inputs_kwargs=values,
-        outputs=[summary, start, review, *optional],
-        trigger_mode="always_last",
-        **page.QUIET,
-    )
+        _refresh, trigger_mode="always_last", **follows,
+    )  # fmt: skip
+    smaller = [settings[field] for field in views.new.REMEDIES]
+    # A field in what is still folded tells of no change.
+    summary.click(_remedy, None, smaller, **page.POLL).then(_refresh, **follows)
     looked_at = [rows, dataset.change, *other_model]
     learned.wire(data["learned"], values, settings, _config, looked_at)
     gr.on(chosen, _by_model, inputs_kwargs=values, outputs=[preset, settings["target_modules"]],
@@ -137,29 +146,34 @@ def _wire_data(data: dict[str, Any], settings: dict[str, Any]) -> None:
     tested.wire(data["tested"], dataset, settings["eval_fraction"])
 
 
-def _model_step() -> dict[str, gr.components.Component]:
+def _model_step() -> tuple[dict[str, gr.components.Component], gr.HTML]:
     panel(views.title("Choose a model to teach", "It keeps what it knows and learns from you."))
+    hub_away = panel()
     base_model = cards(value="starter")
+    base_model.elem_id = "setting-base_model"
     other = gr.Textbox(
+        elem_id="setting-other",
         label="Another model",
         info="A model of the Hugging Face Hub, or a folder on this machine.",
         placeholder="owner/name, or /path/to/folder",
     )
-    return {"base_model": base_model, "other": other}
+    return {"base_model": base_model, "other": other}, hub_away
 
 
-def _settings_step() -> tuple[gr.HTML, dict[str, gr.components.Component], gr.HTML]:
+def _settings_step() -> tuple[gr.HTML, dict[str, gr.components.Component], gr.HTML, gr.HTML]:
     panel(views.title("How thorough?", "Graft chooses the settings that suit your examples."))
     seeded = panel()
     preset = cards(_preset_cards({}), value="balanced")
     with gr.Accordion("Fine-tune the settings", open=False, elem_classes=["card", "fields"]):
-        settings = form.components()
-    return preset, settings, seeded
+        settings, changing = form.components()
+    return preset, settings, changing, seeded
 
 
 def _review_step() -> tuple[gr.Textbox, gr.HTML]:
     panel(views.title("Look it over", "Nothing is sent anywhere: it runs on this machine."))
-    name = gr.Textbox(label="Name", placeholder="Named after the examples", max_length=80)
+    name = gr.Textbox(
+        label="Name", placeholder="Named after the examples", elem_id="setting-name", max_lines=1
+    )
     return name, panel()
 
 
@@ -180,7 +194,7 @@ def _open(request: gr.Request) -> list[Any]:
     dataset = asked.get("dataset") or ""
     if sample := asked.get("sample"):
         dataset = _take_sample(sample, request)
-    return [dataset, known, *[gr.skip()] * (3 + len(form.FIELDS))]
+    return [dataset, known, *[gr.skip()] * (3 + len(form.NAMES))]
 
 
 def _take_sample(sample: str, request: gr.Request) -> str:
@@ -226,9 +240,17 @@ def _as_read(facts: dict[str, Any]) -> dict[str, Any]:
     return {**facts, "findings": kept}
 
 
-def _model_cards() -> dict[str, Any]:
-    listed = [(model["id"], views.new.model_card(model)) for model in models.catalogue()]
-    return gr.update(html=views.radio_cards(listed, "model", "Model to teach"))
+def _model_cards(request: gr.Request, reachable: bool = True) -> tuple[dict[str, Any], str]:
+    """(cards, whether the Hub is away)."""
+    found = actions.models(page.store(request))
+    listed = [(model["id"], views.new.model_card(model, reachable)) for model in found]
+    told = "" if reachable else views.new.hub_away()
+    return gr.update(html=views.radio_cards(listed, "model", "Model to teach")), told
+
+
+def _unreachable(request: gr.Request) -> tuple[Any, Any]:
+    """The cards say so where the Hub does not answer; it takes seconds to know."""
+    return (gr.skip(), gr.skip()) if hub.reachable() else _model_cards(request, reachable=False)
 
 
 def _preset_cards(seconds: dict[str, float]) -> str:
@@ -240,11 +262,12 @@ def _config(values: dict[str, Any]) -> dict[str, Any]:
     """The form's values as a TrainConfig in the making."""
     own = {key: values[key] or "" for key in ("dataset", "preset", "name")}
     base_model = (values["other"] or "").strip() or values["base_model"]
-    return {**own, "base_model": base_model, **form.read({f: values[f] for f in form.FIELDS})}
+    return {**own, "base_model": base_model, **form.read({f: values[f] for f in form.NAMES})}
 
 
 def _refresh(request: gr.Request, **values: Any) -> list[Any]:
-    """(card, start button, review, hints of the empty fields): what these choices mean."""
+    """(card, start button, review, what changes, what is wrong where, hints of the empty fields):
+    what these choices mean."""
     store, config = page.store(request), _config(values)
     facts = _facts(store, config["dataset"])
     if not facts:
@@ -252,6 +275,8 @@ def _refresh(request: gr.Request, **values: Any) -> list[Any]:
             views.new.summary(config=config),
             _start_button("dataset"),
             views.new.nothing_to_review(),
+            "",
+            _at_fields(values, problems(config)),
             *[gr.skip()] * len(form.optional()),
         ]
     try:
@@ -260,7 +285,8 @@ def _refresh(request: gr.Request, **values: Any) -> list[Any]:
     except UserError as problem:
         return [
             views.new.summary(facts, config) + _in_place(problem),
-            _start_button(problem.field or ""), _in_place(problem),
+            _start_button(problem.field or ""), _in_place(problem), "",
+            _at_fields(values, problems(config) or {problem.field or "": _bare(problem)}),
             *[gr.skip()] * len(form.optional()),
         ]  # fmt: skip
     completed = {**estimate["config"], "max_length": estimate["max_length"]}
@@ -269,17 +295,37 @@ def _refresh(request: gr.Request, **values: Any) -> list[Any]:
         views.new.summary(facts, config, estimate),
         _start_button(fits=estimate["fits"]),
         views.settings.settings_in_words(completed),
+        views.new.changing(estimate),
+        {},
         *(hints.get(name, gr.skip()) for name in form.optional()),
     ]
 
 
 def _in_place(problem: UserError) -> str:
     """The problem with the setting's title alone: its name is for programs."""
-    field = form.FIELDS.get(problem.field or "")
-    what = str(problem)
-    if field:
-        what = what.replace(f"{problem.field} ({field.title})", str(field.title))
+    field = TrainConfig.model_fields.get(problem.field or "")
+    what = f"{field.title}: {_bare(problem)}" if field else _bare(problem)
     return views.notice(what, problem.hint)
+
+
+def _bare(problem: UserError) -> str:
+    """What is wrong without the setting's name before it."""
+    return re.sub(rf"^{problem.field}( \([^)]*\))?: ", "", str(problem))
+
+
+def _at_fields(values: dict[str, Any], wrong: dict[str, str]) -> dict[str, str]:
+    """Element id -> what is wrong there, where a setting is set in one of two places too."""
+    instead = {"base_model": "other", "target_modules": form.PATTERN}
+    places = {field: other for field, other in instead.items() if values[other]}
+    return {
+        f"setting-{places.get(field, field)}": reason[:1].upper() + reason[1:]
+        for field, reason in wrong.items()
+    }
+
+
+def _remedy(event: gr.EventData) -> list[Any]:
+    """The settings that may save memory, one of them changed."""
+    return [event.id if event.action == field else gr.skip() for field in views.new.REMEDIES]
 
 
 def _start_button(missing: str | None = None, fits: str = "fits") -> gr.Button:
@@ -308,7 +354,7 @@ def _by_model(request: gr.Request, **values: Any) -> tuple[dict[str, Any], gr.Ch
 
 
 def _pick_modules(chosen: list[str], event: gr.SelectData) -> list[str]:
-    return form.pick_modules(chosen, event.value if event.selected else "")
+    return form.pick_modules(chosen, event.value, event.selected)
 
 
 def _go(event: gr.EventData) -> int:

@@ -68,6 +68,33 @@ element.addEventListener('input', (event) => {
 )
 
 
+# The value is {element id: what is wrong there}: each is said at the foot of that element, which
+# may be mounted later, as those in a fold are.
+NOTES = """
+const put = () => {
+  document.querySelectorAll('.at-field').forEach((note) => {
+    if (props.value?.[note.parentElement.id] !== note.textContent) {
+      note.parentElement.querySelector('[aria-invalid]')?.removeAttribute('aria-invalid');
+      note.remove();
+    }
+  });
+  for (const [id, text] of Object.entries(props.value ?? {})) {
+    const place = document.getElementById(id);
+    if (!place || place.querySelector('.at-field')) continue;
+    const note = document.createElement('p');
+    note.className = 'at-field';
+    note.setAttribute('role', 'alert');
+    note.textContent = text;
+    place.append(note);
+    place.querySelector('input, textarea')?.setAttribute('aria-invalid', 'true');
+  }
+};
+watch('value', put);
+put();
+new MutationObserver(put).observe(document.body, { childList: true, subtree: true });
+"""
+
+
 def panel(value: str = "", **props: Any) -> gr.HTML:
     """A piece of HTML; its elements with data-action trigger `click` with {action, id}."""
     return gr.HTML(value, js_on_load=CLICKS, apply_default_css=False, **props)
@@ -86,6 +113,11 @@ def cards(html: str = "", value: str | None = None, **props: Any) -> gr.HTML:
         apply_default_css=False,
         **props,
     )
+
+
+def notes() -> gr.HTML:
+    """What is wrong, said where it is: its value is {element id: plain text}."""
+    return gr.HTML({}, html_template="", js_on_load=NOTES, apply_default_css=False)
 
 
 def fields(html: str = "", **props: Any) -> gr.HTML:

@@ -62,6 +62,9 @@ def facts(run: Run, line: list[Run]) -> dict[str, Any]:
         **told,
         "created": run.created_at,
         "plan": {} if damaged else run.plan,
+        "expected": run.expected,
+        "ranks": run.ranks,
+        "folder": str(run.path),
         "stopping": run.stop_requested,
         "has_adapter": run.adapter is not None,
         "has_checkpoint": run.checkpoint is not None,
@@ -138,7 +141,7 @@ def _show(request: gr.Request) -> tuple:
     return (
         views.runs.run_heading(told),
         views.runs.run_actions(told),
-        views.runs.run_chart(told, metrics),
+        views.runs.run_chart(told, metrics) + views.runs.run_ranks(told),
         views.runs.run_figures(told, metrics),
         views.runs.run_settings(told),
         "",

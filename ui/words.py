@@ -145,7 +145,7 @@ def status_line(run: dict[str, Any]) -> str:
         case "failed":
             return f"Failed: {run['error'] or 'the reason is in the log'}"
         case "damaged":
-            return f"Its folder can't be read: {run['error']}"
+            return f"This run can’t be shown: {run['error']}"
         case _:
             return (
                 "Interrupted: the computer or the program went off. Resume to go on from the "

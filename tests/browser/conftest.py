@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from core.store import Store
+from tests.browser import stage
+
 VIEWPORTS = {"desktop": {"width": 1440, "height": 900}, "phone": {"width": 390, "height": 844}}
 
 CANDIDATES = (
@@ -56,6 +59,20 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     context = browser.new_context(viewport=VIEWPORTS[viewport], color_scheme=color_scheme)
     yield context.new_page()
     context.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> Iterator[str]:
+    """Where the real site is served, without a worker."""
+    with stage.served(tmp_path_factory.mktemp("data")) as address:
+        yield address
+
+
+@pytest.fixture
+def store(address, monkeypatch, tmp_path_factory) -> Store:
+    """An empty store that the running server works in too."""
+    monkeypatch.setenv("GRAFT_DATA", str(tmp_path_factory.mktemp("data")))
+    return Store()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

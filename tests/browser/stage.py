@@ -1,14 +1,19 @@
 """The real site on a free port, and run folders in every state, for the tests in this folder."""
 
+import json
 import math
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page
 
+from core.catalogue import Shape
 from core.config import TrainConfig, complete
-from core.files import append_jsonl, write_json, write_jsonl
+from core.files import append_jsonl, read_json, write_json, write_jsonl
+from core.models import STARTER
 from core.runs import Run
 from core.store import Store
 from ui import site, theme
@@ -17,6 +22,14 @@ QUESTION, ANSWER = "Do you deliver on Sundays?", "No, from Monday to Saturday."
 ROW = {
     "messages": [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
 }
+
+
+def reaching_out(page: Page) -> list[str]:
+    """What is seen beyond the right edge of the window, but for what clips or scrolls itself."""
+    return page.evaluate("""() => [...document.querySelectorAll('main *')]
+      .filter((e) => !e.closest('.table, .chip') && e.checkVisibility())
+      .filter((e) => e.getBoundingClientRect().right > window.innerWidth + 1)
+      .map((e) => e.tagName + '.' + e.className)""")
 
 
 @contextmanager
@@ -33,6 +46,25 @@ def served(data: Path) -> Iterator[str]:
             yield address
         finally:
             demo.close(verbose=False)
+
+
+def hollow_model(folder: Path, shape: Shape) -> Path:
+    """A model that can be priced and never loaded: the starter's tokenizer, and a file with names
+    and shapes of weights but nothing in it (it takes no room on the disk)."""
+    shutil.copytree(STARTER, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", {**config, "vocab_size": shape.vocabulary,
+                                        "hidden_size": shape.hidden})  # fmt: skip
+    tensors, end = {}, 0
+    weights = {"model.embed_tokens": (shape.vocabulary, shape.hidden), **shape.linear}
+    for name, (out, into) in weights.items():
+        offsets = [end, end := end + 2 * out * into]
+        tensors[f"{name}.weight"] = {"dtype": "BF16", "shape": [out, into], "data_offsets": offsets}
+    header = json.dumps(tensors).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + end)
+    return folder
 
 
 def add_dataset(store: Store, name: str = "Flower shop") -> str:

@@ -9,7 +9,6 @@ from playwright.sync_api import Page, expect
 
 from core.files import read_jsonl, write_jsonl
 from tests.browser import stage
-from tests.browser.test_pages import address, reaching_out, store  # noqa: F401  fixtures
 
 TESTDATA = Path(__file__).parents[3] / "shared" / "testdata"
 FLOWERS = ("rose", "tulip", "lily", "orchid", "daisy", "peony", "iris", "violet", "poppy", "aster")
@@ -38,7 +37,7 @@ def map_columns(page: Page, **parts: str) -> None:
         page.get_by_role("combobox", name=name, exact=True).select_option(label=part)
 
 
-def test_a_messy_table_from_its_columns_to_a_run(page: Page, address, store, messy):  # noqa: F811
+def test_a_messy_table_from_its_columns_to_a_run(page: Page, address, store, messy):
     page.goto(f"{address}new")
     page.locator("input[type=file]").first.set_input_files(messy)
 
@@ -95,7 +94,7 @@ def test_a_messy_table_from_its_columns_to_a_run(page: Page, address, store, mes
     assert "On shelf" in str(next(iter(run.rows("train"))))
 
 
-def test_pasted_text_and_other_columns(page: Page, address, store):  # noqa: F811
+def test_pasted_text_and_other_columns(page: Page, address, store):
     page.goto(f"{address}new")
     page.get_by_role("tab", name="Paste").click()
     lines = [f"{f}?\t{f} is a flower.\tnote {i}" for i, f in enumerate(FLOWERS)]
@@ -113,7 +112,7 @@ def test_pasted_text_and_other_columns(page: Page, address, store):  # noqa: F81
     assert next(newest.rows())["messages"][0] == {"role": "system", "content": "note 0"}
 
 
-def test_a_sheet_of_a_workbook_is_chosen(page: Page, address, store):  # noqa: F811
+def test_a_sheet_of_a_workbook_is_chosen(page: Page, address, store):
     book = TESTDATA / "messy" / "sheets" / "sheets.xlsx"
     if not book.exists():
         pytest.skip("no test data here")
@@ -128,7 +127,7 @@ def test_a_sheet_of_a_workbook_is_chosen(page: Page, address, store):  # noqa: F
     expect(sheet.locator("option:checked")).to_have_text(names[-1])
 
 
-def test_many_bad_rows_are_the_persons_decision(page: Page, address, store, tmp_path):  # noqa: F811
+def test_many_bad_rows_are_the_persons_decision(page: Page, address, store, tmp_path):
     file = tmp_path / "half.jsonl"
     good = '{"first": "What is %d?", "second": "A number, %d."}\n'
     file.write_text("".join(good % (i, i) + "{broken\n" for i in range(12)), encoding="utf-8")
@@ -144,7 +143,7 @@ def test_many_bad_rows_are_the_persons_decision(page: Page, address, store, tmp_
     assert store.datasets()[0].facts["rows"] == 12
 
 
-def test_a_dataset_is_browsed_edited_renamed_taken_home_and_deleted(page: Page, address, store):  # noqa: F811
+def test_a_dataset_is_browsed_edited_renamed_taken_home_and_deleted(page: Page, address, store):
     stage.add_dataset(store)
     page.goto(f"{address}datasets")
     page.get_by_role("link", name="Look inside").click()
@@ -179,7 +178,7 @@ def test_a_dataset_is_browsed_edited_renamed_taken_home_and_deleted(page: Page, 
 
 
 @pytest.mark.long
-def test_a_hundred_thousand_rows_are_browsed_without_delay(page: Page, address, store, tmp_path):  # noqa: F811
+def test_a_hundred_thousand_rows_are_browsed_without_delay(page: Page, address, store, tmp_path):
     def fill(folder: Path) -> dict:
         write_jsonl(folder / "rows.jsonl", ({"text": f"number {i}"} for i in range(100_000)))
         return {"shape": "text", "rows": 100_000, "columns": [], "mapping": {}, "findings": [],
@@ -194,10 +193,10 @@ def test_a_hundred_thousand_rows_are_browsed_without_delay(page: Page, address, 
 
 
 @pytest.mark.parametrize("page", ["phone light", "desktop dark"], indirect=True)
-def test_a_dataset_fits_the_window(page: Page, address, store):  # noqa: F811
+def test_a_dataset_fits_the_window(page: Page, address, store):
     id = stage.add_dataset(store)
     for path in (f"datasets?dataset={id}", f"new?dataset={id}"):
         page.goto(f"{address}{path}")
         expect(page.get_by_role("heading", name="Check of the examples")).to_be_visible()
         page.wait_for_timeout(1500)
-        assert reaching_out(page) == []
+        assert stage.reaching_out(page) == []

@@ -1,31 +1,21 @@
 """The pages as people use them: found by role and name, in a real browser, on real run folders."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from core.files import append_jsonl
+from core import estimates
+from core.catalogue import CATALOGUE
+from core.files import append_jsonl, write_json
 from core.store import Store
 from tests.browser import stage
 
 PATHS = ("", "new", "runs", "compare", "datasets")
 
 expect.set_options(timeout=60_000)
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with stage.served(tmp_path_factory.mktemp("data")) as address:
-        yield address
-
-
-@pytest.fixture
-def store(address, monkeypatch, tmp_path_factory) -> Store:
-    """An empty store that the running server works in too."""
-    monkeypatch.setenv("GRAFT_DATA", str(tmp_path_factory.mktemp("data")))
-    return Store()
 
 
 def test_the_bar_leads_to_every_page(page: Page, address, store):
@@ -55,14 +45,6 @@ def test_empty_pages_invite(page: Page, address, store, path):
     expect(main).to_have_attribute("href", "new")
 
 
-def reaching_out(page: Page) -> list[str]:
-    """What is seen beyond the right edge of the window, but for what clips or scrolls itself."""
-    return page.evaluate("""() => [...document.querySelectorAll('main *')]
-      .filter((e) => !e.closest('.table, .chip') && e.checkVisibility())
-      .filter((e) => e.getBoundingClientRect().right > window.innerWidth + 1)
-      .map((e) => e.tagName + '.' + e.className)""")
-
-
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("page", ["phone light", "desktop dark"], indirect=True)
 def test_nothing_scrolls_sideways(page: Page, address, store, path):
@@ -71,7 +53,7 @@ def test_nothing_scrolls_sideways(page: Page, address, store, path):
     page.goto(f"{address}{path}{f'?run={run.id}' if path in ('runs', 'compare') else ''}")
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     page.wait_for_timeout(500)
-    assert reaching_out(page) == []
+    assert stage.reaching_out(page) == []
 
 
 @pytest.mark.parametrize(
@@ -189,7 +171,7 @@ def test_columns_that_do_not_speak_for_themselves_are_asked_for(page: Page, addr
     rows = "".join(f"How much is rose {i}?,{i} euros,{i}\n" for i in range(40))
     choose(page, address, upload("prices.csv", "colA,colB,colC\n" + rows))
     expect(page.get_by_role("button", name="Use these columns")).to_be_visible()
-    assert reaching_out(page) == []
+    assert stage.reaching_out(page) == []
     page.get_by_role("combobox", name="colA", exact=True).select_option(label="Question")
     page.get_by_role("combobox", name="colB", exact=True).select_option(label="Answer")
     page.get_by_role("button", name="Use these columns").click()
@@ -229,6 +211,142 @@ def test_the_four_steps_lead_to_a_waiting_run(page: Page, address, store, testda
     expect(page.get_by_text("Waiting in line, next. Nothing to do.")).to_be_visible()
     (run,) = Store().runs()
     assert (run.name, run.config.lora_r, run.config.preset) == ("My flowers", 6, "quick")
+
+
+def to_settings(page: Page) -> None:
+    page.get_by_role("button", name="Settings").first.click()
+    page.get_by_role("button", name="Fine-tune the settings").click()
+
+
+def test_what_is_wrong_is_said_at_its_field_and_goes_when_it_is_mended(page: Page, address, store):
+    stage.add_dataset(store)
+    page.goto(address + "new?dataset=flower-shop")
+    expect(page.get_by_text("60 examples:")).to_be_visible()
+    to_settings(page)
+    rank = page.get_by_role("textbox", name="How much it can learn")
+    batch = page.get_by_role("textbox", name="Examples per update")
+    rank.fill("much")
+    batch.fill("0")
+    wrong = page.get_by_role("alert")
+    expect(wrong.filter(has_text="Must be a whole number, not 'much'")).to_be_visible()
+    expect(wrong.filter(has_text="Must be at least 1")).to_be_visible()
+    rank.fill("4")
+    expect(wrong.filter(has_text="Must be a whole number")).to_be_hidden()
+    batch.fill("4")
+    expect(wrong).to_have_count(0)
+    page.get_by_role("radio", name="LoftQ").check()
+    expect(wrong).to_have_text("LoftQ can't learn with the memory saver off.")
+    page.get_by_role("radio", name="LoRA", exact=True).check()
+    page.get_by_role("button", name="Next: Review").click()
+    page.get_by_label("Name").fill("n" * 81)
+    expect(wrong).to_have_text("Must not be longer than 80 characters")
+    expect(page.get_by_role("button", name="Check the settings")).to_be_disabled()
+
+
+def test_what_learns_is_counted_while_parts_layers_and_a_pattern_are_chosen(
+    page: Page, address, store
+):
+    stage.add_dataset(store)
+    page.goto(address + "new?dataset=flower-shop")
+    expect(page.get_by_text("60 examples:")).to_be_visible()
+    to_settings(page)
+    told = page.get_by_text("parameters learn")
+    expect(told).to_contain_text("in 28 of 28 parts")
+    page.get_by_role("checkbox", name="q_proj").check()
+    expect(told).to_contain_text("in 4 of 28 parts")
+    page.get_by_role("textbox", name="In which layers").fill("0, -1")
+    expect(told).to_contain_text("in 2 of 28 parts")
+    pattern = page.get_by_role("textbox", name="Or by a pattern")
+    pattern.fill(r".*layers\.0\..*(q|v)_proj")
+    expect(told).to_contain_text("16,384 parameters learn (under 1 %), in 2 of 28 parts")
+    pattern.fill("nothing")
+    expect(page.get_by_role("alert")).to_contain_text("This model has no part 'nothing'.")
+    pattern.fill(r".*layers\.[0-2]\..*(q|v)_proj")
+    expect(told).to_contain_text("in 2 of 28 parts")  # within layers 0 and 3: of the first alone
+    page.get_by_role("button", name="Start training").click()
+    expect(page).to_have_url(re.compile(r"/runs\?run="))
+    (run,) = store.runs()
+    assert run.config.target_modules == r".*layers\.[0-2]\..*(q|v)_proj"
+    assert run.config.layers == "0, -1"
+    page.goto(f"{address}new?run={run.id}")
+    to_settings(page)
+    expect(pattern).to_have_value(run.config.target_modules)
+    expect(told).to_contain_text("in 2 of 28 parts")
+
+
+def test_what_does_not_fit_is_made_to_fit_by_its_buttons(
+    page: Page, address, store, tmp_path, monkeypatch
+):
+    here = replace(estimates.device(), kind="cpu", memory_free=1_900_000_000)
+    monkeypatch.setattr(estimates, "device", lambda: here)
+    model = stage.hollow_model(tmp_path / "large", CATALOGUE[3].shape)
+    stage.add_dataset(store)
+    page.goto(address + "new?dataset=flower-shop")
+    expect(page.get_by_text("60 examples:")).to_be_visible()
+    page.get_by_role("button", name="Next: Model").click()
+    page.get_by_label("Another model").fill(str(model))
+    page.get_by_label("Another model").press("Enter")
+    expect(page.get_by_text("Does not fit", exact=True).first).to_be_visible()
+    expect(page.get_by_role("button", name="Start anyway")).to_be_enabled()
+    saver = page.get_by_role("button", name=re.compile("Use the memory saver"))
+    expect(saver).to_contain_text(re.compile(r"Saves .* GB, then it (fits|is tight)"))
+    saver.click()
+    expect(saver).to_be_hidden()
+    expect(page.get_by_role("button", name="Start training")).to_be_enabled()
+    to_settings(page)
+    expect(page.get_by_role("radio", name="4-bit")).to_be_checked()
+    page.get_by_role("button", name="Start training").click()
+    expect(page).to_have_url(re.compile(r"/runs\?run="))
+    (run,) = store.runs()
+    assert run.config.quantization == "4bit"
+    assert run.expected["fits"] != "does not fit"
+
+
+def test_a_damaged_run_stops_nothing_and_can_only_be_deleted(page: Page, address, store):
+    stage.add_dataset(store)
+    run = stage.finish(stage.add_run(store, "Torn"), "completed")
+    (run.path / "config.json").write_text("")
+    page.goto(address + "new?dataset=flower-shop")
+    expect(page.get_by_role("button", name="Start training")).to_be_enabled()
+    page.goto(address + "runs")
+    expect(page.get_by_text("This run can’t be shown: config.json is damaged.")).to_be_visible()
+    page.get_by_role("link", name="See why").click()
+    expect(page.get_by_text(str(run.path))).to_be_visible()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("No runs yet")).to_be_visible()
+
+
+def test_ranks_are_shown_where_adalora_put_them(page: Page, address, store):
+    run = stage.finish(stage.add_run(store, "Flowers"), "completed", peak_memory=6e8)
+    ranks = {f"model.layers.{n}.self_attn.{p}_proj": n + 1 for n in range(4) for p in "qv"}
+    write_json(run.path / "ranks.json", {"step": 100, "ranks": ranks})
+    page.goto(f"{address}runs?run={run.id}")
+    expect(page.get_by_role("img", name=re.compile("Ranks of 4 layers: "))).to_be_visible()
+    expect(page.get_by_text("1 to 4, on average 2.5. Each began with 24.")).to_be_visible()
+
+
+def test_compare_opens_at_the_newest_run_that_has_finished(page: Page, address, store):
+    stage.finish(stage.add_run(store, "First"), "completed")
+    newest = stage.finish(stage.add_run(store, "Second"), "completed")
+    stage.add_run(store, "Third")  # has not finished
+    page.goto(address + "compare")
+    expect(page.get_by_placeholder("Ask both the same thing")).to_be_visible()
+    expect(page).to_have_url(re.compile(re.escape(f"compare?run={newest.id}")))
+    expect(page.get_by_label("Your model")).to_have_value("Second")
+
+
+def test_a_question_that_was_kept_back_is_asked_at_once(page: Page, address, store):
+    run = stage.finish(stage.add_run(store, "Flowers"), "completed")  # its adapter is an empty one
+    page.goto(f"{address}compare?run={run.id}")
+    page.get_by_role("button", name="Random question").click()
+    asked = page.get_by_role("region", name="Yours").locator(".turn.user")
+    expect(asked).to_contain_text(stage.QUESTION)
+    expect(page.get_by_text(f"Expected {stage.ANSWER}")).to_be_visible()
+    # It can't be answered, which is told, and the question is there to be asked again.
+    expect(page.get_by_placeholder("Ask both the same thing")).to_have_value(stage.QUESTION)
+    page.get_by_role("button", name="Clear").click()
+    expect(asked).to_have_count(0)
 
 
 def test_an_old_run_fills_the_form(page: Page, address, store):

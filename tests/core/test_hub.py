@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from core.models import CATALOGUE, find
+from core.catalogue import CATALOGUE
+from core.models import find
 from tests.core import hub_stand_in
 from tests.core.hub_stand_in import serve
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core import planner, preview
+from core import estimates, preview
 from core.config import TrainConfig
 from core.errors import NotFound, UserError
 from core.files import write_jsonl
@@ -42,7 +42,7 @@ def test_the_lengths_of_a_dataset(config, tiny_model):
     assert seen["max_length"] == 32
     assert (
         seen["chosen"]
-        == planner.estimate(config.model_copy(update={"max_length": None}), Store())["max_length"]
+        == estimates.estimate(config.model_copy(update={"max_length": None}), Store())["max_length"]
     )
     left = sum(len(row.ids) for row in wholes[:-1])
     assert seen["tokens_share"] == round(left / sum(len(row.ids) for row in wholes), 4)
@@ -58,8 +58,8 @@ def test_the_lengths_of_a_dataset(config, tiny_model):
 
 
 def test_the_estimate_is_about_what_is_left(config):
-    every = planner.estimate(config.model_copy(update={"max_length": 256}), Store())
-    cut = planner.estimate(config, Store())
+    every = estimates.estimate(config.model_copy(update={"max_length": 256}), Store())
+    cut = estimates.estimate(config, Store())
     assert cut["cut_rows"] == 1
     assert every["cut_rows"] == 0
     assert cut["memory_bytes"]["activations"] < every["memory_bytes"]["activations"]

@@ -26,6 +26,14 @@ def test_a_run_that_is_told_to_have_failed_to_start_is_not_there(monkeypatch):
     assert Store().runs() == []
 
 
+def test_a_started_run_keeps_what_was_promised():
+    dataset = prepare.new_dataset(Store(), "Numbers", ROWS)
+    config = {"dataset": dataset.id, "base_model": "starter", "max_steps": 7}
+    run = Store().run(actions.start_run(Store(), config)["id"])
+    assert run.expected["steps"] == 7
+    assert run.expected["memory_bytes"]["total"] > 0
+
+
 def test_a_line_that_does_not_move_says_why(monkeypatch):
     dataset = prepare.new_dataset(Store(), "Numbers", ROWS)
     id = actions.start_run(Store(), {"dataset": dataset.id, "base_model": "starter"})["id"]

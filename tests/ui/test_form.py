@@ -1,7 +1,7 @@
 import gradio as gr
 import pytest
 
-from core.config import TrainConfig, complete, parse_config
+from core.config import TrainConfig, complete, parse_config, problems
 from core.errors import UserError
 from ui import form
 
@@ -9,11 +9,13 @@ from ui import form
 @pytest.fixture(scope="module")
 def components():
     with gr.Blocks():
-        return form.components()
+        return form.components()[0]
 
 
 def test_every_setting_has_a_component_or_a_place_of_its_own(components):
-    assert set(components) | set(form.ELSEWHERE) == set(TrainConfig.model_fields)
+    settings = set(components) - {form.PATTERN}
+    assert settings | set(form.ELSEWHERE) == set(TrainConfig.model_fields)
+    assert list(components) == list(form.NAMES)
 
 
 def test_components_carry_title_term_and_help(components):
@@ -53,6 +55,28 @@ def test_a_configuration_goes_into_the_form_and_comes_out_the_same():
     assert parse_config({**own, **form.read(shown)}) == config
 
 
+def test_a_pattern_takes_the_place_of_the_chips():
+    pattern = r".*layers\.[0-1]\..*q_proj"
+    typed = {"target_modules": ["attention"], form.PATTERN: f" {pattern} "}
+    config = parse_config(form.read(typed))
+    assert config.target_modules == pattern
+    assert config.layers == ""
+    shown = form.write(config.model_dump())
+    assert (shown["target_modules"], shown[form.PATTERN]) == (["all-linear"], pattern)
+    assert list(shown) == list(form.NAMES)
+    assert parse_config(form.read({**typed, form.PATTERN: ""})).target_modules == "attention"
+
+
+def test_every_field_that_is_wrong_is_named():
+    wrong = problems({"lora_r": "much", "batch_size": "0", "name": "n" * 81})
+    assert wrong == {
+        "lora_r": "must be a whole number, not 'much'",
+        "batch_size": "must be at least 1",
+        "name": "must not be longer than 80 characters",
+    }
+    assert problems({"lora_r": "8"}) == {}
+
+
 def test_empty_fields_show_what_would_be_chosen():
     completed = complete(TrainConfig(), 400, 10**9).model_dump()
     hints = form.placeholders(completed)
@@ -64,4 +88,7 @@ def test_empty_fields_show_what_would_be_chosen():
 def test_a_group_of_modules_stands_alone():
     assert form.pick_modules(["all-linear", "attention"], "attention") == ["attention"]
     assert form.pick_modules(["all-linear", "q_proj"], "q_proj") == ["q_proj"]
+    assert form.pick_modules(["all-linear"], "q_proj") == ["q_proj"]  # it does not know yet
+    assert form.pick_modules(["q_proj", "v_proj"], "v_proj", selected=False) == ["q_proj"]
+    assert form.pick_modules(["mlp"], "mlp", selected=False) == ["all-linear"]
     assert form.pick_modules([], "") == ["all-linear"]

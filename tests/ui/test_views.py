@@ -50,6 +50,7 @@ def a_run(status="completed", name="Flower shop", **more):
     run = {
         "id": "20261123-flowers", "name": name, "status": status, "phase": "", "position": 1,
         "config": config.model_dump(), "error": "", "hint": "", "result": {}, "plan": {},
+        "expected": {}, "ranks": {}, "folder": "/data/local/runs/20261123-flowers",
         "created": 1_700_000_000.0, "has_adapter": status in ("completed", "stopped"),
         "has_checkpoint": True, "stopping": False,
         "progress": {"step": 50, "total_steps": 100, "epoch": 1.0, "loss": 1.0, "eval_loss": 1.1,
@@ -97,14 +98,23 @@ LENGTHS = {
 }  # fmt: skip
 ESTIMATE = {
     "memory_bytes": {"total": 1e9, "available": 8e9}, "fits": "fits", "steps": 100, "seconds": 90,
-    "adapter_bytes": 3e6, "advice": ["Short."],
+    "adapter_bytes": 3e6, "advice": ["Short."], "remedies": [], "config": {"method": "lora"},
+    "trainable_parameters": 300_000, "total_parameters": 4_000_000, "modules": 14,
+    "total_modules": 28,
 }  # fmt: skip
+REMEDY = {"field": "max_length", "value": 64, "saves": 2e8, "fits": "fits", "cuts": 3}
+MODEL = {
+    "id": "m", "title": "M", "blurb": "", "parameters": 1e9, "licence": "MIT", "local": False,
+    "gated": False, "memory": "fits", "memory_4bit": "fits",
+}  # fmt: skip
+RANKS = {f"model.layers.{n}.self_attn.{p}_proj": 4 * n for n in range(3) for p in "qv"}
 
 
 def hostile(value):
     """The same structure with every text replaced, but what the program itself decides."""
     own = (
         "status", "level", "shape", "fits", "state", "role", "preset", "verdict", "too_long",
+        "memory", "memory_4bit",
     )  # fmt: skip
     if isinstance(value, dict):
         return {k: v if k in own else hostile(v) for k, v in value.items()}
@@ -131,7 +141,7 @@ def rendered():
     yield "rows", views.datasets.rows([hostile(ROW), hostile(ROW)], 0, 20, 40, editing=1)
     yield "rows_of_text", views.datasets.rows([{"text": HOSTILE}] * 2, 0, 20, 2, editing=1)
     yield "sample_card", views.new.sample_card(HOSTILE, HOSTILE)
-    yield "model_card", views.new.model_card(dict.fromkeys(("title", "blurb", "licence"), HOSTILE))
+    yield "model_card", views.new.model_card(hostile(MODEL))
     yield "radio_cards", views.radio_cards([(HOSTILE, "")], "name", HOSTILE)
     yield "recognised", views.bring.recognised(hostile(FACTS))
     yield "tested", views.bring.tested({"held_out": 3, "split_column": HOSTILE})
@@ -147,6 +157,8 @@ def rendered():
     yield "headline", views.tokens.headline(hostile(LENGTHS))
     yield "xray", views.tokens.xray(seen)
     yield "summary", views.new.summary(hostile(FACTS), run["config"], hostile(ESTIMATE))
+    yield "changing", views.new.changing(hostile(ESTIMATE))
+    yield "run_ranks", views.runs.run_ranks(a_run(ranks={"step": 9, "ranks": {HOSTILE: 3}}))
     yield "run_heading", views.runs.run_heading(run)
     yield "run_actions", views.runs.run_actions(run)
     yield "run_chart", views.runs.run_chart(run, METRICS)
@@ -213,6 +225,66 @@ def test_the_summary_says_what_it_knows_and_no_more():
     ).text
     for word in ("Questions · 240", "Starter", "Quick", "about 2 min", "Fits", "1.0 GB of 8.0 GB"):
         assert word in text
+
+
+def test_what_does_not_fit_can_be_made_smaller_by_a_click():
+    tight = {**ESTIMATE, "fits": "tight", "remedies": [REMEDY, {**REMEDY, "field": "quantization",
+             "value": "4bit", "fits": "does not fit", "cuts": 0}]}  # fmt: skip
+    shown = Elements(views.new.summary(FACTS, {"base_model": "m", "preset": "quick"}, tight))
+    buttons = [(b["data-action"], b["data-id"]) for b in shown.all("button")]
+    assert buttons == [("max_length", "64"), ("quantization", "4bit")]
+    assert "Shorten examples to 64 tokensSaves 200 MB, then it fits. Cuts 3 examples" in shown.text
+    assert "(4-bit)Saves 200 MB" in shown.text
+
+
+@pytest.mark.parametrize(
+    ("memory", "tag"),
+    [
+        (("fits", "fits"), "Fits"),
+        (("tight", "fits"), "Fits in 4-bit"),
+        (("does not fit", "fits"), "Fits in 4-bit"),
+        (("tight", "tight"), "Tight"),
+        (("does not fit", "tight"), "Tight in 4-bit"),
+        (("does not fit", "does not fit"), "Does not fit"),
+    ],
+)
+def test_a_models_card_says_whether_it_fits(memory, tag):
+    model = {**MODEL, **dict(zip(("memory", "memory_4bit"), memory, strict=True))}
+    assert Elements(views.new.model_card(model)).text.endswith(tag)
+
+
+def test_a_models_card_says_when_it_can_not_be_fetched():
+    assert "Can’t be fetched" not in views.new.model_card(MODEL)
+    assert "Can’t be fetched now" in views.new.model_card(MODEL, reachable=False)
+    here = {**MODEL, "local": True, "gated": True}
+    text = Elements(views.new.model_card(here, reachable=False)).text
+    assert "Here already" in text
+    assert "Can’t be fetched" not in text
+    assert "account" not in text
+
+
+def test_what_learns_is_counted():
+    text = Elements(views.new.changing(ESTIMATE)).text
+    for word in ("300,000 parameters learn (8 %)", "in 14 of 28 parts", "4,000,000 stay", "3.0 MB"):
+        assert word in text
+    full = {**ESTIMATE, "trainable_parameters": 4_000_000, "config": {"method": "full"}}
+    assert "4,000,000 parameters learn (100 %). The" in Elements(views.new.changing(full)).text
+
+
+def test_what_was_measured_stands_beside_what_was_expected():
+    run = a_run(result={"peak_memory": 6e8}, expected={"memory_bytes": {"total": 7e8}})
+    text = Elements(views.runs.run_figures(run, METRICS)).text
+    assert "600 MBat its highest, 700 MB expected" in text
+    assert "expected" not in Elements(views.runs.run_figures(a_run(), METRICS)).text
+
+
+def test_adaloras_ranks_are_shown_where_it_put_them():
+    run = a_run(ranks={"step": 9, "ranks": RANKS})
+    shown = Elements(views.runs.run_ranks(run))
+    assert "At step 9: 0 to 8, on average 4.0. Each began with 24." in shown.text
+    assert shown.text.count("layer 2, v_proj: rank 8") == 2  # wide and narrow
+    assert "q_proj 4.0, v_proj 4.0" in shown.all("svg")[0]["aria-label"]
+    assert views.runs.run_ranks(a_run()) == ""
 
 
 def test_settings_are_told_in_words_with_the_fields_own_beside_them():

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from ui import words
-from ui.views.parts import CURRENT, facts, only_if
+from ui.views.parts import CURRENT, facts, notice, only_if
 from ui.views.settings import model_title
 
 STEPS = ("Data", "Model", "Settings", "Review")
@@ -44,11 +44,21 @@ def onward(step: int) -> str:
     return f'<div class="onward">{back}{next}</div>'
 
 
+def hub_away() -> str:
+    return notice(
+        "The Hugging Face Hub can’t be reached: a model that is not on this computer can’t be "
+        "fetched now.",
+        "Connect to the internet, or choose a model that is here.",
+        "warn",
+    )
+
+
 def sample_card(title: str, blurb: str) -> str:
     return f"<strong>{escape(title)}</strong><span>{escape(blurb)}</span>"
 
 
-def model_card(model: dict[str, Any]) -> str:
+def model_card(model: dict[str, Any], reachable: bool = True) -> str:
+    """One of the list, as the API tells it; `reachable`: whether the Hub answers."""
     known = [f"{words.parameters(model.get('parameters'))} parameters"]
     if model.get("bytes"):
         known.append(words.size(model["bytes"]))
@@ -56,19 +66,34 @@ def model_card(model: dict[str, Any]) -> str:
         known.append(model["licence"])
     return (
         f"<strong>{escape(model['title'])}</strong><span>{escape(model.get('blurb') or '')}</span>"
-        f'<span class="small">{escape(" · ".join(known))}</span>{_tags(model)}'
+        f'<span class="small">{escape(" · ".join(known))}</span>{_tags(model, reachable)}'
     )
 
 
-def _tags(model: dict[str, Any]) -> str:
-    tags = []
-    if model.get("local"):
-        tags.append('<span class="tag good">On this computer</span>')
-    if model.get("gated"):
-        tags.append('<span class="tag">Needs a free account</span>')
-    if model.get("fits") is False:
-        tags.append('<span class="tag warn">Too large here</span>')
-    return "".join(tags)
+def _tags(model: dict[str, Any], reachable: bool) -> str:
+    """Whether it is here or can be, and whether it fits."""
+    tags = [_fits(model)]
+    if model["local"]:
+        tags.append(("good", "Here already"))
+    elif not reachable:
+        tags.append(("warn", "Can’t be fetched now"))
+    if model["gated"] and not model["local"]:
+        tags.append(("", "Needs a free account"))
+    shown = (f'<span class="tag {kind}">{text}</span>' for kind, text in tags)
+    return f'<span class="tags">{"".join(shown)}</span>'
+
+
+def _fits(model: dict[str, Any]) -> tuple[str, str]:
+    match model["memory"], model["memory_4bit"]:
+        case "fits", _:
+            return "good", "Fits"
+        case _, "fits":
+            return "good", "Fits in 4-bit"
+        case "tight", _:
+            return "warn", "Tight"
+        case _, "tight":
+            return "warn", "Tight in 4-bit"
+    return "bad", "Does not fit"
 
 
 def preset_card(name: str, seconds: float | None) -> str:
@@ -102,8 +127,46 @@ def summary(
             f'<span class="small">{words.size(memory["total"])} of '
             f"{words.size(memory['available'])} memory</span></p>"
             + "".join(f'<p class="small">{escape(text)}</p>' for text in estimate["advice"])
+            + remedies(estimate["remedies"])
         )
     return f'<h2>What will run</h2><dl class="facts">{facts(what)}</dl>{verdict}'
+
+
+REMEDIES = {
+    "quantization": "Use the memory saver (4-bit)",
+    "gradient_checkpointing": "Compute twice, keep less",
+    "tokens_at_once": "Take {} tokens at once",
+    "max_length": "Shorten examples to {} tokens",
+}
+
+
+def remedies(found: Sequence[dict[str, Any]]) -> str:
+    """Buttons that change one setting each, with what it saves and what it costs."""
+    buttons = []
+    for remedy in found:
+        then = {"fits": ", then it fits", "tight": ", then it is tight"}.get(remedy["fits"], "")
+        cuts = f". Cuts {words.amount(remedy['cuts'], 'example')}" if remedy["cuts"] > 0 else ""
+        label = REMEDIES[remedy["field"]].format(remedy["value"])
+        buttons.append(
+            f'<button type="button" class="remedy" data-action="{remedy["field"]}" '
+            f'data-id="{remedy["value"]}"><strong>{label}</strong>'
+            f'<span class="small">Saves {words.size(remedy["saves"])}{then}{cuts}</span></button>'
+        )
+    if not buttons:
+        return ""
+    return f'<div class="remedies"><h3>What makes it smaller</h3>{"".join(buttons)}</div>'
+
+
+def changing(estimate: dict[str, Any]) -> str:
+    """How many parameters learn, in how many parts, and what the adapter weighs."""
+    learn, every = estimate["trainable_parameters"], estimate["total_parameters"]
+    share = words.percent(learn / every) if learn >= 0.01 * every else "under 1 %"
+    told = f"{learn:,} parameters learn ({share})"
+    if estimate["config"]["method"] not in ("full", "prefix"):
+        told += f", in {estimate['modules']:,} of {estimate['total_modules']:,} parts"
+    told += f"; {every:,} stay as they are" if learn < every else ""
+    size = words.size(estimate["adapter_bytes"])
+    return f'<p class="changing" role="status">{told}. The download: {size}.</p>'
 
 
 def nothing_to_review() -> str:

@@ -5,7 +5,8 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from ui import chart, words
+from core.methods import adalora_ranks
+from ui import chart, ranks, words
 from ui.views.parts import button, dialog, invitation, link
 from ui.views.settings import model_title, settings_in_words
 
@@ -96,8 +97,9 @@ def run_heading(run: dict[str, Any]) -> str:
 
 
 def _why(run: dict[str, Any]) -> str:
-    told = run["status"] in ("failed", "damaged") and run["hint"]
-    return f"<p>{escape(run['hint'])}</p>" if told else ""
+    if run["status"] == "damaged":
+        return f'<p>{escape(run["hint"])}</p><p class="small">{escape(run["folder"])}</p>'
+    return f"<p>{escape(run['hint'])}</p>" if run["status"] == "failed" and run["hint"] else ""
 
 
 def _notes(run: dict[str, Any]) -> str:
@@ -131,8 +133,9 @@ def run_actions(run: dict[str, Any]) -> str:
     elif status == "completed":
         buttons.append(again)
     if status not in ("running", "queued"):
+        kind = "" if status == "damaged" else " quiet"  # there is nothing else to do here
         buttons.append(
-            '<button type="button" class="button quiet" data-opens="delete-run">Delete</button>'
+            f'<button type="button" class="button{kind}" data-opens="delete-run">Delete</button>'
         )
     return f'<div class="buttons">{"".join(buttons)}</div>'
 
@@ -177,9 +180,23 @@ def run_chart(run: dict[str, Any], metrics: chart.Metrics) -> str:
     )
 
 
+def run_ranks(run: dict[str, Any]) -> str:
+    """Where AdaLoRA put its ranks."""
+    kept = run["ranks"].get("ranks")
+    if not kept:
+        return ""
+    first, _ = adalora_ranks(run["config"]["lora_r"] or 16)
+    return (
+        '<section class="card plot ranks" aria-label="Ranks of the layers">'
+        '<h2>Where it learns most <span class="small">rank of each part in each layer</span></h2>'
+        f'<p class="small">At step {run["ranks"]["step"]:,}: {ranks.in_words(kept)}. '
+        f"Each began with {first}.</p>{ranks.rank_chart(kept)}</section>"
+    )
+
+
 def run_figures(run: dict[str, Any], metrics: chart.Metrics) -> str:
-    """Time, loss, speed, memory."""
-    progress, result = run["progress"], run["result"]
+    """Time, loss, speed, memory; what was expected stands beside what was measured."""
+    progress, result, expected = run["progress"], run["result"], run["expected"]
     if run["status"] == "running":
         time = ("Time left", words.duration(progress["seconds_left"]), _steps(progress))
     else:
@@ -194,7 +211,7 @@ def run_figures(run: dict[str, Any], metrics: chart.Metrics) -> str:
         time,
         ("Test loss", words.loss(tests[-1] if tests else None), compared),
         ("Speed", f"{words.number(speed)} tokens/s" if speed else words.DASH, device),
-        ("Memory", words.size(peak or progress["memory"]), "at its highest" if peak else ""),
+        ("Memory", words.size(peak or progress["memory"]), _memory(peak, expected)),
     )
     cards = "".join(
         f'<div class="card"><dt>{label}</dt><dd>{value}</dd>'
@@ -205,15 +222,27 @@ def run_figures(run: dict[str, Any], metrics: chart.Metrics) -> str:
 
 
 def run_settings(run: dict[str, Any]) -> str:
-    """The frozen settings; the longest example is known once the trainer has looked."""
+    """The frozen settings; some of them are known once the trainer has looked."""
     config = run["config"]
-    config = {**config, "max_length": config["max_length"] or run["plan"].get("max_length")}
+    found = {
+        "max_length": run["plan"].get("max_length"),
+        "tokens_at_once": run["plan"].get("micro_batch_tokens"),
+    }
+    config = {**config, **{name: config[name] or value for name, value in found.items()}}
     told = settings_in_words(config)
     return f'<section class="card fold"><h2>Settings</h2>{told}</section>'
 
 
 def log(text: str) -> str:
     return f'<pre class="log" tabindex="0">{escape(text) or "Nothing was written yet."}</pre>'
+
+
+def _memory(peak: int | None, expected: dict[str, Any]) -> str:
+    """What the figure is, and what the estimate was."""
+    told = ["at its highest"] if peak else []
+    if expected:
+        told.append(f"{words.size(expected['memory_bytes']['total'])} expected")
+    return ", ".join(told)
 
 
 def _steps(progress: dict[str, Any]) -> str:

@@ -8,8 +8,9 @@ from core.methods import METHODS, OBJECTIVES
 from ui import words
 
 VALUES = {
-    "none": "off", "8bit": "8-bit", "4bit": "4-bit", "all-linear": "all linear layers",
-    "mlp": "MLP", "assistant": "the answers", "all": "everything",
+    "none": "off", "auto": "when needed", "8bit": "8-bit", "4bit": "4-bit",
+    "all-linear": "all linear layers", "mlp": "MLP",
+    "assistant": "the answers", "all": "everything",
     **{name: entry.title for name, entry in {**METHODS, **OBJECTIVES}.items()},
 }  # fmt: skip
 
@@ -19,7 +20,7 @@ def settings_in_words(config: dict[str, Any]) -> str:
     rows = []
     for name, field in TrainConfig.model_fields.items():
         value = config.get(name)
-        if name in ("name", "dataset", "preset") or value is None:
+        if name in ("name", "dataset", "preset") or value in (None, ""):
             continue
         term = (field.json_schema_extra or {}).get("term") or ""
         small = f' <span class="small">{escape(term)}</span>' if term else ""
