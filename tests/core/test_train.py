@@ -199,8 +199,8 @@ def test_a_loss_that_is_no_number_ends_the_run_in_words(make_run, monkeypatch):
     monkeypatch.setattr(
         losses_of,
         "token_losses",
-        lambda model, micro: (
-            honest(model, micro) * (float("nan") if model.training and next(broken) else 1.0)
+        lambda model, *more: (
+            honest(model, *more) * (float("nan") if model.training and next(broken) else 1.0)
         ),
     )
     run = make_run(max_steps=20, eval_steps=2)
