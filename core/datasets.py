@@ -255,7 +255,9 @@ class Dataset:
     def rename(self, name: str) -> None:
         name = name.strip()
         if not 0 < len(name) <= LONGEST_NAME:
-            raise UserError(f"name: 1 to {LONGEST_NAME} characters.", field="name")
+            raise UserError(
+                f"name: 1 to {LONGEST_NAME} characters; this has {len(name)}.", field="name"
+            )
         with self._transition():
             self._write({**self.facts, "name": name})
 

@@ -122,7 +122,9 @@ def import_dataset(
             "findings": findings,
         }
 
-    name = ((name or "").strip() or PurePosixPath(file_name).stem)[:NAME_LENGTH]
+    name = (name or "").strip() or PurePosixPath(file_name).stem
+    if len(name) > NAME_LENGTH:
+        name = f"{name[: NAME_LENGTH - 1].rstrip()}…"  # so that it is seen to be cut
     dataset = store.create_dataset(name, fill)
     if dataset.facts["rows"] > EXAMINED_AT_ONCE:
         return dataset
@@ -142,8 +144,13 @@ def import_dataset(
 def new_dataset(store: Store, name: str, rows: list[dict[str, Any]]) -> Dataset:
     """A dataset of rows that a person typed or pasted; they are its upload as well.
 
-    Raises DataProblem where one of them is no row.
+    Raises DataProblem where one of them is no row, UserError where the name is too long.
     """
+    name = name.strip() or "My examples"
+    if len(name) > NAME_LENGTH:
+        raise UserError(
+            f"name: {len(name)} characters are too many; {NAME_LENGTH} are the most.", field="name"
+        )
     if not rows:
         raise DataProblem("rows: there is none.", "Write at least one example.", field="rows")
     checked = [typed_row(row) for row in rows]
@@ -161,7 +168,7 @@ def new_dataset(store: Store, name: str, rows: list[dict[str, Any]]) -> Dataset:
             "columns": [], "mapping": {}, "sheets": [], "encoding": "utf-8", "findings": [],
         }  # fmt: skip
 
-    dataset = store.create_dataset((name.strip() or "My examples")[:NAME_LENGTH], fill)
+    dataset = store.create_dataset(name, fill)
     dataset.examine()
     return dataset
 

@@ -8,7 +8,7 @@ from core.config import TrainConfig
 from core.data import NeedsConsent, NeedsMapping, Refused
 from core.errors import DataProblem, ModelProblem, NotFound, UserError
 from core.files import read_jsonl, write_json
-from core.prepare import import_dataset, new_run, row
+from core.prepare import import_dataset, new_dataset, new_run, row
 from core.store import Store
 
 QUESTIONS = "question,answer\n" + "".join(f"What is {n}?,It is {n}.\n" for n in range(30))
@@ -203,3 +203,11 @@ def test_a_large_file_is_streamed(tmp_path):
     assert dataset.facts["rows"] == 100_000
     assert psutil.Process().memory_info().rss - before < 60e6 < path.stat().st_size
     assert sum(1 for _ in read_jsonl(dataset.path / "rows.jsonl")) == 100_000
+
+
+def test_a_long_name_is_seen_to_be_cut_or_refused(upload):
+    named = import_dataset(Store(), upload(QUESTIONS), f"{'n' * 90}.csv").name
+    assert (len(named), named[-1]) == (80, "…")
+    with pytest.raises(UserError, match="81 characters are too many; 80 are the most") as problem:
+        new_dataset(Store(), "n" * 81, [{"text": "It is so."}])
+    assert problem.value.field == "name"

@@ -92,7 +92,7 @@ def remove_dialog() -> str:
 def rename(name: str) -> str:
     """A form of one field."""
     return (
-        '<div class="line-form"><label><span>Name</span><input type="text" maxlength="80" '
+        '<div class="line-form"><label><span>Name</span><input type="text" '
         f'data-field="name" value="{escape(name)}"></label>{button("rename", "Rename", "")}</div>'
     )
 
@@ -139,7 +139,7 @@ def _form(row: dict[str, Any], number: int) -> str:
 def typed(label: str, named: bool = False) -> str:
     """A form for an example that is typed; with a name it makes a dataset."""
     name = (
-        '<label><span>Name</span><input type="text" maxlength="80" data-field="name" '
+        '<label><span>Name</span><input type="text" data-field="name" '
         'placeholder="My examples"></label>'
     )
     return (
