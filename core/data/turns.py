@@ -42,6 +42,12 @@ def question(row: Row) -> str:
     return next(asked, "") or ""
 
 
+def asked(row: Row) -> str:
+    """What identifies its question, or its text: equal for spellings of the same."""
+    text = question(row) or row.get("text", "")
+    return folded(text) or unicodedata.normalize("NFKC", text).casefold().strip()  # signs alone
+
+
 def answer(row: Row) -> str:
     """What the assistant says last."""
     if "chosen" in row:
