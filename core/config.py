@@ -193,7 +193,7 @@ class TrainConfig(BaseModel):
     eval_fraction: float = setting(
         0.1,
         "Share kept back for testing",
-        "These examples are never learned from; they show whether it learned or memorised.",
+        "Never learned from; they show whether it learned or memorised. At most 500 examples.",
         "eval fraction",
         ge=0,
         le=0.5,

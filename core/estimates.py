@@ -14,6 +14,7 @@ from typing import Any
 from core import earlier, planner, profiles
 from core.catalogue import CATALOGUE, Listed
 from core.config import TrainConfig, complete, objective_for
+from core.data.split import share_of
 from core.datasets import Dataset
 from core.errors import UserError
 from core.hardware import Device, device
@@ -207,7 +208,7 @@ def shares(dataset: Dataset, config: TrainConfig) -> tuple[int, int]:
     """How many rows a run learns from, and how many it is tested with."""
     rows, tests = int(dataset.facts["rows"]), int(dataset.facts.get("held_out") or 0)
     if not tests:
-        tests = round(rows * config.eval_fraction)
+        tests = share_of(rows, config.eval_fraction)
         rows -= tests
     return max(1, rows), tests
 

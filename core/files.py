@@ -1,5 +1,6 @@
 """Files are written whole or not at all; logs are JSON lines that forgive a torn end."""
 
+import functools
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,8 @@ from uuid import uuid4
 import orjson
 
 from core.errors import Damaged
+
+_encode = functools.partial(orjson.dumps, default=str, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def write_bytes(path: Path, content: bytes, parents: bool = True) -> None:
@@ -70,9 +73,17 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
 def encode(row: Any) -> bytes:
     """One line of a JSON-lines file, quickly."""
     try:
-        return orjson.dumps(row, default=str, option=orjson.OPT_APPEND_NEWLINE)
+        return _encode(row)
     except TypeError:  # numbers of more than 64 bits, halves of characters
         return (json.dumps(row, default=str) + "\n").encode()
+
+
+def encode_all(rows: list[Any]) -> list[bytes]:
+    """`encode` of each, still quicker."""
+    try:
+        return list(map(_encode, rows))
+    except TypeError:
+        return list(map(encode, rows))
 
 
 def append_jsonl(path: Path, row: Any) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import compress, islice
+from operator import not_
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
@@ -230,13 +231,14 @@ def _write_rows(folder: Path, imported: data.Imported) -> tuple[int, int]:
     """Stream the rows to rows.jsonl and the held-out ones to eval.jsonl; how many of each."""
     rows = tests = 0
     with _new_rows(folder / "rows.jsonl") as learned, _new_rows(folder / "eval.jsonl") as held:
-        for some, held_out in imported.rows.batches():
-            if held_out and any(held_out):
-                held.writelines(encode(row) for row in compress(some, held_out))
-                tests += sum(held_out)
-                some = [row for row, test in zip(some, held_out, strict=True) if not test]
-            learned.writelines(map(encode, some))
-            rows += len(some)
+        for some in imported.rows.batches():
+            lines = some.encoded
+            if some.held_out:
+                held.writelines(compress(lines, some.held_out))
+                tests += sum(some.held_out)
+                lines = list(compress(lines, map(not_, some.held_out)))
+            learned.writelines(lines)
+            rows += len(lines)
     if not tests:
         (folder / "eval.jsonl").unlink()
     return rows, tests

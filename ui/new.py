@@ -294,7 +294,7 @@ def _refresh(request: gr.Request, **values: Any) -> list[Any]:
     return [
         views.new.summary(facts, config, estimate),
         _start_button(fits=estimate["fits"]),
-        views.settings.settings_in_words(completed),
+        views.settings.settings_in_words(completed, facts.get("held_out") or 0),
         views.new.changing(estimate),
         {},
         *(hints.get(name, gr.skip()) for name in form.optional()),

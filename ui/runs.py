@@ -13,8 +13,9 @@ from typing import Any
 
 import gradio as gr
 
-from core.errors import NotFound
+from core.errors import NotFound, UserError
 from core.runs import Run
+from core.store import Store
 from jobs import queue
 from ui import actions, api, chart, page, views
 from ui.parts import panel
@@ -69,6 +70,14 @@ def facts(run: Run, line: list[Run]) -> dict[str, Any]:
         "has_adapter": run.adapter is not None,
         "has_checkpoint": run.checkpoint is not None,
     }
+
+
+def _own_tests(store: Store, run: Run) -> int:
+    """How many rows its dataset brings for tests; none where that is no longer there."""
+    try:
+        return store.dataset(run.config.dataset).facts.get("held_out") or 0
+    except UserError:
+        return 0
 
 
 def by_urgency(runs: Iterable[Run]) -> list[Run]:
@@ -143,7 +152,7 @@ def _show(request: gr.Request) -> tuple:
         views.runs.run_actions(told),
         views.runs.run_chart(told, metrics) + views.runs.run_ranks(told),
         views.runs.run_figures(told, metrics),
-        views.runs.run_settings(told),
+        views.runs.run_settings(told, _own_tests(store, run)),
         "",
         gr.Accordion(visible=True),
         gr.Timer(BUSY if busy else IDLE),

@@ -10,6 +10,7 @@ import gradio as gr
 
 from core import sources
 from core.config import TrainConfig
+from core.data.split import AT_MOST
 from core.errors import UserError
 from ui import page, views
 from ui.parts import panel
@@ -23,7 +24,7 @@ def build() -> dict[str, Any]:
         told = panel()
         share = gr.Slider(
             0, 50, 100 * SHARE, step=1, label="Kept back for tests, in percent", buttons=[],
-            info="Never learned from; copies of a row stay on one side.",
+            info=f"{AT_MOST} at most; never learned from, and copies of a row stay on one side.",
         )  # fmt: skip
         with gr.Accordion("Test with a file of its own", open=False):
             file = gr.File(label="A file of tests", show_label=False, elem_classes="upload")

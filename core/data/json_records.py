@@ -164,8 +164,9 @@ class JsonRecords:
             while block := file.read(BLOCK) + file.readline():
                 objects = quick_objects(block, known)
                 if objects:
-                    yield Batch(number, objects, is_plain_json(block))
-                    number += len(objects)
+                    lines = range(number, number + len(objects))
+                    yield Batch(lines, objects, is_plain_json(block))
+                    number = lines.stop
                     continue
                 for line in io.StringIO(block.decode(errors="replace"), newline=None):
                     if record := self._line(number, line, decoder, notes):

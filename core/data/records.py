@@ -6,7 +6,7 @@ where it has them), `fraction()` (how far that has come, 0 to 1) and `unit`
 (what its line numbers count). No reader holds more of a file than it must.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,14 +31,14 @@ class Record:
 
 @dataclass(slots=True)
 class Batch:
-    """Good records, one a line from `line` on.
+    """Good records and the number of the first line of each.
 
     `plain`: there is surely nothing in their texts to clean (see `words.is_plain`).
     """
 
-    line: int
+    lines: Sequence[int]
     records: list[dict[str, Any]]
-    plain: bool
+    plain: bool = False
 
 
 class Reader(Protocol):

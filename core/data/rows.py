@@ -5,7 +5,7 @@ Each pass reads from the start and counts anew; when it has ended, `findings` an
 
 import array
 import bisect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +15,13 @@ from core.data.bytes import Source
 from core.data.cells import Unusable
 from core.data.findings import Finding, Notes, counted
 from core.data.limits import Watch, check_rows
-from core.data.records import Batch, Reader, Record
+from core.data.records import Batch, Reader
 from core.data.shapes import Plan
+from core.data.turns import Row
+from core.files import encode_all
 
 FEW = 10  # rows; fewer are worth a warning
-EVERY = 20  # records, which may be large, that are held at once
+EVERY = 10  # records, which may be large, that are held at once
 
 
 @dataclass
@@ -43,8 +45,19 @@ class Part:
         return self.notes
 
 
+@dataclass(slots=True)
+class Some:
+    """Some rows, each as a line of JSON too, the lines of the file that they are from, and which
+    of them are held out for tests (None: none)."""
+
+    rows: list[Row]
+    encoded: list[bytes]
+    lines: Sequence[int]
+    held_out: list[bool] | None
+
+
 class Rows:
-    """Iterates over the rows; `batches` also tells which of them are held out for tests."""
+    """Iterates over the rows; `batches` gives some at a time and tells more about them."""
 
     def __init__(self, parts: list[Part], watch: Watch) -> None:
         self._parts, self._watch = parts, watch
@@ -61,94 +74,82 @@ class Rows:
     def bad(self) -> int:
         return sum(part.notes.bad for part in self._parts)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (row for rows, _ in self.batches() for row in rows)
+    def __iter__(self) -> Iterator[Row]:
+        return (row for some in self.batches() for row in some.rows)
 
-    def batches(self) -> Iterator[tuple[list[dict[str, Any]], list[bool] | None]]:
-        """Some rows at a time, and which of them are held out; None: none of these."""
+    def batches(self) -> Iterator[Some]:
         self._whole = Notes()
-        hashes, lines = array.array("q"), array.array("Q")
+        keys, lines = array.array("q"), array.array("Q")
         starts = []
         weights = [part.source.path.stat().st_size or 1 for part in self._parts]
         for number, part in enumerate(self._parts):
             notes = part.begin()
-            starts.append(len(hashes))
-            for rows, numbers, held_out in _batches(part, notes):
+            starts.append(len(keys))
+            for some in _batches(part, notes):
                 done = sum(weights[:number]) + part.reader.fraction() * weights[number]
                 self._watch.tell(done / sum(weights))
-                check_rows(len(hashes) + len(rows))
-                hashes.extend(map(_key, rows))
-                lines.extend(numbers)
-                yield rows, held_out
+                check_rows(len(keys) + len(some.rows))
+                keys.extend(map(hash, some.encoded))  # as `turns.essence`
+                lines.extend(some.lines)
+                yield some
         self._watch.tell(1.0)
-        self._note_duplicates(np.asarray(hashes), np.asarray(lines), starts)
-        if len(hashes) == 0:
+        self._note_duplicates(np.asarray(keys), np.asarray(lines), starts)
+        if len(keys) == 0:
             self._whole.file("no_rows", "No row can be used.", "error")
-        elif len(hashes) < FEW and self._parts[0].plan.shape != "text":
+        elif len(keys) < FEW and self._parts[0].plan.shape != "text":
             self._whole.file(
                 "few_rows",
-                f"Only {counted(len(hashes), 'row')}. Some 50 good ones are a sensible minimum.",
+                f"Only {counted(len(keys), 'row')}. Some 50 good ones are a sensible minimum.",
                 "warning",
             )
 
-    def _note_duplicates(self, hashes: np.ndarray, lines: np.ndarray, starts: list[int]) -> None:
-        if len(hashes) < 2:
+    def _note_duplicates(self, keys: np.ndarray, lines: np.ndarray, starts: list[int]) -> None:
+        if len(keys) < 2:
             return
-        order = np.argsort(hashes, kind="stable")
-        again = np.sort(order[1:][hashes[order][1:] == hashes[order][:-1]])
+        order = np.argsort(keys, kind="stable")
+        again = np.sort(order[1:][keys[order][1:] == keys[order][:-1]])
         for index in again.tolist():
             part = self._parts[bisect.bisect_right(starts, index) - 1]
             part.notes.row(int(lines[index]), "duplicate", "The same as an earlier row")
 
 
-def _batches(
-    part: Part, notes: Notes
-) -> Iterator[tuple[list[dict[str, Any]], Sequence[int], list[bool] | None]]:
-    """(rows, their lines, which are held out)."""
-    stream = part.reader.records if part.held_out else getattr(part.reader, "batches", None)
-    rows: list[dict[str, Any]] = []
+def _batches(part: Part, notes: Notes) -> Iterator[Some]:
+    stream = getattr(part.reader, "batches", part.reader.records)
     lines: list[int] = []
-    sides: list[bool] = []
-    for seen, record in enumerate((stream or part.reader.records)(notes)):
-        several: Iterable[Record] = (record,)
+    records: list[dict[str, Any]] = []
+    for seen, record in enumerate(stream(notes)):
         if isinstance(record, Batch):
-            last = record.line + len(record.records)
-            if made := part.plan.rows(record.records, record.plain):
-                yield rows, lines, None
-                yield made, range(record.line, last), None
-                rows, lines = [], []
-                continue
-            several = map(Record, range(record.line, last), record.records)
-        for one in several:
-            if (row := _row(part, one, notes)) is not None:
-                rows.append(row)
-                lines.append(one.line)
-                if part.held_out:
-                    sides.append(part.held_out(one.fields or {}))
+            yield from _made(part, Batch(lines, records), notes)
+            yield from _made(part, record, notes)
+            lines, records = [], []
+        elif record.problem is not None or record.fields is None:
+            notes.left_out(record.line, *(record.problem or ("unreadable", "Can't be read")))
+        else:
+            lines.append(record.line)
+            records.append(record.fields)
         if seen % EVERY == 0:
-            yield rows, lines, sides if part.held_out else None
-            rows, lines, sides = [], [], []
-    yield rows, lines, sides if part.held_out else None
+            yield from _made(part, Batch(lines, records), notes)
+            lines, records = [], []
+    yield from _made(part, Batch(lines, records), notes)
 
 
-def _row(part: Part, record: Record, notes: Notes) -> dict[str, Any] | None:
-    """The row of the record, or None where it is left out and that is noted."""
-    if record.problem is not None or record.fields is None:
-        notes.left_out(record.line, *(record.problem or ("unreadable", "Can't be read")))
-        return None
-    try:
-        return part.plan.row(record.fields, record.line, notes)
-    except Unusable as unusable:
-        notes.left_out(record.line, unusable.code, str(unusable))
-        return None
-
-
-def _key(row: dict[str, Any]) -> int:
-    """Equal for rows of the same turns and texts."""
-    if "text" in row:
-        return hash(row["text"])
-    said = [turn["content"] for turn in row["messages"]]
-    if len(row) == 1 and row["messages"][0]["role"] == "user":
-        return hash(tuple(said))
-    roles = [turn["role"] for turn in row["messages"]]
-    return hash((*roles, *said, row.get("chosen"), row.get("rejected")))
+def _made(part: Part, batch: Batch, notes: Notes) -> Iterator[Some]:
+    """The rows of these records: all at once, or some, or where any is unusual one by one."""
+    lines, records = batch.lines, batch.records
+    rows = part.plan.rows(records, batch.plain) if records else []
+    if rows is None and len(records) > EVERY:
+        for start in range(0, len(records), EVERY):
+            few = slice(start, start + EVERY)
+            yield from _made(part, Batch(lines[few], records[few], batch.plain), notes)
+        return
+    if rows is None:
+        rows, good = [], []
+        for number, (line, fields) in enumerate(zip(lines, records, strict=True)):
+            try:
+                rows.append(part.plan.row(fields, line, notes))
+                good.append(number)
+            except Unusable as unusable:
+                notes.left_out(line, unusable.code, str(unusable))
+        lines, records = [lines[i] for i in good], [records[i] for i in good]
+    held_out = [part.held_out(fields) for fields in records] if part.held_out else None
+    yield Some(rows, encode_all(rows), lines, held_out)

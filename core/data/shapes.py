@@ -12,6 +12,7 @@ from core.data.cells import Cells, conversation, is_turns, pair, parsed, prefere
 from core.data.findings import Notes, Refused
 from core.data.quick import Maker, maker
 from core.data.templates import Template, parse
+from core.data.turns import Row
 from core.data.words import plain, role
 from core.errors import DataProblem
 
@@ -59,17 +60,14 @@ class Plan:
     def quick(self) -> Maker | None:
         return None if self.templates else maker(self.shape, self.mapping)
 
-    def rows(self, records: list[dict[str, Any]], plain: bool) -> list[dict[str, Any]] | None:
+    def rows(self, records: list[dict[str, Any]], plain: bool) -> list[Row] | None:
         """The rows of records that leave nothing to say, all at once; None where any does."""
-        if self.quick is None:
-            return None
-        made = [self.quick(fields, plain) for fields in records]
-        return made if all(made) else None  # type: ignore[return-value]
+        return self.quick(records, plain) if self.quick else None
 
-    def row(self, fields: dict[str, Any], line: int, notes: Notes) -> dict[str, Any]:
+    def row(self, fields: dict[str, Any], line: int, notes: Notes) -> Row:
         """One row. Raises Unusable; what was odd but usable is noted at `line`."""
-        if self.quick and (made := self.quick(fields, False)):
-            return made
+        if made := self.rows([fields], False):
+            return made[0]
         found = Cells(self, fields, line, notes)
         found.check()
         if self.shape in ("messages", "sharegpt"):

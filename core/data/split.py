@@ -5,14 +5,15 @@ one side. Otherwise the evaluation loss measures memory instead of learning.
 """
 
 import hashlib
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from core.data.turns import answer, asked
 from core.data.words import plain
 
 ENOUGH = 10  # groups; with fewer nothing is held out
+AT_MOST = 500  # rows held out by their share: each test tries them all, and more tell hardly more
 
 _TEST = {"test", "tests", "testing", "eval", "evaluation", "val", "valid", "validation", "dev",
          "heldout", "holdout"}  # fmt: skip
@@ -25,38 +26,41 @@ def split(
 ) -> tuple[list[int], list[int]]:
     """Indices of the rows to train on and of those to evaluate, both ascending.
 
-    About `eval_fraction` of the rows, at least one, is held out where there are ten or more groups;
-    with fewer, none. `by_answer`: the same fraction of every answer, as far as whole rows allow
-    (stratified, for labels). The same rows, fraction and seed give the same split on every machine.
+    About `share_of` the rows is held out where there are ten or more groups; with fewer, none.
+    `by_answer`: the same fraction of every answer, as far as whole rows allow (stratified, for
+    labels). The same rows, fraction and seed give the same split on every machine.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     stratum: dict[str, str] = {}
     count = 0
     for index, row in enumerate(rows):
-        asked = question(row)
-        groups[asked].append(index)
-        stratum.setdefault(asked, answer(row) if by_answer else "")
+        question = asked(row)
+        groups[question].append(index)
+        stratum.setdefault(question, answer(row).strip() if by_answer else "")
         count += 1
-    wanted = max(1, round(count * eval_fraction)) if eval_fraction > 0 else 0
-    if len(groups) < ENOUGH:
-        wanted = 0
+    wanted = share_of(count, eval_fraction) if len(groups) >= ENOUGH else 0
     strata: dict[str, list[str]] = defaultdict(list)
-    for asked in sorted(
+    for question in sorted(
         groups, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode(errors="replace")).digest()
     ):
-        strata[stratum[asked]].append(asked)
+        strata[stratum[question]].append(question)
     sizes = {name: sum(len(groups[key]) for key in keys) for name, keys in strata.items()}
     held_out: set[int] = set()
     for name, quota in _quotas(sizes, wanted).items():
         taken = 0
-        for asked in strata[name]:
-            if taken + len(groups[asked]) <= quota:
-                taken += len(groups[asked])
-                held_out.update(groups[asked])
+        for question in strata[name]:
+            if taken + len(groups[question]) <= quota:
+                taken += len(groups[question])
+                held_out.update(groups[question])
     if wanted and not held_out:  # every group is larger than what was asked for
         smallest = min(groups.values(), key=len)
         held_out.update(smallest)
     return [index for index in range(count) if index not in held_out], sorted(held_out)
+
+
+def share_of(rows: int, eval_fraction: float) -> int:
+    """How many of so many rows are held out: that share, at least one, at most `AT_MOST`."""
+    return min(AT_MOST, max(1, round(rows * eval_fraction))) if eval_fraction > 0 else 0
 
 
 def _quotas(sizes: dict[str, int], wanted: int) -> dict[str, int]:
@@ -85,27 +89,13 @@ class Tested:
         self.update(rows)
 
     def update(self, rows: Iterable[dict[str, Any]]) -> None:
-        self._keys.update(hash(question(row)) for row in rows)
+        self._keys.update(hash(asked(row)) for row in rows)
 
     def __bool__(self) -> bool:
         return bool(self._keys)
 
     def __contains__(self, row: dict[str, Any]) -> bool:
-        return hash(question(row)) in self._keys
-
-
-def question(row: dict[str, Any]) -> str:
-    """What identifies the row's question: its text without case, blanks and signs."""
-    asked = [turn["content"] for turn in row.get("messages", ()) if turn["role"] == "user"]
-    text = asked[0] if asked else row.get("text", "")
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(letter for letter in folded if letter.isalnum()) or folded.strip()
-
-
-def answer(row: dict[str, Any]) -> str:
-    """The last turn of the assistant, which is the label of a classification."""
-    said = [turn["content"] for turn in row.get("messages", ()) if turn["role"] == "assistant"]
-    return said[-1].strip() if said else ""
+        return hash(asked(row)) in self._keys
 
 
 def is_test(value: Any) -> bool:

@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from core.files import encode
+
 Row = dict[str, Any]
 
 _SIGNS = re.compile(r"[\W_]+")
@@ -40,6 +42,12 @@ def question(row: Row) -> str:
     return next(asked, "") or ""
 
 
+def asked(row: Row) -> str:
+    """What identifies its question, or its text: equal for spellings of the same."""
+    text = question(row) or row.get("text", "")
+    return folded(text) or unicodedata.normalize("NFKC", text).casefold().strip()  # signs alone
+
+
 def answer(row: Row) -> str:
     """What the assistant says last."""
     if "chosen" in row:
@@ -49,8 +57,8 @@ def answer(row: Row) -> str:
 
 
 def essence(row: Row) -> int:
-    """Equal for rows of the same turns and texts."""
-    return hash((tuple(roles(row)), *texts(row)))
+    """Equal for equal rows, as far as 64 bits can tell."""
+    return hash(encode(row))
 
 
 def folded(text: str) -> str:

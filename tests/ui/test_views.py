@@ -300,6 +300,12 @@ def test_settings_are_told_in_words_with_the_fields_own_beside_them():
     assert "None" not in text
 
 
+def test_examples_with_tests_of_their_own_keep_no_share_back():
+    shown = Elements(views.runs.run_settings(a_run(), own_tests=77)).text
+    assert "none: 77 examples of their own are for tests" in shown
+    assert "10 %" not in shown
+
+
 def test_every_role_of_the_importer_can_be_picked_above_a_column():
     from core.data.shapes import ROLES
 

@@ -221,15 +221,16 @@ def run_figures(run: dict[str, Any], metrics: chart.Metrics) -> str:
     return f'<dl class="figures">{cards}</dl>'
 
 
-def run_settings(run: dict[str, Any]) -> str:
-    """The frozen settings; some of them are known once the trainer has looked."""
+def run_settings(run: dict[str, Any], own_tests: int = 0) -> str:
+    """The frozen settings; some of them are known once the trainer has looked. `own_tests`: how
+    many rows its examples bring for tests."""
     config = run["config"]
     found = {
         "max_length": run["plan"].get("max_length"),
         "tokens_at_once": run["plan"].get("micro_batch_tokens"),
     }
     config = {**config, **{name: config[name] or value for name, value in found.items()}}
-    told = settings_in_words(config)
+    told = settings_in_words(config, own_tests)
     return f'<section class="card fold"><h2>Settings</h2>{told}</section>'
 
 

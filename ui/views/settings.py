@@ -4,6 +4,7 @@ from html import escape
 from typing import Any
 
 from core.config import TrainConfig
+from core.data.split import AT_MOST
 from core.methods import METHODS, OBJECTIVES
 from ui import words
 
@@ -15,8 +16,11 @@ VALUES = {
 }  # fmt: skip
 
 
-def settings_in_words(config: dict[str, Any]) -> str:
-    """A configuration as a list of plain titles, the field's word in small print beside it."""
+def settings_in_words(config: dict[str, Any], tests: int = 0) -> str:
+    """A configuration as a list of plain titles, the field's word in small print beside it.
+
+    `tests`: how many rows the examples bring for tests; no share is kept back then.
+    """
     rows = []
     for name, field in TrainConfig.model_fields.items():
         value = config.get(name)
@@ -25,6 +29,8 @@ def settings_in_words(config: dict[str, Any]) -> str:
         term = (field.json_schema_extra or {}).get("term") or ""
         small = f' <span class="small">{escape(term)}</span>' if term else ""
         shown = model_title(config) if name == "base_model" else setting(value, name)
+        if name == "eval_fraction" and tests:
+            shown = f"none: {words.amount(tests, 'example')} of their own are for tests"
         rows.append(f"<div><dt>{escape(field.title)}{small}</dt><dd>{escape(shown)}</dd></div>")
     return f'<dl class="settings">{"".join(rows)}</dl>'
 
@@ -32,7 +38,7 @@ def settings_in_words(config: dict[str, Any]) -> str:
 def setting(value: Any, name: str = "") -> str:
     """A setting's value in words."""
     if name == "eval_fraction":
-        return words.percent(value)
+        return f"{words.percent(value)}, {AT_MOST} examples at most" if value else "none"
     if name == "early_stopping_patience" and not value:
         return "never"
     if isinstance(value, list):

@@ -95,7 +95,7 @@ def test_a_split_column_is_recognised_and_said(imports):
     result = imports(text)
     assert result.imported.split_column == "split"
     assert "“split” calls test" in result.finding("split_column").text
-    sides = [side for _, some in result.imported.rows.batches() for side in some or []]
+    sides = [side for some in result.imported.rows.batches() for side in some.held_out or []]
     assert sides == [False, True, True]
     assert imports(text, split_column="").imported.split_column is None
     other = text.replace("split", "kind").replace("train", "a")

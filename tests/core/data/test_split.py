@@ -1,6 +1,6 @@
 """Held-out rows: no question on both sides, the same split every time."""
 
-from core.data.split import split
+from core.data.split import AT_MOST, split
 
 
 def row(question: str, answer: str = "yes") -> dict:
@@ -76,6 +76,14 @@ def test_texts_and_preferences_have_questions_too():
 def test_signs_alone_still_tell_questions_apart():
     _, held_out = split([row("+" * n) for n in range(1, 21)], 0.1, 1)
     assert len(held_out) == 2
+
+
+def test_of_many_rows_no_more_are_held_out_than_a_test_needs():
+    rows = [row(f"q{n // 2}", f"label {n % 7}") for n in range(14_000)]
+    train, held_out = split(rows, 0.1, 1, by_answer=True)
+    assert 490 <= len(held_out) <= AT_MOST
+    assert not {index // 2 for index in train} & {index // 2 for index in held_out}
+    assert len({rows[index]["messages"][1]["content"] for index in held_out}) == 7
 
 
 def test_labels_are_held_out_in_proportion():
