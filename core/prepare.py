@@ -78,20 +78,7 @@ def import_dataset(
             imported = data.read(upload, name=file_name, progress=progress, **said)
             rows, tests = _write_rows(folder, imported)
             findings = [finding.model_dump() for finding in imported.findings]
-            if rows == 0:
-                reasons = [finding["text"] for finding in findings if finding["level"] == "error"]
-                raise data.Refused(
-                    f"No row of “{file_name}” can be used.", " ".join(reasons[:3]), rows=0
-                )
-            bad = imported.bad
-            if bad_at_most is not None and bad > bad_at_most * (rows + tests + bad):
-                raise data.NeedsConsent(
-                    f"{bad:,} of {rows + tests + bad:,} rows can't be used.",
-                    "Go on with the good ones, or mend the file and bring it again.",
-                    rows=rows + tests,
-                    bad=bad,
-                    findings=findings,
-                )
+            _check_usable(file_name, rows, tests, imported.bad, bad_at_most, findings)
             if held_out:
                 tests += _add_tests(folder, held_out, held_out_name or held_out.name, said)
             if tests and (leaked := _drop_tested(folder)):
@@ -126,20 +113,7 @@ def import_dataset(
     name = (name or "").strip() or PurePosixPath(file_name).stem
     if len(name) > NAME_LENGTH:
         name = f"{name[: NAME_LENGTH - 1].rstrip()}…"  # so that it is seen to be cut
-    dataset = store.create_dataset(name, fill)
-    if dataset.facts["rows"] > EXAMINED_AT_ONCE:
-        return dataset
-
-    def examined(seen: int) -> None:
-        if progress and progress(1.0) is False:
-            raise data.Cancelled("The import was cancelled; nothing of it was kept.")
-
-    try:
-        dataset.examine(examined)
-    except BaseException:
-        dataset.delete()
-        raise
-    return dataset
+    return _examined(store.create_dataset(name, fill), progress)
 
 
 def new_dataset(store: Store, name: str, rows: list[dict[str, Any]]) -> Dataset:
@@ -225,6 +199,45 @@ def _dataset(store: Store, id: str) -> Dataset:
         return store.dataset(id)
     except NotFound as error:
         raise NotFound(str(error), error.hint, field="dataset") from None
+
+
+def _examined(dataset: Dataset, progress: Callable[[float], object] | None) -> Dataset:
+    """The new dataset, looked at by the doctor where that takes seconds; gone where that fails."""
+    if dataset.facts["rows"] > EXAMINED_AT_ONCE:
+        return dataset
+
+    def examined(seen: int) -> None:
+        if progress and progress(1.0) is False:
+            raise data.Cancelled("The import was cancelled; nothing of it was kept.")
+
+    try:
+        dataset.examine(examined)
+    except BaseException:
+        dataset.delete()
+        raise
+    return dataset
+
+
+def _check_usable(
+    file_name: str,
+    rows: int,
+    tests: int,
+    bad: int,
+    bad_at_most: float | None,
+    findings: list[dict[str, Any]],
+) -> None:
+    """Raises Refused where there is nothing to learn from, NeedsConsent where much is unusable."""
+    if rows == 0:
+        reasons = [finding["text"] for finding in findings if finding["level"] == "error"]
+        raise data.Refused(f"No row of “{file_name}” can be used.", " ".join(reasons[:3]), rows=0)
+    if bad_at_most is not None and bad > bad_at_most * (rows + tests + bad):
+        raise data.NeedsConsent(
+            f"{bad:,} of {rows + tests + bad:,} rows can't be used.",
+            "Go on with the good ones, or mend the file and bring it again.",
+            rows=rows + tests,
+            bad=bad,
+            findings=findings,
+        )
 
 
 def _write_rows(folder: Path, imported: data.Imported) -> tuple[int, int]:

@@ -276,7 +276,6 @@ def _asked(form: str, options: Mapping[str, Any], fields: Collection[str] = ()) 
 
 def _choice(question: data.NeedsChoice, options: Mapping[str, Any]) -> dict[str, Any]:
     """The form that asks which of several sheets, files, parts or splits."""
-    names = {"sheets": "sheet", "members": "member", "configs": "config", "splits": "split"}
-    kind = next(kind for kind in names if question.details.get(kind))
-    form = views.bring.choice(names[kind], question.details[kind], several=kind == "members")
-    return _asked(form, options, {names[kind]})
+    kind = next(kind for kind in views.bring.CHOICES if question.details.get(kind))
+    form = views.bring.choice(kind, question.details[kind])
+    return _asked(form, options, {views.bring.CHOICES[kind][0]})

@@ -12,7 +12,7 @@ import gradio as gr
 
 from core.errors import UserError
 from core.store import Store
-from ui import actions, page, views
+from ui import actions, page, teach, views
 from ui.parts import panel
 
 FINISHED = ("completed", "stopped")
@@ -46,6 +46,7 @@ def build(demo: gr.Blocks) -> None:
                     stop = gr.Button("Stop", visible=False, min_width=120, scale=0)
                 with gr.Accordion("How they answer", open=False):
                     sampling = _sampling()
+                lesson = teach.build()
     turns = gr.State([])
     shown = [base, tuned, turns]
     demo.load(_open, None, [run, empty, arena, *shown], **page.QUIET).then(
@@ -73,7 +74,13 @@ def build(demo: gr.Blocks) -> None:
         **growing,
     )
     # Cancelling ends the generator where it stands, so this brings the button back.
-    stop.click(_stop, turns, [*shown, ask, stop], cancels=[answering, by_chip], **page.POLL)
+    stopped = stop.click(
+        _stop, turns, [*shown, ask, stop], cancels=[answering, by_chip], **page.POLL
+    )
+    teach.wire(lesson, run, sampling["system"])
+    filled = [lesson[name] for name in ("question", "answer", "told")]
+    for event in (answering, by_chip, stopped):
+        event.then(teach.last, turns, filled, **page.POLL)
 
 
 def _sampling() -> dict[str, gr.components.Component]:

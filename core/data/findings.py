@@ -132,7 +132,8 @@ class NeedsMapping(_Stopped):
 
 
 class NeedsChoice(_Stopped):
-    """Several datasets in one file. `details` has `members` (of an archive) or `sheets`."""
+    """Several datasets in one file. `details` has `members` (of an archive), `sheets`, or
+    `lists` (of a JSON object)."""
 
     outcome = "choose"
 

@@ -49,8 +49,9 @@ class Imported:
     `shape`: messages, sharegpt, instruction, pairs, classification, preference or text.
     `mapping`: column -> role that was used. `preview`: the first rows of the table as they stand
     in the file, cells in the order of `columns`. `encoding`: of the text; `binary` for containers.
-    `sheets`: all sheets of a workbook, else empty. `header`: whether the first row was taken for
-    names. `split_column`: the column that says which rows are for tests, if one does.
+    `sheets`: all sheets of a workbook, or lists of a JSON object with several, else empty.
+    `header`: whether the first row was taken for names. `split_column`: the column that says which
+    rows are for tests, if one does.
     """
 
     shape: str
@@ -107,8 +108,9 @@ def read(
     are joined by a blank line in their order.
     `templates`: role -> a text with columns in braces, such as "Question: {q} Context: {c}", in the
     place of the columns mapped to that role.
-    `sheet`: which sheet of a workbook. `member`: which file of an archive; a list of them, or "*"
-    for all (of any file), are joined if they are of the same kind.
+    `sheet`: which sheet of a workbook, or which of several lists in a JSON object.
+    `member`: which file of an archive; a list of them, or "*" for all (of any file), are joined if
+    they are of the same kind.
     `encoding`: the codec of the text. `header`: whether the first row has the names.
     `split_column`: the column that says which rows are held out for tests; "" for none, where one
     would be recognised.
@@ -251,7 +253,8 @@ def _reader(source: Source, wanted: _Wanted, notes: Notes) -> tuple[Any, list[st
         return Columnar(source), []
     extension = source.extension
     if extension in _JSON or looks_like_json(source):
-        return JsonRecords(source), []
+        records = JsonRecords(source, wanted.sheet)
+        return records, list(records.lists)
     if extension not in _TABLE and looks_like_transcript(source):
         return Transcript(source), []
     if source.prose:

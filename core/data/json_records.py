@@ -1,7 +1,8 @@
 """JSON of any wrapping -> records, with what is broken set aside by its line.
 
 Understood: one object per line, an array, objects one after the other, an array anywhere inside an
-object, an object of columns, an object of named objects. Lines and arrays are read as a stream.
+object (of several, the one that a person chose), an object of columns, an object of named objects.
+Lines and arrays are read as a stream.
 Repaired and noted: commas before a closing bracket, Python's notation, line ends inside a text. A
 name that stands twice counts with its last value, as in every JSON reader, and is noted.
 """
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from core.data.bytes import Source
-from core.data.findings import Notes, Refused
+from core.data.findings import NeedsChoice, Notes, Refused
 from core.data.json_decoder import TOO_DEEP, Decoder, TooDeep, reason
 from core.data.json_lines import BLOCK, KNOWN, is_plain_json, quick_objects
 from core.data.json_scan import CHUNK, DEEPEST, Window, closing, next_row, start_of_rows
@@ -44,8 +45,10 @@ class JsonRecords:
 
     unit = "line"
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, chosen: str | None = None) -> None:
         self.source = source
+        self._chosen = chosen
+        self.lists: dict[str, list[dict[str, Any]]] = {}
         self._start_of_rows = 0  # characters before the first row of a wrapped list
         self._columns_of: dict[str, Any] = {}
         self._mode = self._recognise()
@@ -64,6 +67,7 @@ class JsonRecords:
         read = {
             "lines": self._lines,
             "columns": self._from_columns,
+            "list": self._from_list,
             "named": self._from_names,
             "stream": self._stream,
         }
@@ -128,10 +132,9 @@ class JsonRecords:
             return "stream"
         lists = dict(_lists_of_rows(value))
         if len(lists) > 1:
-            raise Refused(
-                f"“{self.source.name}” has several lists in it: {', '.join(lists)}.",
-                "Save each of them as a file of its own.",
-            )
+            self.lists = lists
+            self._chosen = self._choose()
+            return "list"
         if lists and (rows := start_of_rows(head)) is not None:
             self._start_of_rows = rows
             return "stream"
@@ -141,6 +144,21 @@ class JsonRecords:
         if len(value) > 1 and all(isinstance(inner, dict) and inner for inner in value.values()):
             return "named"
         return "stream"
+
+    def _choose(self) -> str:
+        """Which of several lists to read. Raises NeedsChoice, or Refused where there is no such."""
+        names = list(self.lists)
+        if self._chosen is None:
+            raise NeedsChoice(
+                f"“{self.source.name}” has {len(names)} lists in it: {', '.join(names)}.",
+                "Choose the one to learn from.",
+                lists=names,
+            )
+        if self._chosen not in self.lists:
+            raise Refused(
+                f"There is no list “{self._chosen}”.", f"The file has: {', '.join(names)}."
+            )
+        return self._chosen
 
     def batches(self, notes: Notes) -> Iterator[Record | Batch]:
         """`records`, those of plain JSON lines by the hundred."""
@@ -274,6 +292,10 @@ class JsonRecords:
         for number, row in enumerate(zip(*values, strict=True), 1):
             yield Record(number, dict(zip(names, row, strict=True)))
 
+    def _from_list(self, notes: Notes) -> Iterator[Record]:
+        for number, fields in enumerate(self.lists[self._chosen or ""], 1):
+            yield self._record(number, fields, Decoder(), notes)
+
     def _from_names(self, notes: Notes) -> Iterator[Record]:
         with self.source.open_text() as file:
             value = json.loads(file.read().lstrip("\ufeff"))
@@ -281,11 +303,14 @@ class JsonRecords:
             yield Record(number, {"id": name} | fields)
 
 
-def _lists_of_rows(value: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def _lists_of_rows(
+    value: dict[str, Any], above: str = ""
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """(name, list) of each list of objects that is not a conversation, inside objects only."""
     for name, inner in value.items():
+        name = f"{above}{name}"
         if isinstance(inner, dict):
-            yield from _lists_of_rows(inner)
+            yield from _lists_of_rows(inner, f"{name}.")
         elif (
             isinstance(inner, list)
             and inner

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from xml.parsers import expat
 
 import python_calamine
 
@@ -116,7 +117,6 @@ def choose_sheet(
 
 
 _CELL = re.compile(rb'<(?:\w+:)?c [^>]*?\br="([A-Z]{1,3})(\d{1,7})"')
-_REPEATED = re.compile(rb'number-(columns|rows)-repeated="(\d{1,9})"')
 _OVERLAP = 256  # bytes; an XML tag that stands across two blocks is seen in one of them
 
 
@@ -124,7 +124,8 @@ def _check_size(source: Source, watch: Watch) -> None:
     """Raises Refused for a workbook that would fill the memory: one is always held whole.
 
     What an archive says of its own sizes may be a lie, so that it is unpacked once to be counted;
-    and one cell in the last row of the last column is a table of 17 billion cells.
+    one cell in the last row of the last column is a table of 17 billion cells, and OpenDocument
+    writes a cell or a row that is repeated only once.
     """
     if not zipfile.is_zipfile(source.path):
         return  # the old format is at most 65,536 rows of 256 columns
@@ -132,7 +133,8 @@ def _check_size(source: Source, watch: Watch) -> None:
     try:
         with zipfile.ZipFile(source.path) as archive:
             for info in archive.infolist():
-                sheet = "worksheets/" in info.filename or info.filename == "content.xml"
+                sheet = "worksheets/" in info.filename
+                repeated = _Repeated() if info.filename == "content.xml" else None
                 rows = columns = 0
                 rest = b""
                 for block in _inflated(source.path, info):
@@ -140,18 +142,61 @@ def _check_size(source: Source, watch: Watch) -> None:
                     total += len(block)
                     if total > SHEET_BYTES:
                         raise _too_large(source, f"more than {SHEET_BYTES >> 20:,} MB of cells")
-                    if not sheet:
-                        continue
-                    block = rest + block
-                    for column, row in _CELL.findall(block):
-                        rows, columns = max(rows, int(row)), max(columns, _number(column))
+                    if repeated:
+                        rows, columns = repeated.feed(block)
+                    elif sheet:
+                        block = rest + block
+                        for column, row in _CELL.findall(block):
+                            rows, columns = max(rows, int(row)), max(columns, _number(column))
+                        rest = block[-_OVERLAP:]
                     if rows * columns > SHEET_CELLS:
                         raise _too_large(
                             source, f"a table of {rows:,} rows and {columns:,} columns"
                         )
-                    rest = block[-_OVERLAP:]
-    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, struct.error) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, struct.error,
+            ValueError, expat.ExpatError) as error:  # fmt: skip
         raise damaged(source.name, "workbook", error) from error
+
+
+class _Repeated:
+    """How large the largest table of an OpenDocument becomes when what is repeated is written out.
+
+    Empty cells and rows behind the last filled one don't count: every such file ends in them.
+    """
+
+    def __init__(self) -> None:
+        self.rows = self.columns = 0
+        self._row = self._column = self._filled = self._times = 0
+        self._parser = expat.ParserCreate(namespace_separator=" ")
+        self._parser.StartElementHandler = self._start
+        self._parser.EndElementHandler = self._end
+
+    def feed(self, block: bytes) -> tuple[int, int]:
+        """(rows, columns) so far. Raises ExpatError where it is no XML."""
+        self._parser.Parse(block)
+        return self.rows, self.columns
+
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        given = {name.rpartition(" ")[2]: value for name, value in attributes.items()}
+        match tag.rpartition(" ")[2]:
+            case "table":
+                self._row = 0
+            case "table-row":
+                self._column = self._filled = 0
+                self._times = int(given.get("number-rows-repeated", 1))
+            case "table-cell" | "covered-table-cell":
+                self._column += int(given.get("number-columns-repeated", 1))
+                if "value-type" in given:
+                    self._filled = self._column
+            case "p":
+                self._filled = self._column
+
+    def _end(self, tag: str) -> None:
+        if tag.rpartition(" ")[2] == "table-row":
+            self._row += self._times
+            if self._filled:
+                self.rows = max(self.rows, self._row)
+                self.columns = max(self.columns, self._filled)
 
 
 def _inflated(path: Path, info: zipfile.ZipInfo) -> Iterator[bytes]:

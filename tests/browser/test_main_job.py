@@ -71,6 +71,10 @@ def test_from_an_example_to_an_adapter_in_the_hand(app, page: Page, tmp_path):
         for name in ("Original", "Yours")
     ]
     assert answers[0] != answers[1]
+    # What it said can be taught better.
+    page.get_by_role("button", name="Teach a better answer").click()
+    expect(page.get_by_label("Question", exact=True)).to_have_value(QUESTION)
+    expect(page.get_by_label("The answer as it should be")).to_have_value(answers[1])
 
     # What is downloaded gives the page's answer in a process that knows nothing of Graft.
     page.go_back()

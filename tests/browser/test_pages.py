@@ -349,6 +349,28 @@ def test_a_question_that_was_kept_back_is_asked_at_once(page: Page, address, sto
     expect(asked).to_have_count(0)
 
 
+def test_a_better_answer_is_taught_from_a_comparison(page: Page, address, store):
+    dataset = stage.add_dataset(store)
+    run = stage.finish(stage.add_run(store, "Flowers"), "completed")
+    page.goto(f"{address}compare?run={run.id}")
+    page.get_by_role("button", name="Teach a better answer").click()
+    into = page.get_by_label("Add it to")
+    expect(into).to_have_value("Flower shop")
+    page.get_by_role("button", name="Add this example").click()
+    expect(page.get_by_text("There is no question or no answer yet.")).to_be_visible()
+    page.get_by_label("Question", exact=True).fill("Do you sell roses?")
+    page.get_by_label("The answer as it should be").fill("Yes, in seven colours.")
+    page.get_by_role("button", name="Add this example").click()
+    expect(page.get_by_text("It is example 61 of “Flower shop” now.")).to_be_visible()
+    into.fill("Roses only")
+    into.press("Enter")
+    page.get_by_role("button", name="Add this example").click()
+    expect(page.get_by_text("It is example 1 of “Roses only” now.")).to_be_visible()
+    assert store.dataset(dataset).facts["history"][-1]["what"] == "Added a row"
+    page.get_by_role("link", name="Look at it").click()
+    expect(page.get_by_text("Yes, in seven colours.").first).to_be_visible()
+
+
 def test_an_old_run_fills_the_form(page: Page, address, store):
     stage.add_dataset(store)
     run = stage.finish(stage.add_run(store, "Flowers"), "completed")

@@ -148,7 +148,7 @@ def rendered():
     yield "progress", views.bring.progress(0.5, HOSTILE)
     yield "mapping", views.bring.mapping(hostile(TABLE), {HOSTILE: HOSTILE})
     yield "kept", views.bring.kept({HOSTILE: HOSTILE, "mapping": {HOSTILE: HOSTILE}})
-    yield "choice", views.bring.choice("member", [HOSTILE], several=True)
+    yield "choice", views.bring.choice("members", [HOSTILE])
     yield "consent", views.bring.consent(1, 2, [{**FINDING, "text": HOSTILE}])
     yield "conversation", views.rows.conversation(hostile({**ROW, "chosen": "a", "rejected": "b"}))
     yield "document", views.rows.conversation({"text": HOSTILE})

@@ -25,6 +25,12 @@ JOINED = {"user": "Question", "assistant": "Answer", "system": "Instruction"}
 LEVELS = {"error": "Left out", "warning": "Look at", "info": "Noted"}
 MAPPED = ("pairs", "instruction", "classification", "text")  # shapes of a table's columns
 SHOWN = 5  # rows of a table
+CHOICES = {
+    "sheets": ("sheet", "Which sheet?"), "lists": ("sheet", "Which list?"),
+    "members": ("member", "Which files?"), "configs": ("config", "Which part?"),
+    "splits": ("split", "Which split?"),
+}  # fmt: skip
+"""What there may be several of -> the option of the import that chooses, and the question."""
 ENCODING = '<span class="small">encoding</span>'
 
 
@@ -135,7 +141,7 @@ def _sheet(table: Mapping[str, Any]) -> str:
         return ""
     chosen = table.get("sheet")
     choices: list[tuple[Any, str]] = [] if chosen else [(None, "The first with rows")]
-    return _select("sheet", "Sheet", choices + [(name, name) for name in sheets], chosen)
+    return _select("sheet", "Sheet or list", choices + [(name, name) for name in sheets], chosen)
 
 
 def _encoding(table: Mapping[str, Any], encodings: Mapping[str, str]) -> str:
@@ -200,14 +206,14 @@ def kept(options: Mapping[str, Any], fields: Collection[str] = ()) -> str:
     )
 
 
-def choice(field: str, names: Sequence[str], several: bool) -> str:
-    """Which of the sheets, the files of an archive, the splits of a Hub dataset."""
-    title = {"sheet": "Which sheet?", "member": "Which files?", "config": "Which part?",
-             "split": "Which split?"}[field]  # fmt: skip
-    kind = "checkbox" if several else "radio"
+def choice(kind: str, names: Sequence[str]) -> str:
+    """Which of the sheets or lists, the files of an archive, the splits of a Hub dataset."""
+    field, title = CHOICES[kind]
+    several = kind == "members"
+    box = "checkbox" if several else "radio"
     marked = " data-list" if several else ""
     choices = "".join(
-        f'<label class="line"><input type="{kind}" name="{field}" data-field="{field}"{marked} '
+        f'<label class="line"><input type="{box}" name="{field}" data-field="{field}"{marked} '
         f'value="{escape(name)}"{only_if(i == 0 and not several, " checked")}>'
         f"<span>{escape(name)}</span></label>"
         for i, name in enumerate(names)

@@ -1,11 +1,12 @@
 """Compare: two panes and what stands between them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 from ui import words
-from ui.views.parts import invitation
+from ui.views.parts import invitation, link, notice
 
 
 def pane(title: str, side: str, turns: Sequence[dict[str, Any]]) -> str:
@@ -59,6 +60,19 @@ def chips(expected: str = "") -> str:
         '<div class="chips"><button type="button" class="chip" data-action="random">'
         'Random question that it has not seen</button><button type="button" class="chip" '
         f'data-action="clear">Clear</button></div>{answer}'
+    )
+
+
+def taught(facts: Mapping[str, Any], rows: int) -> str:
+    """Where the example went, and what to do next."""
+    name, id = facts["name"], quote(facts["id"])
+    links = link(f"datasets?dataset={id}&from={rows - 1}", "Look at it") + link(
+        f"new?dataset={id}", "Teach a model with these"
+    )
+    return notice(
+        f"It is example {rows:,} of “{name}” now. Models that exist already don't know it.",
+        kind="good",
+        action=f'<div class="buttons">{links}</div>',
     )
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from core.data import Refused
+from core.data import NeedsChoice, Refused
 
 ROWS = [{"question": f"q {n} {{[\\", "answer": f"a, {n}"} for n in range(30)]
 PAIRS = [(row["question"], row["answer"]) for row in ROWS]
@@ -170,7 +170,40 @@ def test_what_is_no_list_of_examples_is_refused_in_words(imports):
         ('["a", "b"]', "A text instead of named fields"),
         ("3", "a single value"),
         ("Dear all, no JSON here", "begins with “Dear all, no JSON here”"),
-        ('{"train": [{"a": 1}], "test": [{"a": 1}]}', "several lists in it: train, test"),
     ):
         with pytest.raises(Refused, match=what):
             imports(content, "data.json")
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_an_object_with_several_lists_asks_which(imports, indent):
+    other = [{"question": "not this", "answer": "one"}] * 2
+    content = json.dumps({"train": {"rows": ROWS}, "old": {"rows": other}}, indent=indent)
+    with pytest.raises(NeedsChoice, match=r"2 lists in it: train\.rows, old\.rows") as caught:
+        imports(content, "data.json")
+    assert caught.value.details["lists"] == ["train.rows", "old.rows"]
+    result = imports(content, "data.json", sheet="train.rows")
+    assert result.pairs == PAIRS
+    assert result.imported.sheets == ["train.rows", "old.rows"]
+    with pytest.raises(Refused, match="no list “new”"):
+        imports(content, "data.json", sheet="new")
+
+
+def test_a_name_that_stands_twice_is_told_however_it_is_written(imports):
+    lines = [json.dumps({"question": f"q {n} :", "answer": f'say "a": {n}'}) for n in range(40)]
+    for twice in (
+        '{"question": "x", "question": "q", "answer": "a"}',
+        '{"question"\t:"x", "question" : "q", "answer": "a"}',
+    ):
+        result = imports("\n".join([*lines, twice, *lines[:3]]), "data.jsonl")
+        assert result.finding("duplicate_key").rows == [41]
+        assert len(result.rows) == 44
+    assert not {"duplicate_key"} & imports("\n".join(lines), "data.jsonl").codes
+
+
+def test_blank_lines_where_a_block_ends_are_counted(imports, monkeypatch):
+    monkeypatch.setattr("core.data.json_records.BLOCK", 64)
+    lines = [line + "\n" * 3 for line in LINES]
+    result = imports("".join([*lines, "broken"]), "data.jsonl")
+    assert result.pairs == PAIRS
+    assert result.finding("not_json").rows == [91]

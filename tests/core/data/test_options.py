@@ -149,3 +149,50 @@ def test_too_many_rows_and_too_much_time(imports, monkeypatch):
         imports("aa,bb\nx,y\n", seconds=0)
     with pytest.raises(NeedsMapping):
         imports("aa,bb\nx,y\n")
+
+
+def open_document(rows: str) -> bytes:
+    names = "urn:oasis:names:tc:opendocument:xmlns"
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        archive.writestr("META-INF/manifest.xml", f'<m:manifest xmlns:m="{names}:manifest:1.0"/>')
+        archive.writestr(
+            "content.xml",
+            f'<office:document-content xmlns:office="{names}:office:1.0" '
+            f'xmlns:table="{names}:table:1.0" xmlns:text="{names}:text:1.0">'
+            f'<office:body><office:spreadsheet><table:table table:name="One">{rows}'
+            "</table:table></office:spreadsheet></office:body></office:document-content>",
+        )
+    return file.getvalue()
+
+
+def line(*texts: str, row: str = "", cell: str = "") -> str:
+    cells = "".join(
+        f'<table:table-cell office:value-type="string"{cell}><text:p>{text}</text:p>'
+        "</table:table-cell>"
+        for text in texts
+    )
+    return f"<table:table-row{row}>{cells}</table:table-row>"
+
+
+REPEATED = ' table:number-{}-repeated="{}"'
+
+
+def test_an_open_document_that_repeats_a_cell_without_end(imports):
+    head = line("question", "answer")
+    for bomb in (
+        line("q", "a", cell=REPEATED.format("columns", 900_000_000)),
+        line("q", "a", row=REPEATED.format("rows", 900_000_000)),
+        line("q", "a", row=REPEATED.format("rows", 9_000), cell=REPEATED.format("columns", 9_000)),
+    ):
+        with pytest.raises(Refused, match="must fit into memory"):
+            imports(open_document(head + bomb), "faq.ods")
+
+
+def test_an_open_document_ends_in_empty_cells_that_are_repeated(imports):
+    nothing = f"<table:table-cell{REPEATED.format('columns', 16_384)}/>"
+    rest = f"<table:table-row{REPEATED.format('rows', 1_048_000)}>{nothing}</table:table-row>"
+    twice = line("q", "a", row=REPEATED.format("rows", 2))
+    result = imports(open_document(line("question", "answer") + twice + rest), "faq.ods")
+    assert result.pairs == [("q", "a")] * 2
