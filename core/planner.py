@@ -97,6 +97,13 @@ def head_positions(vocabulary: int) -> int:
     return max(256, (1 << 24) // vocabulary)
 
 
+def _head_bytes(base: BaseModel, config: TrainConfig) -> int:
+    """Logits and log-softmax of one part, in fp32; a whole head's are counted for each token."""
+    if not head_in_parts(base, config):
+        return 0
+    return head_positions(_vocabulary(base)) * _vocabulary(base) * 4 * 2
+
+
 def _vocabulary(base: BaseModel) -> int:
     return int(base.config.get("vocab_size") or 32000)
 
@@ -156,9 +163,7 @@ def memory(base: BaseModel, config: TrainConfig, max_length: int, here: Device) 
     """Bytes by part while training: weights, adapter, optimizer, runtime, activations, total."""
     parts = _standing(base, config, here.kind)
     budget = budget_here(base, config, max_length, here)
-    parts["activations"] = budget.tokens * budget.bytes_per_token
-    if head_in_parts(base, config):  # logits and log-softmax, in fp32
-        parts["activations"] += head_positions(_vocabulary(base)) * _vocabulary(base) * 4 * 2
+    parts["activations"] = budget.tokens * budget.bytes_per_token + _head_bytes(base, config)
     parts["total"] = sum(parts.values())
     return {name: int(value) for name, value in parts.items()}
 
@@ -167,6 +172,7 @@ def budget_here(base: BaseModel, config: TrainConfig, max_length: int, here: Dev
     """The forward pass that is to be expected, before anything is loaded; a batch may hold fewer
     tokens than fit into one."""
     free = here.memory_free - sum(_standing(base, config, here.kind).values())
+    free -= _head_bytes(base, config)
     budget = forward_budget(base, config, max_length, here.kind, max(free, 0))
     return replace(budget, tokens=min(budget.tokens, (config.batch_size or 8) * max_length))
 

@@ -277,7 +277,7 @@ def test_what_learns_is_counted_while_parts_layers_and_a_pattern_are_chosen(
 def test_what_does_not_fit_is_made_to_fit_by_its_buttons(
     page: Page, address, store, tmp_path, monkeypatch
 ):
-    here = replace(estimates.device(), kind="cpu", memory_free=1_900_000_000)
+    here = replace(estimates.device(), kind="cpu", memory_free=2_400_000_000)
     monkeypatch.setattr(estimates, "device", lambda: here)
     model = stage.hollow_model(tmp_path / "large", CATALOGUE[3].shape)
     stage.add_dataset(store)

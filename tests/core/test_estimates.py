@@ -16,7 +16,7 @@ from tests.core.conftest import ROWS
 
 @pytest.fixture
 def work(tiny_model) -> Work:
-    long = {"messages": [{"role": "user", "content": "What is it? " * 40},
+    long = {"messages": [{"role": "user", "content": "What is it? " * 400},
                          {"role": "assistant", "content": "This is what it is."}]}  # fmt: skip
     dataset = prepare.new_dataset(Store(), "Sums", [*ROWS, long])
     return Work.of(TrainConfig(dataset=dataset.id, base_model=str(tiny_model)), Store())
@@ -74,8 +74,7 @@ def test_what_does_not_fit_comes_with_what_makes_it_smaller(large):
 
 
 def test_where_it_is_tight_less_at_once_makes_it_fit(large):
-    config = large.config.model_copy(update={"batch_size": 32})
-    large = replace(large, config=config)
+    large = large.changed(batch_size=32, max_length=128)
     needed = large.memory(with_free(1e12))["total"]
     short = with_free(needed * 0.98)
     found = {remedy["field"]: remedy for remedy in remedies(large, short)}
