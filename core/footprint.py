@@ -3,6 +3,7 @@
 Of a GPU it is what torch has allocated there, elsewhere the process's resident memory.
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -46,6 +47,10 @@ def _peak(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated()
     if sys.platform == "win32":
         return psutil.Process().memory_info().peak_wset
+    if sys.platform == "linux":  # where ru_maxrss is that of the process that started this one too
+        status = Path("/proc/self/status").read_text()
+        if found := re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE):
+            return int(found[1]) * 1024
     import resource
 
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -19,7 +19,7 @@ from core.models import BaseModel, scales_its_input, select_modules
 Verdict = Literal["fits", "tight", "does not fit"]
 
 RESERVE = 0.10  # of the device's memory, for what no formula knows
-RUNTIME_BYTES = {"cpu": 600e6, "mps": 800e6, "cuda": 700e6}  # libraries and kernels
+RUNTIME_BYTES = {"cpu": 450e6, "mps": 800e6, "cuda": 700e6}  # libraries and kernels
 TOKENS_AT_ONCE = {"cpu": 2048, "mps": 4096, "cuda": 16384}  # more is no faster
 
 
@@ -97,11 +97,12 @@ def head_positions(vocabulary: int) -> int:
     return max(256, (1 << 24) // vocabulary)
 
 
-def _head_bytes(base: BaseModel, config: TrainConfig) -> int:
-    """Logits and log-softmax of one part, in fp32; a whole head's are counted for each token."""
+def _head_bytes(base: BaseModel, config: TrainConfig, tokens: int) -> int:
+    """Logits and log-softmax of one part of so many tokens, in fp32; a whole head's are counted
+    for each token."""
     if not head_in_parts(base, config):
         return 0
-    return head_positions(_vocabulary(base)) * _vocabulary(base) * 4 * 2
+    return min(tokens, head_positions(_vocabulary(base))) * _vocabulary(base) * 4 * 2
 
 
 def _vocabulary(base: BaseModel) -> int:
@@ -163,7 +164,8 @@ def memory(base: BaseModel, config: TrainConfig, max_length: int, here: Device) 
     """Bytes by part while training: weights, adapter, optimizer, runtime, activations, total."""
     parts = _standing(base, config, here.kind)
     budget = budget_here(base, config, max_length, here)
-    parts["activations"] = budget.tokens * budget.bytes_per_token + _head_bytes(base, config)
+    parts["activations"] = budget.tokens * budget.bytes_per_token
+    parts["activations"] += _head_bytes(base, config, budget.tokens)
     parts["total"] = sum(parts.values())
     return {name: int(value) for name, value in parts.items()}
 
@@ -172,7 +174,7 @@ def budget_here(base: BaseModel, config: TrainConfig, max_length: int, here: Dev
     """The forward pass that is to be expected, before anything is loaded; a batch may hold fewer
     tokens than fit into one."""
     free = here.memory_free - sum(_standing(base, config, here.kind).values())
-    free -= _head_bytes(base, config)
+    free -= _head_bytes(base, config, config.tokens_at_once or TOKENS_AT_ONCE[here.kind])
     budget = forward_budget(base, config, max_length, here.kind, max(free, 0))
     return replace(budget, tokens=min(budget.tokens, (config.batch_size or 8) * max_length))
 

@@ -1,5 +1,9 @@
 """What the first update took decides how much of the later ones is computed at once."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -87,3 +91,12 @@ def test_a_few_tokens_tell_nothing():
     update(here, 1_000_000)
     assert here.state.tokens_at_once == 100
     assert changes == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux hands ru_maxrss down")
+def test_the_peak_is_not_that_of_the_process_that_started_this_one():
+    look = "import torch; from core.footprint import peak; print(peak(torch.device('cpu')))"
+    large = torch.ones(1_000_000_000, dtype=torch.uint8)
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", look], cwd=root, capture_output=True, text=True)
+    assert int(done.stdout) < len(large)
