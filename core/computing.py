@@ -7,7 +7,7 @@ FOR_COMPUTING = {
     # CPU is up to twice as fast. Other systems don't read them.
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
-    # Threads that wait for one another sleep instead of spinning: where other programs want the
-    # same cores, a step is 5 to 15 times as fast.
+    # Threads that wait for one another sleep instead of spinning. Where other programs want the
+    # same cores, linear layers were 5 to 17 times as fast.
     "OMP_WAIT_POLICY": "PASSIVE",
 }

@@ -158,11 +158,13 @@ def add(totals: Sums, sums: Sums) -> None:
 
 def packs(model: torch.nn.Module, example: Encoded) -> bool:
     """Whether its examples may be packed; its attention is set to what is fastest for that."""
-    attention.use_segments(_base(model), True)
-    if packs_exactly(model, example):
-        return True
-    attention.use_segments(_base(model), False)
-    return packs_exactly(model, example)
+    base = _base(model)
+    attention.use_segments(base, True)
+    exactly = packs_exactly(model, example)
+    if not exactly and attention.in_segments(base):
+        attention.use_segments(base, False)
+        exactly = packs_exactly(model, example)
+    return exactly
 
 
 @torch.no_grad()
@@ -222,7 +224,8 @@ def lone_head(model: torch.nn.Module, example: Encoded) -> nn.Linear | None:
     if hidden.shape[-1] != lone.in_features:
         return None
     alone = lone(hidden.to(lone.weight.dtype)).float()
-    return lone if torch.allclose(alone, logits, rtol=1e-3, atol=1e-5) else None
+    rounding = 4 * torch.finfo(lone.weight.dtype).eps * float(logits.abs().max())
+    return lone if float((alone - logits).abs().max()) <= rounding else None
 
 
 def _logits(model: torch.nn.Module, micro: Micro) -> torch.Tensor:

@@ -11,7 +11,7 @@ from core.examples import read
 from core.losses import Preference
 from core.models import find
 from core.tokenizer import Tokenizer
-from core.tokens import IGNORED
+from core.tokens import IGNORED, Encoded
 
 CPU = torch.device("cpu")
 PREFERENCES = [
@@ -148,3 +148,34 @@ def test_an_equal_pair_teaches_nothing_and_is_refused(make_run):
 
 def test_packs_are_only_made_where_they_are_exact(tuned, pairs):
     assert losses.packs_exactly(tuned, pairs[0].chosen)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_head_that_stands_alone_is_found_and_gives_the_same_loss_and_gradient(tiny_model, dtype):
+    base = loading.load_base(find(str(tiny_model)), "none", CPU, dtype)
+    model = adapters.attach(base, TrainConfig(lora_r=4, lora_alpha=8))
+    ids = list(range(10, 30))
+    example = Encoded(ids, [IGNORED] * 8 + ids[8:])
+    head = losses.lone_head(model, example)
+    assert head is base.get_output_embeddings()
+
+    (micro,) = micro_batches([example], 64, packing=True)
+    learning = [p for p in model.parameters() if p.requires_grad]
+    in_parts, whole = (losses.token_losses(model, micro, lone) for lone in (head, None))
+    near = {"atol": 1e-5, "rtol": 1e-4} if dtype == torch.float32 else {"atol": 0.1, "rtol": 0.02}
+    torch.testing.assert_close(in_parts, whole, **near)
+    for ours, plain in zip(
+        torch.autograd.grad(in_parts, learning), torch.autograd.grad(whole, learning), strict=True
+    ):
+        torch.testing.assert_close(ours, plain, **near)
+
+
+def test_a_head_whose_logits_are_changed_does_not_stand_alone(tiny_model):
+    base = load(tiny_model)
+
+    def limit(module, inputs, output):
+        output.logits = output.logits.tanh()
+
+    base.register_forward_hook(limit)
+    ids = list(range(10, 30))
+    assert losses.lone_head(base, Encoded(ids, ids)) is None
