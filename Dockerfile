@@ -8,9 +8,10 @@
 # Without a card it runs as well, on the processor.
 FROM python:3.11-slim
 
-# Triton, with which torch compiles for the card, calls a C compiler.
+# Triton, with which torch compiles for the card, calls a C compiler. The allocator is for training
+# on the processor (core/computing.py).
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev libtcmalloc-minimal4 \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /graft

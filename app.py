@@ -1,6 +1,8 @@
 """Graft's web server: settings -> worker -> pages -> launch.
 
 python app.py [--port N] [--data DIR] [--host H] [--no-browser]
+python app.py add-user NAME [--admin] [--auth FILE] [--rows N] [--disk GB] [--waiting N]
+python app.py remove-user NAME [--auth FILE]
 
 It answers within seconds, holds no model and trains nothing: killing it loses nothing. It keeps one
 worker alive for the data directory, or shares the one that is there; when it ends in good order, it
@@ -9,10 +11,12 @@ ends the worker that is its own.
 
 import argparse
 import errno
+import getpass
 import io
 import ipaddress
 import logging
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -22,11 +26,13 @@ import threading
 import time
 import webbrowser
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
 from core.processes import is_alive
 from core.settings import Settings, settings, settle_data
+from core.users import Limits, users
 from jobs import children
 from jobs.worker import HELD, PATIENCE, serving
 
@@ -40,6 +46,8 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
     log.setLevel(logging.INFO)
     try:
+        if arguments[:1] in (["add-user"], ["remove-user"]):
+            return change_users(arguments)
         options = read(arguments)
         check(options, settings())
         return serve(settings(), browser=options.browser)
@@ -69,17 +77,59 @@ def read(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
+def change_users(arguments: list[str]) -> int:
+    """Add somebody to the users file or remove them. The password is asked for, or read from what
+    is piped in."""
+    parser = argparse.ArgumentParser(prog="start.py", description="Who may use Graft.")
+    parser.add_argument("action", choices=("add-user", "remove-user"))
+    parser.add_argument("name")
+    parser.add_argument("--auth", help="the users file (GRAFT_AUTH, else ./users.json)")
+    parser.add_argument("--admin", action="store_true", help="sees the whole line and the disk")
+    parser.add_argument("--rows", type=int, help="most examples of one dataset")
+    parser.add_argument("--disk", type=float, help="most gigabytes of datasets and runs")
+    parser.add_argument("--waiting", type=int, help="most runs in the line at once")
+    options = parser.parse_args(arguments)
+    file = Path(options.auth or settings().auth or "users.json").resolve()
+    known = users(file)
+    if options.action == "remove-user":
+        known.remove(options.name)
+        print(f"{options.name} can't log in any more. What they made stays in the data directory.")
+        return 0
+    before = known.all().get(options.name)
+    limits = before.limits if before else Limits()
+    said = {name: getattr(options, name) for name in ("rows", "disk", "waiting")}
+    said = {name: limit for name, limit in said.items() if limit is not None}
+    role = "admin" if options.admin else before.role if before else "member"
+    password = ask_password(options.name)
+    known.put(options.name, password, role, limits.model_copy(update=said))
+    print(f"{options.name} can log in{' with the new password' if before else ''}.")
+    if settings().auth is None:
+        print(f"Start Graft with GRAFT_AUTH={file}")
+    return 0
+
+
+def ask_password(name: str) -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    password = getpass.getpass(f"Password for {name}: ")
+    if getpass.getpass("Once more: ") != password:
+        raise UserError("The two passwords are not the same.", "Nothing was changed.")
+    return password
+
+
 def check(options: argparse.Namespace, chosen: Settings) -> None:
     """Raise UserError rather than open somebody's data to everybody, or lose it."""
-    if chosen.auth:
+    if chosen.auth and not users(chosen.auth).all():
         raise UserError(
-            "GRAFT_AUTH is set, but Graft has no logins yet.", "Start it without GRAFT_AUTH."
+            f"Nobody could log in: there is no user in {chosen.auth}.",
+            "Add one: python start.py add-user NAME",
         )
-    if not (is_loopback(chosen.host) or options.allow_open):
+    if not (chosen.auth or is_loopback(chosen.host) or options.allow_open):
         raise UserError(
             f"On the address {chosen.host} everybody who can reach this computer could use Graft "
             "and read its data, because there is no login.",
-            "If that is meant, add --allow-open or set GRAFT_ALLOW_OPEN=1.",
+            "Make one: python start.py add-user NAME. Or, if that is meant, add --allow-open or "
+            "set GRAFT_ALLOW_OPEN=1.",
         )
     try:
         chosen.data.mkdir(parents=True, exist_ok=True)
@@ -127,10 +177,14 @@ def launch(chosen: Settings) -> tuple[Any, str]:
     """The pages (gr.Blocks) on the wanted port, or on the next that is free, and their address."""
     from starlette.middleware import Middleware
 
-    from ui import hosts, site, theme
+    from ui import hosts, logins, site, theme
 
     demo = site.build()
     names = hosts.own_names(chosen.host, chosen.allowed_hosts)
+    middleware = [Middleware(hosts.OwnHosts, names=names)]
+    itself = secrets.token_urlsafe()
+    if chosen.auth:
+        middleware.append(Middleware(logins.Logins, users=users(chosen.auth), itself=itself))
     last = min(chosen.port + PORTS - 1, 65535)
     for port in range(chosen.port, last + 1):
         if not is_free(chosen.host, port):
@@ -150,13 +204,15 @@ def launch(chosen: Settings) -> tuple[Any, str]:
                     mcp_server=True,
                     max_file_size=MAX_UPLOAD,
                     blocked_paths=[str(chosen.data)],
-                    app_kwargs={"middleware": [Middleware(hosts.OwnHosts, names=names)]},
+                    app_kwargs={"middleware": middleware},
                     **theme.launch_options(),
                 )
         except OSError:  # taken a moment ago
             if is_free(chosen.host, port):
                 raise
             continue
+        if chosen.auth:
+            logins.let_in_itself(demo, itself)
         return demo, demo.local_url
     raise UserError(
         f"The ports {chosen.port} to {last} are all taken.", "Choose another with --port."

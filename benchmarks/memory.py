@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks import rows, shapes
 from benchmarks.train import CACHE, model_folder
 from core import planner
-from core.computing import FOR_COMPUTING
+from core.computing import for_computing
 from core.config import TrainConfig
 from core.hardware import device
 from core.models import find
@@ -81,7 +81,7 @@ def one(shape: str, kind: str, quantization: str, options: argparse.Namespace) -
             subprocess.run(
                 [sys.executable, "-m", "core.train", str(run.path)],
                 **{"cwd": ROOT, "stdout": log, "stderr": log, "check": True},
-                env={**os.environ, **FOR_COMPUTING},
+                env={**os.environ, **for_computing()},
             )
         return estimated, Run(run.path).result["peak_memory"]
 

@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.samples import AT_ONCE, share_right
 from core import loading, models, prepare
+from core.computing import for_computing
 from core.config import TrainConfig
 from core.generate import Answer, generate
 from core.methods import METHODS, OBJECTIVES
@@ -67,7 +68,9 @@ def train(config: TrainConfig) -> tuple[Run, float]:
     started = _children_seconds()
     with (run.path / "train.log").open("wb") as log:
         subprocess.run(
-            [sys.executable, "-m", "core.train", str(run.path)], stdout=log, stderr=log, check=True
+            [sys.executable, "-m", "core.train", str(run.path)],
+            **{"stdout": log, "stderr": log, "check": True},
+            env={**for_computing(), **os.environ},
         )
     return run, _children_seconds() - started
 

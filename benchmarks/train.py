@@ -34,7 +34,7 @@ from typing import Any
 from benchmarks import environments, rows, shapes
 from benchmarks.peers import FASTEST_ON_D3, FIRST_STEP, FOUR_BIT, PEERS, Peer, Target
 from core.batches import batch_of_step
-from core.computing import FOR_COMPUTING
+from core.computing import for_computing
 from core.config import TrainConfig
 from core.files import write_json, write_jsonl
 from core.store import Store
@@ -257,7 +257,7 @@ class Job:
         threads = str(self.options.threads)
         return {
             **os.environ,
-            **FOR_COMPUTING,
+            **for_computing(),
             **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads),
             **({"CUDA_VISIBLE_DEVICES": ""} if self.options.device == "cpu" else {}),
             "HF_HUB_OFFLINE": "1",

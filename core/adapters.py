@@ -34,18 +34,17 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from core import adalora, losses
+from core import adalora, lora, losses
 from core.batches import Micro
 from core.config import TrainConfig
 from core.earlier import WEIGHTS
 from core.errors import UserError
 from core.files import write_bytes, write_text
 from core.loading import load_base
+from core.lora import ADAPTER
 from core.methods import LORA_PLUS_RATIO, METHODS
 from core.models import BaseModel, block_linear, scales_its_input, select_modules
 from core.tokenizer import Tokenizer
-
-ADAPTER = "default"
 
 
 def linear_features(model: nn.Module) -> dict[str, tuple[int, int]]:
@@ -76,7 +75,9 @@ def attach(
     with warnings.catch_warnings():
         # AdaLoRA warns of `r`, which it inherits and does not use.
         warnings.simplefilter("ignore")
-        return get_peft_model(model, _peft_config(model, config, steps))
+        attached = get_peft_model(model, _peft_config(model, config, steps))
+    lora.quicken(attached)
+    return attached
 
 
 def _peft_config(model: PreTrainedModel, config: TrainConfig, steps: int) -> PeftConfig:
@@ -127,6 +128,7 @@ def _attach_earlier(model: PreTrainedModel, config: TrainConfig, start: Path) ->
             field="continue_from",
         ) from error
     attached.peft_config[ADAPTER].base_model_name_or_path = model.name_or_path
+    lora.quicken(attached)
     return attached
 
 

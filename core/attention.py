@@ -56,7 +56,7 @@ def attend(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, **more
         )
-    if query.is_cuda and query.dtype != torch.float32 and not dropout and _varlen():
+    if query.is_cuda and query.dtype != torch.float32 and not dropout and _kernel(query):
         return _in_one_kernel(query, key, value, segments, scaling, sliding_window), None
     parts = [
         F.scaled_dot_product_attention(
@@ -97,6 +97,12 @@ def _in_one_kernel(
         enable_gqa=query.shape[1] != key.shape[1],
     )
     return out[None]
+
+
+def _kernel(query: torch.Tensor) -> bool:
+    """Whether torch's kernel takes it: from Ampere on, heads of up to 256."""
+    able = query.shape[-1] <= 256 and torch.cuda.get_device_capability(query.device) >= (8, 0)
+    return able and _varlen() is not None
 
 
 @cache

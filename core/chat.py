@@ -13,24 +13,29 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from core.computing import FOR_COMPUTING
-from core.errors import NotFound, UserError
+from core import hardware, planner, sharing
+from core.computing import for_computing
+from core.errors import ModelProblem, NotFound, UserError
+from core.methods import METHODS, Bits
+from core.models import BaseModel, find
 from core.runs import Run
-from core.sampling import parse_sampling
+from core.sampling import Sampling, parse_sampling
 from core.settings import settings
 from core.tokenizer import Message
 from core.whole import whole_adapter
 
 BASE = "base"
 MOST_RUNS = 8  # compared at once, and kept in memory
-HEARTBEAT = 0.5  # seconds, after which an iterator yields even if there is nothing new
+HEARTBEAT = 0.2  # seconds, after which an iterator yields even if there is nothing new
 ROLES = ("system", "user", "assistant")
+SMALLEST_FIRST: tuple[Bits, ...] = ("4bit", "8bit", "none")
 LONGEST_LOG = 1_000_000  # bytes; then chat.log becomes chat.log.1, and the one before it goes
 
 
@@ -52,7 +57,7 @@ class ChatServer:
         """The answers of the base model and of the runs' adapters, while they grow.
 
         `messages` is one conversation for all sides, or one for each side: "base" and the run ids.
-        `sampling` are fields of core.sampling.Sampling. Yields at least twice a second:
+        `sampling` are fields of core.sampling.Sampling. Yields at least five times a second:
 
             base, <run id>, …   the side's answer so far
             done                True in the last one
@@ -80,6 +85,21 @@ class ChatServer:
         for run in runs:
             check_answerable(run)
         return self._answers(request, [BASE, *(run.id for run in runs)])
+
+    def place(self, run: Run) -> sharing.Place:
+        """Where a question about the run would be answered now.
+
+        Raises UserError where its base model is gone.
+        """
+        return self._place([run], {BASE: (), run.id: ()}, Sampling().max_new_tokens)
+
+    def _place(
+        self, runs: Sequence[Run], messages: Mapping[str, Sequence[Message]], limit: int
+    ) -> sharing.Place:
+        child = self._child
+        chat = sharing.share_of(child.pid) if child else sharing.NOTHING
+        needs = partial(demand, runs, messages, limit)
+        return sharing.place(hardware.device().kind, needs, chat, runs[0].owner)
 
     def close(self) -> None:
         """End the chat process. The next question starts another one."""
@@ -114,6 +134,10 @@ class ChatServer:
         """What the chat process says about the request; the empty event is a heartbeat."""
         fresh = self._child is None or not self._child.alive
         if fresh:
+            runs = [Run(Path(folder)) for folder in request["runs"]]
+            limit = request["sampling"]["max_new_tokens"]
+            # A process that could only say that there is no room for it would take some.
+            self._place(runs, request["messages"], limit).check()
             self._child = _Child()
         child = self._child
         assert child is not None
@@ -157,6 +181,49 @@ def check_answerable(run: Run) -> None:
     whole_adapter(run)
 
 
+def common_base(runs: Sequence[Run]) -> BaseModel:
+    """The base model of these runs, on this machine. Raises UserError where there is none."""
+    names = list(dict.fromkeys(run.config.base_model for run in runs))
+    if len(names) > 1:
+        raise UserError(
+            f"These runs have different base models: {', '.join(names)}.",
+            "Compare runs of one base model.",
+        )
+    try:
+        base = find(names[0])
+    except ModelProblem as problem:
+        raise ModelProblem(
+            f"The base model of {runs[0].name} can't be opened: {problem}", problem.hint
+        ) from problem
+    if base.path is None:
+        raise ModelProblem(
+            f"The base model of {runs[0].name}, {base.id}, is no longer on this machine.",
+            "Start a training with it: that downloads it again.",
+        )
+    return base
+
+
+def common_bits(runs: Sequence[Run]) -> Bits:
+    """In how many bits their base is held: as the smallest of them needs it."""
+    return min((run.config.quantization for run in runs), key=SMALLEST_FIRST.index)
+
+
+def is_whole(run: Run) -> bool:
+    """Whether it left a whole model, which answers from a copy of its own."""
+    return not METHODS[run.config.method].shares_batch
+
+
+def demand(
+    runs: Sequence[Run], messages: Mapping[str, Sequence[Message]], limit: int, kind: str
+) -> int:
+    """Bytes that a chat takes on a device of this kind to answer; `limit`: tokens an answer."""
+    base = common_base(runs)
+    asked = sum(len(message["content"]) for side in messages.values() for message in side)
+    # Where the tokens aren't counted yet: one has three characters at least, in most languages.
+    tokens = min(asked // 3 + limit * len(messages), base.context * len(messages))
+    return planner.answering(base, common_bits(runs), kind, tokens, any(map(is_whole, runs)))
+
+
 class _Child:
     """The chat process. `events` is filled as it speaks; None is its last word."""
 
@@ -176,7 +243,7 @@ class _Child:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "core.chat_process"],
                 cwd=Path(__file__).parent.parent,
-                env={**FOR_COMPUTING, **os.environ, "GRAFT_DATA": str(data)},
+                env={**for_computing(), **os.environ, "GRAFT_DATA": str(data)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -11,7 +11,8 @@ Reads requests and writes events, one JSON object a line, on its standard input 
     {"id": 1, "error": "what", "hint": "what to do", "repairable": true}
 
 A stopped request ends with {"id": 1, "done": true}. Everything that libraries print goes to
-standard error. It leaves when its input ends and after GRAFT_CHAT_IDLE seconds without a request.
+standard error. It leaves when its input ends, after GRAFT_CHAT_IDLE seconds without a request, and
+between two answers when a trainer needs its memory (core.sharing).
 """
 
 import gc
@@ -24,16 +25,26 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 
-from core.chat import BASE, MOST_RUNS, check_answerable
-from core.errors import DoesNotFit, ModelProblem, UserError, explain, is_out_of_memory
+from core import sharing
+from core.chat import (
+    BASE,
+    MOST_RUNS,
+    check_answerable,
+    common_base,
+    common_bits,
+    demand,
+    is_whole,
+)
+from core.errors import DoesNotFit, UserError, explain, is_out_of_memory
 from core.generate import Answer, choices, generate
 from core.loading import load_base, pick_device, pick_dtype
-from core.methods import METHODS
 from core.mixed import MixedModel
 from core.models import BaseModel, find, weight_files
 from core.runs import Run
@@ -43,7 +54,6 @@ from core.tokenizer import Message, Tokenizer
 from core.tokens import encode_prompt
 
 EVENTS_PER_SECOND = 25
-SMALLEST_FIRST = ("4bit", "8bit", "none")
 
 
 class Chat:
@@ -53,8 +63,8 @@ class Chat:
     """
 
     def __init__(self) -> None:
-        self._device = pick_device()
-        self._dtype = pick_dtype(self._device)
+        self._telling = sharing.Telling()
+        self._device = torch.device("cpu")  # of the model in memory
         self._held: Any = None  # what tells the base model in memory from another
         self._mixed: MixedModel | None = None
         self._whole: tuple[str, MixedModel] | None = None  # a run's whole model, by its name
@@ -68,18 +78,22 @@ class Chat:
         for run in runs:
             check_answerable(run)
         notes: list[str] = []
-        base = _common_base(runs)
-        quantization = min((run.config.quantization for run in runs), key=SMALLEST_FIRST.index)
+        base, quantization = common_base(runs), common_bits(runs)
         if any(run.config.quantization != quantization for run in runs):
             notes.append(f"All answer on the original model in {quantization.removesuffix('bit')} "
                          "bits, as the smallest of these runs.")  # fmt: skip
-        if not self._holds(base, quantization):
+        needs = partial(demand, runs, request["messages"], sampling.max_new_tokens)
+        place = self._settle(needs, runs[0].owner)
+        notes += [place.note] if place.note else []
+        device = torch.device(place.check())
+        if not self._holds(base, quantization, device):
             yield {"phase": f"Loading {base.title}"}
-            self._hold(base, quantization)
+            self._hold(base, quantization, device)
+            self._telling.took(demand(runs, {}, 0, device.type))
         adapters = [self._adapter(run) for run in runs]
         assert self._mixed is not None
         mixed = self._mixed
-        whole = {run.id: name for run, name in zip(runs, adapters, strict=True) if _is_whole(run)}
+        whole = {run.id: name for run, name in zip(runs, adapters, strict=True) if is_whole(run)}
         if whole:
             names = ", ".join(run.name for run in runs if run.id in whole)
             notes.append(f"The answers take turns: {names} left a whole model of its own.")
@@ -150,7 +164,7 @@ class Chat:
         base = choices(self._mixed, ids, [None])
         changed = {}
         for run, name in zip(runs, adapters, strict=True):
-            if _is_whole(run):
+            if is_whole(run):
                 tuned = choices(self._whole_model(name, run.adapter), ids, [None])
             else:
                 tuned = choices(self._mixed, ids, [name])
@@ -160,7 +174,8 @@ class Chat:
     def _whole_model(self, name: str, folder: Path | None) -> MixedModel:
         if self._whole is None or self._whole[0] != name:
             self._whole = None  # before the next one comes
-            model = load_base(find(str(folder)), "none", self._device, self._dtype)
+            dtype = pick_dtype(self._device)
+            model = load_base(find(str(folder)), "none", self._device, dtype)
             self._whole = name, MixedModel(model.to(self._device))
         return self._whole[1]
 
@@ -172,16 +187,38 @@ class Chat:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _holds(self, base: BaseModel, quantization: str) -> bool:
-        return self._mixed is not None and self._held == _stamp(base, quantization)
+    @property
+    def asked_to_leave(self) -> bool:
+        """Whether a trainer needs the memory."""
+        return self._telling.asked_to_leave
 
-    def _hold(self, base: BaseModel, quantization: str) -> None:
+    def _settle(self, needs: Callable[[str], int], owner: str) -> sharing.Place:
+        """Where to answer what `needs` so many bytes, and tell so: before it looks, the best."""
+        best, before = pick_device().type, self._telling.share
+
+        def tell(kind: str) -> None:
+            taken = before.taken if before.device == kind else 0
+            self._telling.tell(kind, taken, needs(kind) - taken)
+
+        tell(best)
+        place = sharing.place(best, needs, before, owner)
+        if place.device is None:
+            self._telling.tell(before.device, before.taken, before.to_come)
+        else:
+            tell(place.device)
+        return place
+
+    def _holds(self, base: BaseModel, quantization: str, device: torch.device) -> bool:
+        return self._mixed is not None and self._held == _stamp(base, quantization, device)
+
+    def _hold(self, base: BaseModel, quantization: str, device: torch.device) -> None:
         assert base.path is not None
         self.free()
-        model = load_base(base, quantization, self._device, self._dtype)
-        self._mixed = MixedModel(model.to(self._device) if quantization == "none" else model)
+        self._device = device
+        model = load_base(base, quantization, device, pick_dtype(device))
+        self._mixed = MixedModel(model.to(device) if quantization == "none" else model)
         self._stop_ids = Tokenizer.load(base.path).stop_ids
-        self._held = _stamp(base, quantization)
+        self._held = _stamp(base, quantization, device)
 
     def _adapter(self, run: Run) -> str:
         """The name of the run's adapter, which is in memory now. Trained anew it is another."""
@@ -190,7 +227,7 @@ class Chat:
         assert folder is not None
         name = f"{folder}:{folder.stat().st_mtime_ns}"
         if name not in self._tokenizers:
-            if not _is_whole(run):
+            if not is_whole(run):
                 self._mixed.load(name, folder)
             self._tokenizers[name] = Tokenizer.load(folder)
         self._tokenizers[name] = self._tokenizers.pop(name)
@@ -199,10 +236,6 @@ class Chat:
             del self._tokenizers[oldest]
             self._mixed.drop(oldest)
         return name
-
-
-def _is_whole(run: Run) -> bool:
-    return not METHODS[run.config.method].shares_batch
 
 
 def fit(
@@ -233,41 +266,21 @@ def fit(
     )
 
 
-def _common_base(runs: list[Run]) -> BaseModel:
-    names = list(dict.fromkeys(run.config.base_model for run in runs))
-    if len(names) > 1:
-        raise UserError(
-            f"These runs have different base models: {', '.join(names)}.",
-            "Compare runs of one base model.",
-        )
-    try:
-        base = find(names[0])
-    except ModelProblem as problem:
-        raise ModelProblem(
-            f"The base model of {runs[0].name} can't be opened: {problem}", problem.hint
-        ) from problem
-    if base.path is None:
-        raise ModelProblem(
-            f"The base model of {runs[0].name}, {base.id}, is no longer on this machine.",
-            "Start a training with it: that downloads it again.",
-        )
-    return base
-
-
-def _stamp(base: BaseModel, quantization: str) -> Any:
+def _stamp(base: BaseModel, quantization: str, device: torch.device) -> Any:
     assert base.path is not None
     changed = [file.stat().st_mtime_ns for file in weight_files(base.path)]
-    return base.path, quantization, changed
+    return base.path, quantization, device, changed
 
 
 def serve(requests: "queue.Queue[dict]", stopped: set[int], emit: Callable[..., None]) -> None:
-    """Answer requests in their order until none has come for a while."""
-    chat = Chat()
-    while True:
+    """Answer requests in their order until none has come for a while, or a trainer needs room."""
+    chat, idle = Chat(), settings().chat_idle
+    since = time.monotonic()
+    while not chat.asked_to_leave and time.monotonic() - since < idle:
         try:
-            request = requests.get(timeout=settings().chat_idle)
+            request = requests.get(timeout=min(sharing.LOOK_EVERY, idle))
         except queue.Empty:
-            return
+            continue
         number = request["id"]
         emit(id=number, phase="Starting")
         try:
@@ -293,6 +306,7 @@ def serve(requests: "queue.Queue[dict]", stopped: set[int], emit: Callable[..., 
             repairable = isinstance(failure, UserError)
             emit(id=number, error=what, hint=hint, repairable=repairable)
         stopped.discard(number)
+        since = time.monotonic()
 
 
 def listen(source: TextIO, requests: "queue.Queue[dict]", stopped: set[int]) -> None:
@@ -315,6 +329,10 @@ def main() -> None:
     def emit(**event: Any) -> None:
         out.write(json.dumps(event) + "\n")
         out.flush()
+
+    # Where memory runs out all the same, Linux ends the chat rather than a training.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
 
     # It would tell at each layer and token that 8-bit layers compute in fp16.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from core import adapters
+from core.methods import Method
 from core.runs import Run
 
 WEIGHTS = "weights.safetensors"
@@ -71,6 +72,16 @@ def save(
             for file in sorted(old.iterdir(), key=lambda file: file.name != "trainer.pt"):
                 file.unlink()
             old.rmdir()
+
+
+def room(model: torch.nn.Module, method: Method) -> int:
+    """How many bytes of disk a save takes at most beside what is there: a checkpoint, the best
+    weights and what is taken home, while the older ones are still needed."""
+    weights = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    copies = 5  # the checkpoint's with Adam's two averages, the best ones, and those to take home
+    copies += method.residual  # what is taken home has twice the rank
+    copies += 3 * (method.kind == "adalora")  # how much each weight matters
+    return copies * weights
 
 
 def load(

@@ -2,6 +2,7 @@
 version that a person made of them since.
 
     upload.*         as it was given; never changed
+    tests.*          the file of the rows that are never learned from, where it is one of its own
     rows.jsonl       version 1: what was read and checked
     rows.2.jsonl …   the later versions; each is whole
     eval.jsonl       rows of a file or a column of their own that are never learned from
@@ -16,7 +17,6 @@ another, over all processes; runs have a snapshot of their own and never notice.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from filelock import FileLock
 
+from core import quotas, trash
 from core.errors import Damaged, DataProblem, NotFound, UserError
 from core.files import encode, read_facts, read_json, read_jsonl, write_json
 
@@ -71,7 +72,7 @@ class Dataset:
         version = _version(facts)
         before = facts["history"][-2]["version"] if len(facts["history"]) > 1 else 1
         can_undo = version > 1 and self._rows_file(before).exists()
-        return {**facts, "version": version, "can_undo": can_undo}
+        return {**facts, "id": self.id, "version": version, "can_undo": can_undo}
 
     @property
     def name(self) -> str:
@@ -152,10 +153,9 @@ class Dataset:
         report = doctor.examine(
             read_jsonl(self._rows_file(_version(facts))), self.tests(), progress
         )
-        write_json(
-            self.path / "report.json",
-            {"version": facts["version"], "report": report.model_dump()},
-        )
+        kept = {"version": facts["version"], "report": report.model_dump()}
+        with suppress(FileNotFoundError):  # deleted meanwhile: its folder must not come again
+            write_json(self.path / "report.json", kept, parents=False)
         return report
 
     def preview_fix(self, fix: str) -> list[dict[str, Any]]:
@@ -179,9 +179,12 @@ class Dataset:
         """A new version: `make` is given the current rows, which can be iterated again, and gives
         a Change. `what` says in the history what was done.
 
-        Returns its entry of the history. Raises UserError where nothing would change, and
-        DataProblem where no row would be left; the dataset stays as it was then.
+        Returns its entry of the history. Raises UserError where nothing would change, or its owner
+        would have more than they may, and DataProblem where no row would be left; the dataset stays
+        as it was then.
         """
+        home = self.path.parent.parent
+        quotas.check_disk(home.name, home)
         with self._transition():
             facts = self.facts
             version = facts["version"] + 1
@@ -204,6 +207,8 @@ class Dataset:
                     raise UserError("Nothing would change.", "It is done already.")
                 if not counts["rows"]:
                     raise DataProblem("No row would be left.", "Keep at least one.")
+                if counts["added"]:
+                    quotas.check_rows(home.name, counts["rows"])
                 temporary.replace(target)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -222,6 +227,8 @@ class Dataset:
             rows = last["rows"] + last["removed"] - last["added"]
             self._write({**facts, "rows": rows, "history": history})
             self._sweep()
+            # The next change has the number of the one that was undone.
+            (self.path / "report.json").unlink(missing_ok=True)
             return self.facts
 
     def edit_row(self, number: int, row: Row) -> dict[str, Any]:
@@ -261,14 +268,16 @@ class Dataset:
         with self._transition():
             self._write({**self.facts, "name": name})
 
-    def delete(self) -> None:
-        """Remove the folder. Runs keep their own snapshot of the rows."""
+    def delete(self) -> trash.Trashed:
+        """Move it to the trash. Runs keep their own snapshot of the rows."""
         with self._transition():
-            # Renamed first, so that a crash in the middle leaves no half a dataset.
-            trash = self.path.with_name(f".{self.id}.deleted")
-            shutil.rmtree(trash, ignore_errors=True)
-            self.path.rename(trash)
-        shutil.rmtree(trash, ignore_errors=True)
+            return trash.put(self.path)
+
+    def remove(self) -> None:
+        """Remove the folder for good."""
+        with self._transition():
+            gone = trash.aside(self.path, self.path.parent / trash.TRASH)
+        trash.erase(gone)
 
     # ---- the folder
 

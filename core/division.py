@@ -86,7 +86,7 @@ class Division:
             self._halve()
 
     def _halve(self) -> None:
-        at_once = min(self.largest, self.state.tokens_at_once)
+        at_once = min(self.largest or self.state.tokens_at_once, self.state.tokens_at_once)
         if at_once >= 2 * self.smallest:
             self.state.tokens_at_once = at_once // 2
             how = f"at most {at_once // 2} tokens at once"

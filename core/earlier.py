@@ -4,19 +4,19 @@ The new run keeps a copy (start/), so that deleting the earlier one can't change
 It takes over the adapter's rank, alpha and parts, and begins anew with everything else.
 """
 
-import json
+import re
 import shutil
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from core.config import TrainConfig
 from core.errors import NotFound, UserError
+from core.files import read_facts
 from core.methods import METHODS
 from core.models import BaseModel
-from core.settings import settings
 from core.store import Store
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -31,7 +31,18 @@ def adopt(config: TrainConfig, base: BaseModel, store: Store) -> tuple[TrainConf
     if not config.continue_from:
         return config, None
     folder = _find(config, store)
-    saved = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    try:
+        return _adopted(config, folder, base)
+    except (ValueError, LookupError, TypeError, RecursionError, SafetensorError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise _refused(
+            f"{CONFIG} or {WEIGHTS} is damaged.", "Copy the adapter's folder here again."
+        ) from error
+
+
+def _adopted(config: TrainConfig, folder: Path, base: BaseModel) -> tuple[TrainConfig, Path]:
+    saved = read_facts(folder / CONFIG) or {}
     kind = "DORA" if saved.get("use_dora") else str(saved.get("peft_type"))
     method = METHODS[config.method]
     if method.continues != kind:
@@ -69,8 +80,8 @@ def _find(config: TrainConfig, store: Store) -> Path:
         run = store.run(name)
     except NotFound:
         folder = Path(name).expanduser().resolve()
-        data, own = settings().data.resolve(), store.path.resolve()
-        foreign = folder.is_relative_to(data) and not folder.is_relative_to(own)
+        links = ((folder / file).resolve() for file in (CONFIG, WEIGHTS))
+        foreign = any(map(store.is_foreign, (folder, *links)))
         if foreign or not (folder / CONFIG).is_file():
             raise NotFound(
                 f"continue_from: there is no run and no folder with an adapter {name!r}.",
@@ -107,6 +118,10 @@ def _check_base(made_for: str, folder: Path, base: BaseModel) -> None:
     for name, shape in _shapes(folder).items():
         module, _, part = name.removeprefix("base_model.model.").rpartition(".lora_")
         features = base.linear.get(module)
+        if part and features is None and re.search(r"\.\d+\.(?!.*experts)", module):
+            raise _refused(
+                f"its part {module} is not in {base.title}.", "It belongs to another base model."
+            )
         if part and features and shape[-1 if part[0] == "A" else 0] != features[part[0] == "A"]:
             raise _refused(
                 f"its part {module} has another shape than that of {base.title}.",

@@ -14,6 +14,7 @@ from typing import Any
 from core import earlier, planner, profiles
 from core.catalogue import CATALOGUE, Listed
 from core.config import TrainConfig, complete, objective_for
+from core.data.limits import TOO_FEW
 from core.data.split import share_of
 from core.datasets import Dataset
 from core.errors import UserError
@@ -188,7 +189,9 @@ def _advice(work: Work, fits: Verdict, here: Device) -> list[str]:
         advice.append("It would fit without the memory saver, and train faster.")
     if base.path is None:
         advice.append(f"The model will be downloaded first: {base.bytes / 1e9:.1f} GB.")
-    if work.rows < 50:
+    if work.rows < TOO_FEW:
+        advice.append("These are too few to learn from: 30 to 50 examples teach a tone.")
+    elif work.rows < 50:
         advice.append(f"{work.rows} examples teach a tone or a format; facts need more.")
     if here.kind == "cpu" and base.parameters > 400e6:
         advice.append("Without a GPU a model of this size takes long.")

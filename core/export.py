@@ -17,11 +17,9 @@ import zipfile
 from pathlib import Path
 from uuid import uuid4
 
-from core.files import read_json
+from core.files import RESERVED, read_json
 from core.runs import Run
 from core.whole import whole_adapter
-
-RESERVED = {"CON", "PRN", "AUX", "NUL"} | {f"{n}{i}" for n in ("COM", "LPT") for i in range(10)}
 
 
 def adapter_zip(run: Run) -> Path:

@@ -12,6 +12,9 @@ import orjson
 
 from core.errors import Damaged
 
+RESERVED = {"CON", "PRN", "AUX", "NUL"} | {f"{n}{i}" for n in ("COM", "LPT") for i in range(10)}
+"""Names that no file may have on Windows."""
+
 _encode = functools.partial(orjson.dumps, default=str, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -31,6 +34,32 @@ def write_bytes(path: Path, content: bytes, parents: bool = True) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def linked(source: Path, target: Path) -> bool:
+    """Whether the file has a second name now, `target`; not every disk can do that."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        return False
+    return True
+
+
+def size_of(path: Path) -> int:
+    """Of a file, or of all files below a folder; 0 where there is none. What a link leads to is
+    not counted."""
+    try:
+        if path.is_symlink() or not path.is_dir():
+            return path.lstat().st_size
+        with os.scandir(path) as entries:
+            return sum(
+                size_of(Path(entry.path))
+                if entry.is_dir(follow_symlinks=False)
+                else entry.stat(follow_symlinks=False).st_size
+                for entry in entries
+            )
+    except FileNotFoundError:  # gone a moment ago
+        return 0
 
 
 def write_text(path: Path, text: str, parents: bool = True) -> None:

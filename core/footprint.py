@@ -24,6 +24,13 @@ def peak(device: torch.device) -> int:
     return max(_forgotten, now)
 
 
+def loaded(device: torch.device) -> None:
+    """Begin the peak anew on a CPU, where weights come from a mapped file: while it is read its
+    pages count as the process's, and the system takes them back when it wants."""
+    if device.type == "cpu":
+        _forget_peak(device)
+
+
 class Rise:
     """By how many bytes the memory held rises at most from now on."""
 

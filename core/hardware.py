@@ -11,6 +11,8 @@ from typing import Literal
 import psutil
 import pynvml
 
+from core.settings import settings
+
 
 @dataclass(frozen=True)
 class Device:
@@ -53,15 +55,17 @@ def device() -> Device:
     cores = cores or 1
     # Of the last minute: so many threads share the cores with ours.
     slowdown = max(1.0, (psutil.getloadavg()[0] + cores) / cores - 0.25)
-    return Device("cpu", "CPU", cores, total, free, 30e9 * cores, round(slowdown, 2))
+    flops = cores * (100e9 if number_bytes("cpu") == 2 else 30e9)
+    return Device("cpu", "CPU", cores, total, free, flops, round(slowdown, 2))
 
 
 def memory(groups: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
-    """Bytes of the machine's memory, and of what is free of it, within a container's limits.
+    """Bytes of the machine's memory, and of what Graft may take of it: what is free, within a
+    container's limits, less what GRAFT_KEEP_FREE leaves to others.
 
     `groups` is where Linux tells of control groups, the first generation or the second.
     """
-    machine = psutil.virtual_memory()
+    machine, kept = psutil.virtual_memory(), settings().keep_free * 1e9
     total, free = machine.total, machine.available
     for folder, limit, used, cached in (
         (groups, "memory.max", "memory.current", "inactive_file"),
@@ -73,8 +77,20 @@ def memory(groups: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
             stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
             taken = int((folder / used).read_text()) - int(stat.get(cached, 0))
             if most < machine.total:
-                return most, max(0, min(free, most - taken))
-    return total, free
+                return most, int(max(0, min(free, most - taken) - kept))
+    return total, int(max(0, free - kept))
+
+
+@cache
+def number_bytes(kind: str) -> int:
+    """Of the numbers in which models are held and computed there: 2 or 4. On a processor without
+    instructions for bf16, fp32 is faster."""
+    if kind != "cpu":
+        return 2 if kind == "cuda" else 4
+    with suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text()
+        return 2 if "avx512_bf16" in flags or "amx_bf16" in flags else 4
+    return 4
 
 
 @cache

@@ -9,15 +9,17 @@ arXiv:2411.09009).
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
 from core import planner
 from core.models import plain_head
+
+CACHED = 1 << 21  # bytes of one operation's tensor that a core's cache holds
 
 
 def loss(head: nn.Linear, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -38,16 +40,17 @@ class _Loss(torch.autograd.Function):
         total = torch.zeros((), device=hidden.device)
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         at_once = planner.head_positions(len(weight))
+        room = _kept if hidden.device.type == "cpu" else _logits
         for begin in range(0, len(hidden), at_once):
             part = slice(begin, begin + at_once)
-            goals = targets[part, None]
-            log_p = F.linear(hidden[part], weight, bias).float().log_softmax(-1)
-            total -= log_p.gather(1, goals).sum()
+            logits = room(at_once, len(weight), weight.dtype, weight.device)[: len(hidden[part])]
+            if bias is None:
+                torch.mm(hidden[part], weight.T, out=logits)
+            else:
+                torch.addmm(bias, hidden[part], weight.T, out=logits)
+            total += _cross_entropy(logits, targets[part, None])
             if gradient is not None:
-                # d loss / d logits = p - 1 at the target, p elsewhere
-                p = log_p.exp_()
-                p.scatter_add_(1, goals, p.new_full(goals.shape, -1))
-                torch.mm(p.to(weight.dtype), weight, out=gradient[part])
+                torch.mm(logits, weight, out=gradient[part])
         ctx.save_for_backward(gradient)
         return total
 
@@ -55,7 +58,36 @@ class _Loss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, outside: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * outside.to(gradient.dtype), None, None, None
+        return gradient * outside, None, None, None
+
+
+def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The sum over the rows, in fp32; leaves the gradient of the logits in their place."""
+    on_cpu = logits.device.type == "cpu"
+    at_once = max(1, CACHED // (4 * logits.shape[1])) if on_cpu else len(logits)
+    total = torch.zeros((), device=logits.device)
+    for begin in range(0, len(logits), at_once):
+        part = slice(begin, begin + at_once)
+        goals = targets[part]
+        p = logits[part].float()
+        most = p.amax(-1, keepdim=True)
+        said = p.gather(1, goals)
+        sums = p.sub_(most).exp_().sum(-1, keepdim=True)
+        total += (sums.log() + most - said).sum()
+        # d loss / d logits = p - 1 at the target, p elsewhere
+        p.div_(sums).scatter_add_(1, goals, p.new_full(goals.shape, -1))
+        logits[part] = p
+    return total
+
+
+def _logits(
+    positions: int, vocabulary: int, dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    return torch.empty(positions, vocabulary, dtype=dtype, device=device)
+
+
+_kept = lru_cache(maxsize=1)(_logits)
+"""On a CPU, whose fresh memory costs more than what is computed in it."""
 
 
 @contextmanager

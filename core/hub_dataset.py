@@ -219,7 +219,7 @@ class _Counted:
 
 def _download(id: str, revision: str, paths: list[str], into: Path, say: _Progress) -> Path:
     """One path: that file. Several: an archive of them."""
-    into.mkdir()
+    into.mkdir(exist_ok=True)
     target = into / PurePosixPath(paths[0]).name
     if len(paths) == 1:
         with target.open("wb") as file:

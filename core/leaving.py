@@ -11,9 +11,10 @@ from accelerate.utils import broadcast_object_list
 
 from core import hub
 from core.models import BaseModel, find
-from core.runs import Run, is_alive
+from core.runs import Ask, Run, is_alive
 
-Outcome = Literal["completed", "stopped", "interrupted"]
+Outcome = Literal["completed", "stopped", "paused", "discarded", "interrupted"]
+ASKED: dict[Ask, Outcome] = {"keep": "stopped", "pause": "paused", "discard": "discarded"}
 
 
 class Leaving:
@@ -34,15 +35,23 @@ class Leaving:
         self._terminated = True
 
     def reason(self, accelerator: Accelerator | None = None) -> Outcome | None:
-        """Stopped, interrupted, or None to go on. Several devices leave together."""
+        """Why to leave, or None to go on. Several devices leave together."""
         reason: Outcome | None = None
-        if self._run.stop_requested:
-            reason = "stopped"
+        if asked := self._run.asked:
+            reason = ASKED[asked]
         elif self._terminated or (self._parent and not is_alive(self._parent)):
             reason = "interrupted"
-        if accelerator and accelerator.num_processes > 1:
-            reason = broadcast_object_list([reason])[0]
-        return reason
+        return together(accelerator, reason) if accelerator else reason
+
+    def stay(self) -> None:
+        """Raises Left when asked to leave."""
+        if (reason := self.reason()) is not None:
+            raise Left(reason)
+
+
+def together(accelerator: Accelerator, found: Any) -> Any:
+    """What the main process found, on every device."""
+    return broadcast_object_list([found])[0] if accelerator.num_processes > 1 else found
 
 
 class Left(Exception):
@@ -55,8 +64,7 @@ def downloaded(base: BaseModel, say: Callable[[str], None], leaving: Leaving) ->
 
     def progress(done: int, total: int) -> None:
         nonlocal last
-        if (reason := leaving.reason()) is not None:
-            raise Left(reason)
+        leaving.stay()
         if time.monotonic() - last > 1:
             last = time.monotonic()
             say(f"Downloading the model: {done / 1e9:.1f} of {total / 1e9:.1f} GB")

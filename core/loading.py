@@ -1,12 +1,10 @@
 """A base model on its way into memory: on which device, in which type, in how many bits."""
 
-import time
-from functools import cache
-
 import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from core.errors import ModelProblem, UserError
+from core.hardware import number_bytes
 from core.models import BaseModel
 
 FAST_PATH = "support_avx512bf16_for_cpu"  # of bitsandbytes' Linear4bit
@@ -20,24 +18,13 @@ def pick_device() -> torch.device:
     return torch.device("cpu")
 
 
-@cache
 def pick_dtype(device: torch.device) -> torch.dtype:
-    """bf16 where the device is fast at it. On CPUs without instructions for it, it is 30 to 200
-    times slower than fp32, so a measurement of some milliseconds decides."""
+    """bf16 where the device has instructions for it, so that a run that goes on has the type that
+    it had; on other CPUs it is 30 to 200 times slower than fp32."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device.type == "mps":
-        return torch.float32
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a = torch.ones(64, 512, dtype=dtype)  # larger ones take seconds where bf16 is emulated
-        b = torch.ones(512, 512, dtype=dtype)
-        a @ b
-        start = time.perf_counter()
-        for _ in range(5):
-            a @ b
-        seconds[dtype] = time.perf_counter() - start
-    return min(seconds, key=lambda dtype: seconds[dtype])
+        at_home = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if at_home else torch.float16
+    return torch.bfloat16 if number_bytes(device.type) == 2 else torch.float32
 
 
 def load_base(

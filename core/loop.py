@@ -19,7 +19,18 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from core import adalora, adapters, checkpoints, footprint, hardware, loading, losses, planner
+from core import (
+    adalora,
+    adapters,
+    checkpoints,
+    disk,
+    footprint,
+    hardware,
+    loading,
+    losses,
+    planner,
+    sharing,
+)
 from core.batches import Example, Pair, batch_of_step, micro_batches
 from core.card import model_card
 from core.checkpoints import State
@@ -28,7 +39,7 @@ from core.division import Division, recompute
 from core.errors import DataProblem, UserError
 from core.examples import read, totals_of
 from core.files import append_jsonl, read_json, write_json, write_jsonl
-from core.leaving import Leaving, Outcome, downloaded
+from core.leaving import Leaving, Outcome, downloaded, together
 from core.losses import Sums
 from core.methods import METHODS
 from core.models import check_method, find
@@ -36,6 +47,7 @@ from core.runs import Run
 from core.tokenizer import Tokenizer
 
 GIVE_UP_AFTER = 3  # updates in a row without a finite gradient
+SCALES = 20  # the same in fp16, whose scale has to be found first
 WORSE_THAN_GUESSING = 20  # updates in a row, each worse than naming any token at all
 
 
@@ -87,9 +99,21 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         round(config.num_train_epochs * len(examples) / batch_size, 6)
     )
 
+    # ---- room beside the chat
+    device = accelerator.device
+
+    def needs(free: int) -> int:
+        here = replace(hardware.device(), kind=device.type, memory_free=free)
+        return planner.memory(base, config, cut.longest or max_length, here)["total"]
+
+    telling = None
+    if main:
+        taken = footprint.held(device)
+        telling = sharing.make_room(run, device.type, needs, taken, say, leaving.stay)
+    accelerator.wait_for_everyone()
+
     say("Loading the model")
     torch.manual_seed(config.seed)
-    device = accelerator.device
     dtype = torch.float32 if method.kind == "full" else loading.pick_dtype(device)
     model: Any = adapters.attach(
         loading.load_base(base, config.quantization, device, dtype, config.method),
@@ -97,6 +121,7 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         total_steps,
         run.path / "start" if config.continue_from else None,
     ).to(device)
+    footprint.loaded(device)
 
     # ---- how: packed where the model allows it, recomputing only where memory asks for it
     first = examples[0].chosen if isinstance(examples[0], Pair) else examples[0]
@@ -243,6 +268,12 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
             checkpoints.save(run, plain, optimizer, state, remembered)
             _write_ranks(run, plain, state.step)
 
+    needed = checkpoints.room(plain, method) + tokenizer.bytes
+
+    def lacking() -> str:
+        """Why nothing more can be saved; empty where there is room."""
+        return together(accelerator, disk.lacking(run.path, needed) if main else "")
+
     def epoch() -> float:
         return round(state.step * batch_size / len(examples), 3)
 
@@ -268,15 +299,17 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
     log_every = max(1, total_steps // 1000)
     pending: list[tuple[dict[str, float], int]] = []  # means and weights since the last logged row
     bad_updates = worse_updates = 0
+    give_up_after = SCALES if accelerator.scaler else GIVE_UP_AFTER
     guessing = math.log(base.config.get("vocab_size") or math.inf) + 1
     eval_loss: float | None = None
     outcome: Outcome = "completed"
-    if held_out and state.step == 0:
+    lack = lacking()
+    if not lack and held_out and state.step == 0:
         eval_loss = test()
 
     # ---- learning
     say("Learning")
-    while state.step < total_steps:
+    while not lack and state.step < total_steps:
         if (reason := leaving.reason(accelerator)) is not None:
             outcome = reason
             break
@@ -296,12 +329,14 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         means = {name: float(value) for name, value in sums.items()}
         grad_norm = float(accelerator.clip_grad_norm_(learning, 1.0))
 
-        if math.isfinite(grad_norm) and math.isfinite(means["loss"]):
-            bad_updates = 0
+        finite = math.isfinite(grad_norm) and math.isfinite(means["loss"])
+        if finite or accelerator.scaler:  # a scaler leaves out such a step, and lowers its scale
             optimizer.step()
+        if finite:
+            bad_updates = 0
             if method.kind == "adalora":
                 adalora.allocate(plain, state.step + 1)
-        elif (bad_updates := bad_updates + 1) >= GIVE_UP_AFTER:
+        elif (bad_updates := bad_updates + 1) >= give_up_after:
             raise UserError(
                 f"The loss stopped being a number at step {state.step + 1}: the steps are too "
                 "large for this model.",
@@ -323,6 +358,10 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         state.step += 1
         seconds = time.perf_counter() - started
         step_seconds.append(seconds)
+        if telling and len(step_seconds) == 1:
+            # What libraries take of a GPU is not in its peak.
+            libraries = planner.RUNTIME_BYTES["cuda"] if device.type == "cuda" else 0
+            telling.took(footprint.peak(device) + int(libraries))
         state.seconds += seconds
         tokens = sum(len(example.ids) for example in batch)
         state.tokens += tokens
@@ -350,6 +389,8 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
                 seconds_left=round(left, 1),
             )
         if state.step % config.eval_steps == 0 or at_end:
+            if lack := lacking():
+                break
             if held_out:
                 eval_loss = test()
             keep()
@@ -360,9 +401,13 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
 
     # ---- what is kept
     say("Saving")
-    if outcome != "completed":
+    if outcome not in ("completed", "discarded") and not (lack := lacking()):
         keep()
-    if outcome == "interrupted" or not main:
+    if lack:  # the last checkpoint is what is kept
+        if main:
+            run.hold(lack)
+        return "paused"
+    if outcome not in ("completed", "stopped") or not main:
         return outcome
     if state.step == 0:
         run.finish("stopped", step=0, seconds=0.0)

@@ -160,7 +160,10 @@ def packs(model: torch.nn.Module, example: Encoded) -> bool:
     """Whether its examples may be packed; its attention is set to what is fastest for that."""
     base = _base(model)
     attention.use_segments(base, True)
-    exactly = packs_exactly(model, example)
+    try:
+        exactly = packs_exactly(model, example)
+    except RuntimeError:  # a kernel that this device lacks
+        exactly = False
     if not exactly and attention.in_segments(base):
         attention.use_segments(base, False)
         exactly = packs_exactly(model, example)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import regex
 from huggingface_hub import get_safetensors_metadata, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     HFValidationError,
@@ -30,6 +31,7 @@ from core.errors import ModelProblem, UserError
 from core.hub import check_online, explain_hub_error, folder_of
 from core.methods import FULL_LIMIT, METHODS
 
+SEARCHED = 0.5  # seconds for one name
 STARTER = Path(__file__).parent.parent / "starter" / "model"
 FUSED = (
     "mamba",
@@ -39,6 +41,10 @@ FUSED = (
     "nemotron_h",
 )  # read out_proj's weight only
 TRANSPOSED = ("gpt2", "openai-gpt")  # their linear weights stand as (in, out)
+# What models call the same in config.json.
+CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+LAYERS, VOCABULARY = ("num_hidden_layers", "n_layer", "num_layers"), ("vocab_size",)
+WIDTH = ("hidden_size", "n_embd", "d_model")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 REMEMBERED = 600  # seconds for which the Hub's answer about a model is believed
 
@@ -59,8 +65,7 @@ class BaseModel:
     @property
     def context(self) -> int:
         """The most tokens that it was made for; 2048 where its files don't say."""
-        names = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
-        return next((int(self.config[name]) for name in names if self.config.get(name)), 2048)
+        return next((int(self.config[name]) for name in CONTEXT if self.config.get(name)), 2048)
 
     @property
     def plain_head(self) -> bool:
@@ -124,8 +129,13 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that make up the model. Raises ModelProblem where there are none."""
     index = folder / "model.safetensors.index.json"
     if index.exists():
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        return [folder / name for name in sorted(set(names))]
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            if any(Path(name).name != name for name in names):  # out of the folder
+                raise ValueError
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise _damaged(index) from error
+        return [folder / name for name in sorted(names)]
     single = folder / "model.safetensors"
     if single.exists():
         return [single]
@@ -164,7 +174,8 @@ def _is_hub_id(name: str) -> bool:
 
 def check_trainable(config: dict[str, Any], title: str) -> None:
     """Refuse what is not a causal language model, from config.json alone."""
-    architecture = (config.get("architectures") or ["unknown"])[0]
+    named = config.get("architectures")
+    architecture = str(named[0]) if isinstance(named, list) and named else "unknown"
     if config.get("is_encoder_decoder"):
         reason = "reads a whole text and writes another (encoder-decoder)"
     elif not architecture.endswith(("ForCausalLM", "LMHeadModel")) or re.match(
@@ -272,9 +283,17 @@ def select_modules(
             return True
         if target_modules in MODULE_GROUPS:
             return _in_attention(name) == (target_modules == "attention")
-        return re.fullmatch(target_modules, name) is not None
+        # `regex` knows an end, and lets others work meanwhile: some patterns search for ages.
+        return regex.fullmatch(target_modules, name, timeout=SEARCHED, concurrent=True) is not None
 
-    chosen = [name for name in names if wanted(name)]
+    try:
+        chosen = [name for name in names if wanted(name)]
+    except TimeoutError:
+        raise UserError(
+            "target_modules: this pattern takes too long to search.",
+            "Choose a simpler one.",
+            field="target_modules",
+        ) from None
     if not chosen:
         existing = ", ".join(dict.fromkeys(name.rsplit(".", 1)[-1] for name in names))
         raise UserError(
@@ -325,7 +344,9 @@ def block_linear(
 def _read_folder(id: str, title: str, folder: Path) -> BaseModel:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        if not isinstance(config, dict):
+            raise ValueError
+    except (OSError, ValueError, RecursionError):
         raise ModelProblem(
             f"{folder} is not a model: its config.json is missing or damaged.",
             "A model's folder holds config.json, model.safetensors and tokenizer.json.",
@@ -333,8 +354,10 @@ def _read_folder(id: str, title: str, folder: Path) -> BaseModel:
         ) from None
     check_trainable(config, title)
     files = weight_files(folder)
-    headers = {}
+    headers: dict[str, dict[str, Any]] = {}
     for file in files:
+        if not file.is_file() or file.stat().st_size < stored_bytes(file):
+            raise _damaged(file)
         headers.update(_header(file, file.stat().st_mtime_ns))
     return _base_model(id, title, folder, config, headers, sum(f.stat().st_size for f in files))
 
@@ -373,6 +396,7 @@ def _base_model(
 ) -> BaseModel:
     shapes = {name: tuple(tensor["shape"]) for name, tensor in headers.items()}
     model_type = str(config.get("model_type"))
+    _check_sizes(title, config, shapes, size)
     linear = block_linear(shapes, model_type)
     if model_type in TRANSPOSED:
         linear = {name: (out, into) for name, (into, out) in linear.items()}
@@ -396,14 +420,46 @@ def _header(file: Path, changed: int) -> dict[str, dict[str, Any]]:
             if length > 100_000_000:
                 raise ValueError
             header = json.loads(stream.read(length))
-    except (ValueError, struct.error) as error:
-        raise ModelProblem(
-            f"{file.name} is not a whole safetensors file.",
-            "Download the model again.",
-            field="base_model",
-        ) from error
-    header.pop("__metadata__", None)
+        header.pop("__metadata__", None)
+        for tensor in header.values():
+            begin, end = tensor["data_offsets"]
+            if not 0 <= begin <= end or not all(side >= 0 for side in tensor["shape"]):
+                raise ValueError
+            if prod(tensor["shape"]) > 8 * (end - begin):  # no type has less than a bit
+                raise ValueError
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError,
+            struct.error) as error:  # fmt: skip
+        raise _damaged(file) from error
     return header
+
+
+def _damaged(file: Path) -> ModelProblem:
+    what = "a whole safetensors file" if file.suffix == ".safetensors" else "whole"
+    return ModelProblem(
+        f"{file.name} is not {what}.", "Download the model again.", field="base_model"
+    )
+
+
+def _check_sizes(title: str, config: dict[str, Any], shapes: Mapping[str, Any], size: int) -> None:
+    """Raise ModelProblem where config.json tells of a model that these weights can't be: it would
+    be made at that size before anybody looked at them."""
+    told = {name: config.get(name) or 0 for name in (*CONTEXT, *LAYERS, *VOCABULARY, *WIDTH)}
+    odd = [name for name, value in told.items() if not isinstance(value, int | float) or value < 0]
+    layers, vocabulary, width = (
+        max((told[name] for name in names if name not in odd), default=0)
+        for names in (LAYERS, VOCABULARY, WIDTH)
+    )
+    if layers > len(shapes):
+        odd += [name for name in LAYERS if told[name]]
+    if vocabulary * max(width, 1) > 8 * size:
+        odd += [name for name in (*VOCABULARY, *WIDTH) if told[name]]
+    if odd:
+        raise ModelProblem(
+            f"{title} can't be opened: its config.json and its weights don't belong together "
+            f"({', '.join(f'{name}: {str(told[name])[:40]}' for name in odd)}).",
+            "Download the model again, or choose another.",
+            field="base_model",
+        )
 
 
 def stored_bytes(file: Path) -> int:

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from core.config import TrainConfig
-from core.hardware import Device
-from core.methods import METHODS, adalora_ranks
+from core.hardware import Device, number_bytes
+from core.methods import METHODS, Bits, adalora_ranks
 from core.models import BaseModel, scales_its_input, select_modules
 
 Verdict = Literal["fits", "tight", "does not fit"]
@@ -74,7 +74,7 @@ def activation_bytes(base: BaseModel, config: TrainConfig, kind: str, checkpoint
     head can't work in parts: in the model's type and three times in fp32, as if half of the
     positions were learned.
     """
-    wide = _compute_bytes(kind)
+    wide = number_bytes(kind)
     chosen = select_modules(base.linear, config.target_modules, config.layers)
     blocks = max(1, len(base.linear) // max(1, len(base.modules)))
     inside = sum(sum(shape) for shape in base.linear.values()) * wide * 1.3
@@ -94,15 +94,16 @@ def head_in_parts(base: BaseModel, config: TrainConfig) -> bool:
 
 def head_positions(vocabulary: int) -> int:
     """How many positions at a time: so many that reading the head's weights pays."""
-    return max(256, (1 << 24) // vocabulary)
+    return max(512, (1 << 24) // vocabulary)
 
 
-def _head_bytes(base: BaseModel, config: TrainConfig, tokens: int) -> int:
-    """Logits and log-softmax of one part of so many tokens, in fp32; a whole head's are counted
-    for each token."""
+def _head_bytes(base: BaseModel, config: TrainConfig, kind: str) -> int:
+    """Logits of one part, and on a GPU the same in fp32; a whole head's are counted for each
+    token."""
     if not head_in_parts(base, config):
         return 0
-    return min(tokens, head_positions(_vocabulary(base))) * _vocabulary(base) * 4 * 2
+    wide = number_bytes(kind) + (4 if kind == "cuda" else 0)
+    return head_positions(_vocabulary(base)) * _vocabulary(base) * wide
 
 
 def _vocabulary(base: BaseModel) -> int:
@@ -165,7 +166,7 @@ def memory(base: BaseModel, config: TrainConfig, max_length: int, here: Device) 
     parts = _standing(base, config, here.kind)
     budget = budget_here(base, config, max_length, here)
     parts["activations"] = budget.tokens * budget.bytes_per_token
-    parts["activations"] += _head_bytes(base, config, budget.tokens)
+    parts["activations"] += _head_bytes(base, config, here.kind)
     parts["total"] = sum(parts.values())
     return {name: int(value) for name, value in parts.items()}
 
@@ -174,21 +175,35 @@ def budget_here(base: BaseModel, config: TrainConfig, max_length: int, here: Dev
     """The forward pass that is to be expected, before anything is loaded; a batch may hold fewer
     tokens than fit into one."""
     free = here.memory_free - sum(_standing(base, config, here.kind).values())
-    free -= _head_bytes(base, config, config.tokens_at_once or TOKENS_AT_ONCE[here.kind])
+    free -= _head_bytes(base, config, here.kind)
     budget = forward_budget(base, config, max_length, here.kind, max(free, 0))
     return replace(budget, tokens=min(budget.tokens, (config.batch_size or 8) * max_length))
 
 
-def _standing(base: BaseModel, config: TrainConfig, kind: str) -> dict[str, float]:
-    """Bytes by part of what is there all the time."""
-    wide = _compute_bytes(kind)
+def answering(
+    base: BaseModel, quantization: Bits, kind: str, tokens: int, whole: bool = False
+) -> int:
+    """Bytes that a chat takes: its model, the libraries, and the keys and values of so many tokens
+    of all its answers. `whole`: a run's whole model beside the base."""
+    layers, width = _keys(base.config)
+    models = _weights(base, quantization, kind) + (_weights(base, "none", kind) if whole else 0)
+    return int(models + RUNTIME_BYTES[kind] + 2 * layers * width * number_bytes(kind) * tokens)
+
+
+def _weights(base: BaseModel, quantization: Bits, kind: str) -> float:
+    wide = number_bytes(kind)
     linear = sum(out * into for out, into in base.linear.values())
     # nf4 with double quantisation: 4 bits and about 0.13 more for the scales.
-    per_weight = {"none": wide, "8bit": 1.01, "4bit": 0.52}[config.quantization]
+    per_weight = {"none": wide, "8bit": 1.01, "4bit": 0.52}[quantization]
+    return linear * per_weight + (base.parameters - linear) * wide
+
+
+def _standing(base: BaseModel, config: TrainConfig, kind: str) -> dict[str, float]:
+    """Bytes by part of what is there all the time."""
     trainable = trainable_parameters(base, config)
     full = METHODS[config.method].kind == "full"  # its weights are the adapter, in fp32
     return {
-        "weights": 0.0 if full else linear * per_weight + (base.parameters - linear) * wide,
+        "weights": 0.0 if full else _weights(base, config.quantization, kind),
         "adapter": trainable * 4.0,
         "optimizer": trainable * 12.0,  # the gradient and Adam's two averages
         "runtime": RUNTIME_BYTES[kind],
@@ -199,7 +214,3 @@ def verdict(total: int, available: int) -> Verdict:
     """Whether so many bytes are there; near the limit, other programs decide."""
     share = total / max(1, available)
     return "fits" if share < 0.85 else "tight" if share < 1 else "does not fit"
-
-
-def _compute_bytes(kind: str) -> int:
-    return 2 if kind == "cuda" else 4

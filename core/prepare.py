@@ -9,15 +9,17 @@ import hashlib
 import os
 import re
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import compress, islice
 from operator import not_
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, cast
+from shutil import copyfile
+from typing import Any
 
-from core import data, earlier, models
+from core import data, earlier, files, models
 from core.config import TrainConfig, complete, objective_for
 from core.data.split import Tested, split
 from core.data.typed import typed_row
@@ -28,6 +30,7 @@ from core.runs import Run
 from core.store import Store
 
 NAME_LENGTH = 80  # characters; TrainConfig.name's limit
+WRITTEN_AT_ONCE, WRITTEN_BEHIND = 8 << 20, 3  # bytes, and how many times that may wait
 EXAMINED_AT_ONCE = 20_000  # rows, a few seconds; of more the doctor is asked when somebody looks
 
 
@@ -48,6 +51,7 @@ def import_dataset(
     held_out_name: str = "",
     bad_at_most: float | None = None,
     origin: dict[str, Any] | None = None,
+    link: bool = False,
     progress: Callable[[float], object] | None = None,
 ) -> Dataset:
     """Read `upload`, which the person calls `file_name`, into a new dataset with a copy of it.
@@ -56,7 +60,8 @@ def import_dataset(
     file whose rows are never learned from; runs of this dataset are tested with them, and with the
     rows that a split column calls test. A row that asks what a test asks is not learned.
     `bad_at_most`: the share of rows that may be unusable, 0 to 1; None takes any.
-    `origin`: where the file is from, kept with the dataset.
+    `origin`: where the file is from, kept with the dataset. `link`: nobody will change the file any
+    more, so the copy may share its place on the disk.
 
     Raises NeedsMapping, NeedsChoice, NeedsConsent, Cancelled or Refused, and leaves nothing behind
     then.
@@ -74,13 +79,16 @@ def import_dataset(
 
     def fill(folder: Path) -> dict[str, Any]:
         kept = folder / f"upload{_suffix(file_name)}"
-        with _copying(upload, kept) as copy:
+        with _keeping(upload, kept, link) as kept_whole:
             imported = data.read(upload, name=file_name, progress=progress, **said)
             rows, tests = _write_rows(folder, imported)
             findings = [finding.model_dump() for finding in imported.findings]
             _check_usable(file_name, rows, tests, imported.bad, bad_at_most, findings)
             if held_out:
-                tests += _add_tests(folder, held_out, held_out_name or held_out.name, said)
+                told = held_out_name or held_out.name
+                tests += _add_tests(folder, held_out, told, said)
+                kept_tests = folder / f"tests{_suffix(told)}"
+                (link and files.linked(held_out, kept_tests)) or copyfile(held_out, kept_tests)
             if tests and (leaked := _drop_tested(folder)):
                 rows -= leaked
                 findings.append(_leakage(leaked))
@@ -90,13 +98,14 @@ def import_dataset(
                     "Bring other rows to learn from, or let Graft choose what is held out.",
                     rows=0,
                 )
-            sha256 = copy.result()
+            sha256 = kept_whole.result()
         return {
             "file": file_name,
             "shape": imported.shape,
             "rows": rows,
             "bad": imported.bad,
             "held_out": tests,
+            "held_out_name": held_out_name or (held_out.name if held_out else ""),
             "columns": imported.columns,
             "mapping": imported.mapping,
             "templates": templates or {},
@@ -213,7 +222,7 @@ def _examined(dataset: Dataset, progress: Callable[[float], object] | None) -> D
     try:
         dataset.examine(examined)
     except BaseException:
-        dataset.delete()
+        dataset.remove()
         raise
     return dataset
 
@@ -247,10 +256,10 @@ def _write_rows(folder: Path, imported: data.Imported) -> tuple[int, int]:
         for some in imported.rows.batches():
             lines = some.encoded
             if some.held_out:
-                held.writelines(compress(lines, some.held_out))
+                held(list(compress(lines, some.held_out)))
                 tests += sum(some.held_out)
                 lines = list(compress(lines, map(not_, some.held_out)))
-            learned.writelines(lines)
+            learned(lines)
             rows += len(lines)
     if not tests:
         (folder / "eval.jsonl").unlink()
@@ -263,7 +272,7 @@ def _add_tests(folder: Path, file: Path, file_name: str, said: dict[str, Any]) -
     count = 0
     with _new_rows(folder / "eval.jsonl", "ab") as held:
         for row in data.read(file, name=file_name, member=data.ALL, **options).rows:
-            held.write(encode(row))
+            held([encode(row)])
             count += 1
     if not count:
         raise data.Refused(f"No row of the held-out file “{file_name}” can be used.", rows=0)
@@ -278,7 +287,7 @@ def _drop_tested(folder: Path) -> int:
         with _new_rows(folder / "rows.jsonl.new") as file:
             for row in read_jsonl(folder / "rows.jsonl"):
                 if row not in tested:
-                    file.write(encode(row))
+                    file([encode(row)])
         (folder / "rows.jsonl.new").replace(folder / "rows.jsonl")
     return dropped
 
@@ -295,29 +304,57 @@ def _leakage(count: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _new_rows(path: Path, mode: str = "wb") -> Iterator[BinaryIO]:
-    with path.open(mode, buffering=1 << 20) as file:
-        yield cast(BinaryIO, file)
+def _new_rows(path: Path, mode: str = "wb") -> Iterator[Callable[[list[bytes]], None]]:
+    """A function that writes lines. The disk is a thread's, so that nobody waits for it."""
+    lines: list[bytes] = []
+    size = 0
+    behind: deque[Future[None]] = deque()
+
+    def write(more: list[bytes]) -> None:
+        nonlocal size
+        lines.extend(more)
+        size += sum(map(len, more))
+        if size >= WRITTEN_AT_ONCE:
+            flush()
+
+    def flush() -> None:
+        nonlocal size
+        behind.append(thread.submit(put, b"".join(lines)))
+        lines.clear()
+        size = 0
+        if len(behind) > WRITTEN_BEHIND:
+            behind.popleft().result()
+
+    def put(block: bytes) -> None:
+        file.write(block)
         file.flush()
-        os.fsync(file.fileno())
+        os.fsync(file.fileno())  # each time: at the end there would be seconds to wait for
+
+    with path.open(mode) as file, ThreadPoolExecutor(1) as thread:
+        yield write
+        flush()
+        while behind:
+            behind.popleft().result()
 
 
 @contextmanager
-def _copying(source: Path, target: Path) -> Iterator[Future[str]]:
-    """Copy the file while something else is done; the future has its SHA-256."""
+def _keeping(source: Path, target: Path, link: bool) -> Iterator[Future[str]]:
+    """Copy the file, or link it, while something else is done; the future has its SHA-256."""
     stopped = threading.Event()
 
-    def copy() -> str:
+    def keep() -> str:
         digest = hashlib.sha256()
-        with source.open("rb") as read, target.open("wb") as write:
+        linked = link and files.linked(source, target)
+        with source.open("rb") as read, nullcontext() if linked else target.open("wb") as write:
             while not stopped.is_set() and (block := read.read(1 << 20)):
                 digest.update(block)
-                write.write(block)
+                if write:
+                    write.write(block)
         return digest.hexdigest()
 
     with ThreadPoolExecutor(1) as thread:
         try:
-            yield thread.submit(copy)
+            yield thread.submit(keep)
         finally:
             stopped.set()
 

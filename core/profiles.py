@@ -40,13 +40,13 @@ def profiling(
     place = _place(store, dataset, tokenizer, train_on)
     if _kept(place) is None:
         total = max(1, int(dataset.facts["rows"]))
-        work = tokenizing(_cache(store), tokenizer, dataset.rows(), train_on)
+        work = tokenizing(store.cache, tokenizer, dataset.rows(), train_on)
         while True:
             try:
                 yield min(1.0, next(work) / total)
             except StopIteration as done:
                 done.value.profile.write(place)
-                prune(_cache(store), place.parent)
+                prune(store.cache, place.parent)
                 break
     yield 1.0
 
@@ -66,13 +66,13 @@ def _of_sample(
     store: Store, dataset: Dataset, model: Path, changed: int, train_on: TrainOn
 ) -> Profile:
     rows = random.Random(0).sample(list(dataset.rows()), SAMPLED_ROWS)
-    return tokenized(_cache(store), Tokenizer.load(model), rows, train_on).profile
+    return tokenized(store.cache, Tokenizer.load(model), rows, train_on).profile
 
 
 def _place(store: Store, dataset: Dataset, tokenizer: Tokenizer, train_on: TrainOn) -> Path:
     facts = f"{fingerprint(tokenizer)} {dataset.id} {_changed(dataset)} {train_on}"
     name = hashlib.sha256(facts.encode()).hexdigest()[:32]
-    return _cache(store) / "profiles" / f"{name}.npz"
+    return store.cache / "profiles" / f"{name}.npz"
 
 
 def _kept(place: Path) -> Profile | None:
@@ -92,7 +92,3 @@ def _read(place: Path, changed: int) -> Profile:
 
 def _changed(dataset: Dataset) -> int:
     return dataset.rows_path.stat().st_mtime_ns
-
-
-def _cache(store: Store) -> Path:
-    return store.path / "cache"

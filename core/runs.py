@@ -4,7 +4,9 @@
     train.jsonl      the rows it learns from, and eval.jsonl the rows kept back: a snapshot
     queued.json      there while the run waits for the worker
     process.json     the trainer's process and what it is doing; worthless once that process is gone
-    stop             there when somebody asked the trainer to stop
+    stop             there when somebody asked the trainer to stop: keep, pause or discard
+    paused.json      there while the run keeps its place in the line without waiting; why, where
+                     nobody asked for it
     estimate.json    what the planner expected it to take: steps, seconds, memory by part
     plan.json        what the trainer found and decided: steps, tokens, lengths, packing
     metrics.jsonl    one row per logged step
@@ -18,13 +20,12 @@
     .spare           some bytes, so that the last word still fits when the disk is full
 
 Status is derived from these facts each time it is asked for, so a dead process can't leave a
-"running" behind: result.json, else a live trainer, else queued.json, else interrupted. Where a
-file that decides can't be read the run is damaged: it is listed with the reason, takes no part in
-anything, and can be deleted.
+"running" behind: result.json, else a live trainer, else queued.json, else paused.json, else
+interrupted. Where a file that decides can't be read the run is damaged: it is listed with the
+reason, takes no part in anything, and can be deleted.
 """
 
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,15 +38,20 @@ from typing import Any, Literal
 from filelock import FileLock
 from pydantic import ValidationError
 
+from core import trash
 from core.config import TrainConfig
 from core.errors import Damaged, NotFound, UserError
-from core.files import read_facts, read_jsonl, write_bytes, write_json
+from core.files import read_facts, read_jsonl, write_bytes, write_json, write_text
 from core.processes import identity, is_alive
 
-Status = Literal["queued", "running", "completed", "failed", "stopped", "interrupted", "damaged"]
+Status = Literal[
+    "queued", "running", "completed", "failed", "stopped", "paused", "interrupted", "damaged"
+]
+Ask = Literal["keep", "pause", "discard"]
 ENDED = ("completed", "failed", "stopped")
 DECISIVE = ("config.json", "queued.json", "process.json", "result.json")
 SPARE = 16_384  # bytes
+BEHIND = 0.001  # seconds between two places in the line
 FIGURES = ("step", "epoch", "loss", "eval_loss", "seconds_left", "tokens_per_second", "memory")
 
 
@@ -99,7 +105,9 @@ class Run:
         result = result or self.result
         if result:
             return result["status"]
-        return "queued" if self.queued_at is not None else "interrupted"
+        if self.queued_at is not None:
+            return "queued"
+        return "paused" if self._paused_at is not None else "interrupted"
 
     @property
     def result(self) -> dict[str, Any] | None:
@@ -113,6 +121,12 @@ class Run:
         """Seconds since the epoch; the queue's order. None: it does not wait."""
         queued = read_facts(self.path / "queued.json", "at")
         return queued["at"] if queued else None
+
+    @property
+    def _paused_at(self) -> float | None:
+        """The place that it keeps in the line, as `queued_at`."""
+        paused = read_facts(self.path / "paused.json", "at")
+        return paused["at"] if paused else None
 
     @property
     def pid(self) -> int | None:
@@ -215,6 +229,7 @@ class Run:
         """The run as the API tells it."""
         try:
             status, result = self._status(), self.result or {}
+            held = self.held if status == "paused" else ""
             return {
                 "id": self.id,
                 "name": self.name,
@@ -222,8 +237,8 @@ class Run:
                 "phase": self.phase if status == "running" else "",
                 "progress": self.progress,
                 "config": self.config.model_dump(),
-                "error": result.get("error", ""),
-                "hint": result.get("hint", ""),
+                "error": held or result.get("error", ""),
+                "hint": "Clean up, then resume." if held else result.get("hint", ""),
                 "result": result,
             }
         except Damaged as damage:
@@ -240,53 +255,137 @@ class Run:
             }
 
     @property
+    def is_final(self) -> bool:
+        """Whether what it learned is all that is left: going on would mean to begin anew, and to
+        replace it."""
+        return self.adapter is not None and self.checkpoint is None
+
+    @property
     def unfinished(self) -> bool:
         """Whether it has no last word yet: it runs, waits, or was broken off."""
         return not (self.path / "result.json").exists()
 
     # ---- what is asked of it
 
-    def enqueue(self, since: float | None = None) -> None:
+    def enqueue(self, since: float | None = None, behind: float = 0.0) -> None:
         """Let it wait for the worker: a new run, or one that goes on from its last checkpoint.
 
-        `since` (seconds since the epoch) keeps the place of a run that waited before.
+        `since` (seconds since the epoch) keeps the place of a run that waited before; a paused one
+        kept it itself, but stands `behind` this one.
         """
         with self._transition():
             status = self.status
             if status in ("queued", "running", "completed", "damaged"):
                 raise UserError(f"{self.name} can't be started: it is {status}.")
+            if status == "stopped" and self.is_final:
+                raise UserError(
+                    f"{self.name} can't go on: its checkpoints were deleted.",
+                    "Chat with it or download it, or start another run.",
+                )
             write_bytes(self.path / ".spare", os.urandom(SPARE), parents=False)
-            self._write("queued.json", {"at": since or time.time()})
-            (self.path / "stop").unlink(missing_ok=True)
-            (self.path / "result.json").unlink(missing_ok=True)
+            kept = self._paused_at and max(self._paused_at, behind + BEHIND)
+            self._write("queued.json", {"at": since or kept or time.time()})
+            for file in ("stop", "result.json", "paused.json"):
+                (self.path / file).unlink(missing_ok=True)
+
+    def wait_since(self, at: float) -> None:
+        """Change its place in the line, which is in the order of these seconds since the epoch."""
+        with self._transition():
+            if self.status != "queued":
+                raise UserError(f"{self.name} does not wait: it is {self.status}.", field="id")
+            self._write("queued.json", {"at": at})
+
+    def seconds_left(self) -> float | None:
+        """Until its end once it runs, as far as is known: by its own pace, before that by the
+        estimate."""
+        if self.status == "running" and (left := self.progress["seconds_left"]) is not None:
+            return left
+        return self.expected.get("seconds")
 
     def stop(self) -> None:
         """Ask it to end with everything kept; a waiting run is stopped at once."""
         with self._transition():
             match self.status:
                 case "running":
-                    (self.path / "stop").touch()
+                    self._ask("keep")
                 case "queued":
                     self.finish("stopped")
                 case status:
                     raise UserError(f"{self.name} is not running: it is {status}.")
 
-    @property
-    def stop_requested(self) -> bool:
-        return (self.path / "stop").exists()
-
-    def delete(self) -> None:
-        """Remove the folder. A running run must be stopped first."""
+    def pause(self) -> None:
+        """Ask it to save and to leave the device to others; it keeps its place in the line."""
         with self._transition():
-            if self.status == "running":
-                raise UserError(f"{self.name} is running.", "Stop it first, then delete it.")
-            # Renamed first, so that a crash in the middle leaves no half a run.
-            trash = self.path.with_name(f".{self.id}.deleted")
-            self.path.rename(trash)
-        if trash.is_symlink():
-            trash.unlink()
-        else:
-            shutil.rmtree(trash, ignore_errors=True)
+            status = self.status
+            if status not in ("running", "queued"):
+                raise UserError(f"{self.name} is not running: it is {status}.")
+            # One that is in training was before all that came later than it.
+            self._write("paused.json", {"at": self.queued_at or self.created_at})
+            if status == "running":
+                self._ask("pause")
+            (self.path / "queued.json").unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Throw it away for good: one that is being trained as soon as its trainer has left."""
+        with self._transition():
+            if running := self.status == "running":
+                self._ask("discard")
+        if not running:
+            self.remove()
+
+    def hold(self, why: str) -> None:
+        """Pause it as its trainer, who can't save: its last checkpoint is what is kept."""
+        at = self._paused_at or self.created_at
+        self._write_surely("paused.json", {"at": at, "why": why})
+
+    @property
+    def held(self) -> str:
+        """Why it is paused although nobody asked for that; empty otherwise."""
+        return self._aside("paused.json").get("why", "")
+
+    def _ask(self, how: Ask) -> None:
+        if how != "pause":
+            (self.path / "paused.json").unlink(missing_ok=True)
+        write_text(self.path / "stop", how, parents=False)
+
+    @property
+    def asked(self) -> Ask | None:
+        """What its trainer was asked to do before its end; None to go on."""
+        try:
+            how = (self.path / "stop").read_text("utf-8").strip()
+        except FileNotFoundError:
+            return None
+        return "pause" if how == "pause" else "discard" if how == "discard" else "keep"
+
+    def delete(self) -> trash.Trashed:
+        """Move it to the trash. A running run must be stopped first; a waiting one leaves the line,
+        so that it does not start by itself when it is put back."""
+        with self._transition():
+            if self._idle() == "queued":
+                self.finish("stopped")
+            return trash.put(self.path)
+
+    def remove(self) -> None:
+        """Remove the folder for good. A running run must be stopped first."""
+        with self._transition():
+            self._idle()
+            gone = trash.aside(self.path, self.path.parent / trash.TRASH)
+        trash.erase(gone)
+
+    def _idle(self) -> Status:
+        if (status := self.status) == "running":
+            raise UserError(f"{self.name} is running.", "Stop it first, then delete it.")
+        return status
+
+    def delete_checkpoints(self) -> None:
+        """Remove what only a resumption needs. Raises UserError where the run has not ended."""
+        with self._transition():
+            if (status := self.status) not in ENDED:
+                raise UserError(f"{self.name} still needs its checkpoints: it is {status}.")
+            if not (self.path / "checkpoints").exists():
+                return
+            gone = trash.aside(self.path / "checkpoints", self.path.parent / trash.TRASH)
+        trash.erase(gone)
 
     # ---- what its trainer and the worker say
 
@@ -307,7 +406,8 @@ class Run:
             if trainer not in (None, os.getpid()):
                 raise UserError(f"{self.name} is being trained by process {trainer} already.")
             if trainer is None:
-                (self.path / "stop").unlink(missing_ok=True)
+                for file in ("stop", "paused.json"):
+                    (self.path / file).unlink(missing_ok=True)
             self.say("starting")
             (self.path / "queued.json").unlink(missing_ok=True)
             (self.path / "result.json").unlink(missing_ok=True)
@@ -322,16 +422,19 @@ class Run:
 
     def finish(self, status: Status, **result: Any) -> None:
         """The run's last word. After it nothing about the run changes."""
-        spare = self.path / ".spare"
+        self._write_surely("result.json", {"status": status, **result})
+        for file in (".spare", "queued.json", "paused.json"):
+            (self.path / file).unlink(missing_ok=True)
+
+    def _write_surely(self, file: str, value: Any) -> None:
+        """On a full disk too, where the spare bytes make room."""
         try:
-            self._write("result.json", {"status": status, **result})
+            self._write(file, value)
         except OSError as error:
             if error.errno != ENOSPC:
                 raise
-            spare.unlink(missing_ok=True)
-            self._write("result.json", {"status": status, **result})
-        spare.unlink(missing_ok=True)
-        (self.path / "queued.json").unlink(missing_ok=True)
+            (self.path / ".spare").unlink(missing_ok=True)
+            self._write(file, value)
 
     def _write(self, file: str, value: Any) -> None:
         """Raises NotFound, rather than make the folder again, where the run was deleted."""

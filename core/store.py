@@ -7,19 +7,22 @@ folder is simply not found: no id can lead into another owner's data, or out of 
 import re
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from core import quotas, trash
 from core.config import TrainConfig
 from core.datasets import Dataset
 from core.errors import DataProblem, NotFound
-from core.files import write_json, write_jsonl
+from core.files import RESERVED, write_json, write_jsonl
 from core.runs import DECISIVE, Run
 from core.settings import settings
+from core.trash import Trashed
+from core.uploads import FACTS, Upload, sweep
 
 LOCAL = "local"
 
@@ -33,6 +36,16 @@ class Store:
     @property
     def path(self) -> Path:
         return settings().data / self.owner
+
+    @property
+    def cache(self) -> Path:
+        """What is made again when it is needed."""
+        return self.path / "cache"
+
+    def is_foreign(self, path: Path) -> bool:
+        """Whether it is in the data directory, and not in this owner's part of it."""
+        here = path.resolve()
+        return here.is_relative_to(settings().data) and not here.is_relative_to(self.path)
 
     # ---- datasets
 
@@ -49,24 +62,68 @@ class Store:
         `fill(folder)` writes upload.* and rows.jsonl into the folder and returns the facts.
         When it raises, nothing is left behind.
         """
-        id = self._new_id("datasets", name)
-        folder = self.path / "datasets" / id
-        hidden = folder.with_name(f".{id}.new")
-        hidden.mkdir(parents=True)
-        try:
-            facts = fill(hidden)
-            write_json(
-                hidden / "dataset.json",
-                {"id": id, "name": name, **facts, "created": time.time()},
-            )
-            hidden.rename(folder)
-        except BaseException:
-            shutil.rmtree(hidden, ignore_errors=True)
-            raise
-        return Dataset(folder)
 
-    def delete_dataset(self, id: str) -> None:
-        self.dataset(id).delete()
+        def checked(folder: Path) -> dict[str, Any]:
+            facts = fill(folder)
+            quotas.check_rows(self.owner, facts.get("rows", 0))
+            return facts
+
+        quotas.check_disk(self.owner, self.path)
+        return Dataset(self._create("datasets", name, "dataset.json", checked))
+
+    # ---- the trash
+
+    def trash(self) -> list[Trashed]:
+        """The runs and datasets that were deleted, the last one first."""
+        found = [
+            trashed
+            for kind in ("runs", "datasets")
+            for trashed in trash.list_swept(self.path / kind / trash.TRASH)
+        ]
+        return sorted(found, key=lambda trashed: trashed.at, reverse=True)
+
+    def trashed(self, id: str) -> Trashed:
+        for trashed in self.trash():
+            if trashed.id == id:
+                return trashed
+        raise NotFound(f"There is no {str(id)[:100]!r} in the trash.", field="id")
+
+    def put_back(self, id: str) -> Run | Dataset:
+        """Out of the trash, under its old id or, where that was taken meanwhile, under another."""
+        trashed = self.trashed(id)
+        made, folder = self._reserve(f"{trashed.kind}s", trashed.was)
+        try:
+            trashed.path.rename(folder)
+        except FileNotFoundError:
+            raise NotFound(f"{trashed.name} is no longer in the trash.", field="id") from None
+        finally:
+            made.rmdir()
+        return Run(folder) if trashed.kind == "run" else Dataset(folder)
+
+    def empty_trash(self) -> int:
+        """Remove what is in it for good; how many runs and datasets that were."""
+        found = self.trash()
+        for trashed in found:
+            trash.remove(trashed)
+        return len(found)
+
+    # ---- uploads
+
+    def uploads(self) -> list[Upload]:
+        """Newest first."""
+        return [Upload(folder) for folder in self._folders("uploads", FACTS)]
+
+    def upload(self, id: str) -> Upload:
+        return Upload(self._folder("uploads", id, "upload", FACTS))
+
+    def create_upload(self, name: str, fill: Callable[[Path], dict[str, Any]]) -> Upload:
+        """A new upload; `fill(folder)` writes its files into the folder and returns its facts.
+
+        No other gets its id, even when it is gone. Those that nobody came back to are dropped.
+        """
+        sweep(self.path / "uploads")
+        quotas.check_disk(self.owner, self.path)
+        return Upload(self._create("uploads", name, FACTS, fill, unique=True))
 
     # ---- runs
 
@@ -83,19 +140,41 @@ class Store:
         """A new run with its snapshot of the rows; it does not wait for the worker yet."""
         if not train:
             raise DataProblem("There is no row to learn from.", "Choose a dataset with examples.")
-        id = self._new_id("runs", f"{time.strftime('%Y%m%d-%H%M%S')}-{config.name}")
-        folder = self.path / "runs" / id
-        hidden = folder.with_name(f".{id}.new")
-        hidden.mkdir(parents=True)
-        try:
-            write_jsonl(hidden / "train.jsonl", train)
-            write_jsonl(hidden / "eval.jsonl", eval)
-            write_json(hidden / "config.json", _elsewhere_too(config).model_dump())
-            hidden.rename(folder)
-        except BaseException:
-            shutil.rmtree(hidden, ignore_errors=True)
-            raise
+        quotas.check_disk(self.owner, self.path)
+        with self._new("runs", f"{time.strftime('%Y%m%d-%H%M%S')}-{config.name}") as (made, folder):
+            write_jsonl(made / "train.jsonl", train)
+            write_jsonl(made / "eval.jsonl", eval)
+            write_json(made / "config.json", _elsewhere_too(config).model_dump())
         return Run(folder)
+
+    def _create(
+        self,
+        kind: str,
+        name: str,
+        file: str,
+        fill: Callable[[Path], dict[str, Any]],
+        unique: bool = False,
+    ) -> Path:
+        """A new folder with `file`, the facts that `fill` returns."""
+        id = f"{name[:40]}-{uuid4().hex[:8]}" if unique else name
+        with self._new(kind, id) as (made, folder):
+            facts = {"id": folder.name, "name": name, **fill(made), "created": time.time()}
+            write_json(made / file, facts)
+        return folder
+
+    @contextmanager
+    def _new(self, kind: str, name: str) -> Iterator[tuple[Path, Path]]:
+        """(a hidden folder to be filled, what it becomes at the end); gone where that fails."""
+        made, folder = self._reserve(kind, _plain(name) or kind.rstrip("s"))
+        try:
+            yield made, folder
+            made.rename(folder)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+        if kind != "uploads":  # on a full disk no folder can be made, and then it is needed
+            with suppress(OSError):
+                (self.path / kind / trash.TRASH).mkdir(exist_ok=True)
 
     # ---- ids
 
@@ -113,19 +192,30 @@ class Store:
         return [folder for changed, folder in found if changed is not None]
 
     def _folder(self, kind: str, id: str, word: str, *files: str) -> Path:
-        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{,199}", str(id)):
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{,199}", id := str(id)):
             folder = self.path / kind / id
             if _changed(folder, files) is not None:
                 return folder
-        raise NotFound(f"There is no {word} {str(id)[:100]!r}.", field="id")
+        raise NotFound(f"There is no {word} {id[:100]!r}.", field="id")
 
-    def _new_id(self, kind: str, name: str) -> str:
-        """Readable, safe as a file name on every system, and free."""
-        plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or kind.rstrip("s")
-        id = plain
-        while (self.path / kind / id).exists() or (self.path / kind / f".{id}.new").exists():
-            id = f"{plain}-{uuid4().hex[:4]}"
-        return id
+    def _reserve(self, kind: str, wanted: str) -> tuple[Path, Path]:
+        """The folders `.ID.new`, made, and `ID`, which nobody else can make meanwhile. Where the
+        wanted id is taken, it gets another end."""
+        id = wanted
+        while True:
+            made, folder = (self.path / kind / named for named in (f".{id}.new", id))
+            with suppress(FileExistsError):  # somebody makes one of this name right now
+                made.mkdir(parents=True)
+                if not folder.exists():
+                    return made, folder
+                made.rmdir()
+            id = f"{wanted[:190]}-{uuid4().hex[:4]}"
+
+
+def _plain(name: str) -> str:
+    """Readable, and safe as a file name on every system; empty where no letter would be left."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60]
+    return f"{plain}-1" if plain.upper() in RESERVED else plain
 
 
 def _changed(folder: Path, files: tuple[str, ...]) -> float | None:

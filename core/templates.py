@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from core.errors import DataProblem
+from core.sandbox import TooMuch
 from core.tokenizer import Message, Tokenizer, same_start
 
 # Unicode's noncharacters: no text that people exchange has them. OPEN or CLOSE, digits, END.
@@ -68,6 +69,10 @@ def render(
                 found = _rendered(tokenizer, told, tools, add_generation_prompt)
             except _Lost as lost:
                 problem = problem or str(lost)
+            except TooMuch as error:
+                raise DataProblem(
+                    f"The model's chat template can't be used: {error}.", "Choose another model."
+                ) from error
             except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
                 problem = problem or f"{error}"
             else:

@@ -12,6 +12,7 @@ import io
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -145,7 +146,10 @@ class Shelf:
 
 def prune(cache: Path, newest: Path) -> None:
     """Remove the files that were not used for longest, beyond the limits."""
-    files = [(path, path.stat()) for path in cache.rglob("*.npz") if path.exists()]
+    files = []
+    for path in cache.rglob("*.npz"):
+        with suppress(FileNotFoundError):  # another process removes some too
+            files.append((path, path.stat()))
     files.sort(key=lambda file: -file[1].st_mtime_ns)
     total, of_model = 0, 0
     for path, facts in files:

@@ -1,9 +1,9 @@
 """A model's tokenizer and chat template, without torch.
 
 The fast tokenizer is the `tokenizers` library reading tokenizer.json, and the template is rendered
-by the same sandboxed environment that transformers uses, so a page can show tokens at once and the
-trainer and the chat see exactly the same ones. Folders that hold only an older format are converted
-once, in a process of its own.
+by transformers' sandboxed environment within bounds (core.sandbox), so a page can show tokens at
+once and the trainer and the chat see exactly the same ones. Folders that hold only an older format
+are converted once, in a process of its own.
 """
 
 import hashlib
@@ -24,7 +24,8 @@ from tokenizers import Tokenizer as FastTokenizer
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from core.errors import ModelProblem
-from core.files import read_json, write_text
+from core.files import read_facts, write_text
+from core.sandbox import TooMuch, within_bounds
 from core.settings import settings
 
 Message = dict[str, Any]
@@ -71,6 +72,8 @@ class Tokenizer:
     """False: the model has none and PLAIN_TEMPLATE stands in."""
     special: dict[str, str]
     """bos_token, eos_token, pad_token, unk_token, as far as they exist."""
+    _endless: list[TooMuch] = field(default_factory=list, repr=False, compare=False)
+    """That its template took too long once: nobody waits for it again."""
 
     @classmethod
     def load(cls, folder: Path) -> "Tokenizer":
@@ -92,7 +95,7 @@ class Tokenizer:
             ) from error
         fast.no_truncation()
         fast.no_padding()
-        config = read_json(folder / "tokenizer_config.json", {})
+        config = read_facts(folder / "tokenizer_config.json") or {}
         special = _special_tokens(folder, config)
         template = _template(folder, config)
         return cls(folder, fast, template or PLAIN_TEMPLATE, template is not None, special)
@@ -188,8 +191,9 @@ class Tokenizer:
 
     @cached_property
     def _eos_ids(self) -> frozenset[int]:
-        ids = read_json(self.path / "generation_config.json", {}).get("eos_token_id") or []
-        found = set(ids if isinstance(ids, list) else [ids])
+        told = read_facts(self.path / "generation_config.json") or {}
+        ids = told.get("eos_token_id") or []
+        found = {id for id in (ids if isinstance(ids, list) else [ids]) if isinstance(id, int)}
         if self.eos_id is not None:
             found.add(self.eos_id)
         return frozenset(found)
@@ -293,14 +297,23 @@ class Tokenizer:
         tools: list[Any] | None = None,
     ) -> str:
         """The conversation as the model's text. Raises jinja2.TemplateError where it refuses."""
-        rendered = render_jinja_template(  # a pair, whatever its annotation says
-            [list(messages)],
-            tools=tools,
-            chat_template=self.template,
-            add_generation_prompt=add_generation_prompt,
-            **{"bos_token": "", "eos_token": "", **self.special},
-        )
+        if self._endless:
+            raise self._endless[0]
+        with within_bounds(len(messages), self._endless):
+            rendered = render_jinja_template(  # a pair, whatever its annotation says
+                [list(messages)],
+                tools=tools,
+                chat_template=self.template,
+                add_generation_prompt=add_generation_prompt,
+                **{"bos_token": "", "eos_token": "", **self.special},
+            )
         return str(rendered[0][0])
+
+    @property
+    def bytes(self) -> int:
+        """Of the files that `save` copies."""
+        files = (self.path / name for name in FILES)
+        return sum(file.stat().st_size for file in files if file.exists())
 
     def save(self, folder: Path) -> None:
         """The tokenizer's files and the template that was used, for whoever loads the adapter."""
@@ -331,12 +344,12 @@ def _loaded(folder: Path, stamps: tuple[int, ...]) -> Tokenizer:
 
 
 def _special_tokens(folder: Path, config: dict[str, Any]) -> dict[str, str]:
-    stored = {**read_json(folder / "special_tokens_map.json", {}), **config}
+    stored = {**(read_facts(folder / "special_tokens_map.json") or {}), **config}
     tokens = {}
     for name in ("bos_token", "eos_token", "pad_token", "unk_token"):
         value = stored.get(name)
         value = value.get("content") if isinstance(value, dict) else value
-        if value:
+        if value and isinstance(value, str):
             tokens[name] = value
     return tokens
 
@@ -346,12 +359,12 @@ def _template(folder: Path, config: dict[str, Any]) -> str | None:
     file = folder / "chat_template.jinja"
     if file.exists():
         return file.read_text(encoding="utf-8")
-    template = config.get("chat_template") or read_json(folder / "chat_template.json", {}).get(
-        "chat_template"
-    )
+    told = config.get("chat_template")
+    template = told or (read_facts(folder / "chat_template.json") or {}).get("chat_template")
     if isinstance(template, list):  # several, by name
-        template = next((t["template"] for t in template if t["name"] == "default"), None)
-    return template
+        named = (one for one in template if isinstance(one, dict) and one.get("name") == "default")
+        template = next(named, {}).get("template")
+    return template if isinstance(template, str) else None
 
 
 def _converted(folder: Path) -> Path:

@@ -1,17 +1,15 @@
 """Why a trainer ended without a word, as far as the system and its log tell."""
 
 import re
-import shutil
 import signal
 from contextlib import suppress
 from pathlib import Path
 
-from core import hardware
+from core import disk, hardware
 from core.runs import Run
 
 KILLED = 9  # SIGKILL, which Windows does not name
 NEAR = 0.9  # the share of the machine's memory from which on a kill is likely the system's
-FULL = 1_000_000  # bytes of disk: with less, a write has most likely failed
 # Where Linux counts what it ended for want of memory: in this container, or on this machine.
 COUNTERS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control",
             "/proc/vmstat")  # fmt: skip
@@ -33,7 +31,7 @@ def why(run: Run, status: int, kills_before: int | None) -> tuple[str, str]:
 
     `kills_before` is memory_kills() from before it started.
     """
-    if is_full(run.path) or "No space left on device" in run.log():
+    if disk.is_full(run.path) or "No space left on device" in run.log():
         return "The disk is full.", f"Free some space, then try again. {_again(run)}"
     if status == -KILLED:
         return _killed(run, kills_before)
@@ -45,10 +43,6 @@ def why(run: Run, status: int, kills_before: int | None) -> tuple[str, str]:
         error = f"The training ended without a result (exit status {status})."
         hint = "The log tells where."
     return f"{error}{_last_line(run)}", f"{hint} {_again(run)}"
-
-
-def is_full(path: Path) -> bool:
-    return shutil.disk_usage(path).free < FULL
 
 
 def _killed(run: Run, kills_before: int | None) -> tuple[str, str]:

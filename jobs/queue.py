@@ -5,15 +5,18 @@ brings the order to the worker; a message is "owner/id" and its database may be 
 """
 
 import logging
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, nullcontext, suppress
+from dataclasses import dataclass
+from typing import Any
 
+from filelock import FileLock
 from huey import SqliteHuey
 from huey.api import TaskWrapper
 
+from core import disk, quotas
 from core.errors import Damaged
 from core.runs import Run
 from core.settings import settings
@@ -21,19 +24,30 @@ from core.settings import settings
 log = logging.getLogger(__name__)
 
 DATABASE = "queue.db"
-LEAST_FREE = 20_000_000  # bytes of disk, below which no run is begun
 
 
 def submit(run: Run) -> int:
     """Let the run wait for the worker; its position, 1 for the next.
 
-    Raises UserError where the run waits already, runs, or is completed.
+    A paused run comes back to its place, but before nobody else's run that waits by now. Raises
+    UserError where it waits already, runs, or is completed, and where its owner has as
+    many in the line as they may.
     """
-    run.enqueue()
+    # Between the look and the step another of the person's clicks must not slip through.
+    limited = quotas.limits(run.owner).waiting is not None
+    lock = FileLock(run.path.parents[1] / ".line.lock", timeout=30)
+    with lock if limited else nullcontext():
+        line = waiting()
+        quotas.check_waiting(run.owner, sum(other.owner == run.owner for other in line))
+        run.enqueue(behind=min((_since(o) for o in line if o.owner != run.owner), default=0.0))
     try:
         huey, train = connect()
         with closing(huey.storage):
-            train(reference(run))
+            line = waiting()
+            if line[-1:] == [run]:
+                train(reference(run))
+            else:  # it has kept an earlier place
+                _tell_anew(huey, train, line)
     except sqlite3.Error:
         # The worker looks at the folders too, and rebuilds a damaged database.
         log.warning("The queue's database did not take %s", run.id, exc_info=True)
@@ -41,23 +55,20 @@ def submit(run: Run) -> int:
     return position(run) or 1
 
 
-def position(run: Run, line: list[Run] | None = None) -> int | None:
-    """The run's place in the line, 1 for the next; None where it does not wait.
-
-    Who asks for many runs asks `waiting()` once and gives it as `line`.
-    """
-    line = waiting() if line is None else line
+def position(run: Run) -> int | None:
+    """The run's place in the line, 1 for the next; None where it does not wait."""
+    line = waiting()
     return line.index(run) + 1 if run in line else None
 
 
 def held_up() -> str:
     """Why the next run is not begun although its turn has come, in words; empty where it is."""
-    free = shutil.disk_usage(settings().data).free
-    if free >= LEAST_FREE:
+    free = disk.free(settings().data)
+    if free >= disk.LEAST_FREE:
         return ""
     return (
         f"The disk is full ({free / 1e6:.0f} MB are free). It begins when there is space again: "
-        "delete runs or files that you don't need."
+        "clean up what you don't need."
     )
 
 
@@ -70,6 +81,60 @@ def waiting() -> list[Run]:
     """The runs in the line, the next one first."""
     line = [(_since(run), run) for run in _with("queued.json") if run.status == "queued"]
     return [run for _, run in sorted(line, key=lambda pair: (pair[0], pair[1].id))]
+
+
+@dataclass(frozen=True)
+class Line:
+    """The run that is being trained, those that wait, the next one first, and when these will begin
+    and end, as seconds since the epoch: from the first of which nothing is known on, none has
+    times."""
+
+    learning: Run | None
+    runs: list[Run]
+    times: list[tuple[float, float]]
+
+    @classmethod
+    def now(cls) -> "Line":
+        learning, runs, times = running(), waiting(), []
+        left = learning.seconds_left() if learning else 0.0
+        begins = None if left is None else time.time() + left
+        for run in runs:
+            seconds = run.seconds_left()
+            if begins is None or seconds is None:
+                break
+            times.append((begins, begins + seconds))
+            begins += seconds
+        return cls(learning, runs, times)
+
+    def place(self, run: Run) -> dict[str, Any]:
+        """position (1 for the next), begins_at and ends_at of a run, each None where unknown."""
+        if run not in self.runs:
+            return {"position": None, "begins_at": None, "ends_at": None}
+        at = self.runs.index(run)
+        begins, ends = self.times[at] if at < len(self.times) else (None, None)
+        return {"position": at + 1, "begins_at": begins, "ends_at": ends}
+
+
+def move(run: Run, place: int) -> int:
+    """Put a waiting run at this place of the line, 1 for the next; the place that it has then.
+
+    Raises UserError where it does not wait.
+    """
+    others = [other for other in waiting() if other != run]
+    place = max(1, min(place, len(others) + 1))
+    before, after = others[: place - 1], others[place - 1 :]
+    if before and after:
+        at = (_since(before[-1]) + _since(after[0])) / 2
+    elif after:
+        at = _since(after[0]) - 1
+    else:
+        at = _since(before[-1]) + 1 if before else time.time()
+    run.wait_since(at)
+    with suppress(sqlite3.Error):  # the worker looks at the folders too
+        huey, train = connect()
+        with closing(huey.storage):
+            _tell_anew(huey, train, waiting())
+    return position(run) or 1
 
 
 def _since(run: Run) -> float:
@@ -113,10 +178,21 @@ def rebuild(huey: SqliteHuey, train: TaskWrapper, besides: Run | None = None) ->
     line = [run for run in waiting() if run != besides]
     missing = [run for run in line if reference(run) not in known]
     if missing:
-        huey.storage.flush_queue()
-        for run in line:
-            train(reference(run))
+        _tell_anew(huey, train, line)
     return missing
+
+
+def _tell_anew(huey: SqliteHuey, train: TaskWrapper, line: list[Run]) -> None:
+    huey.storage.flush_queue()
+    for run in line:
+        train(reference(run))
+
+
+def discard() -> None:
+    """Throw away what nobody came to throw away, because the worker died meanwhile."""
+    for run in _with("stop"):
+        if run.asked == "discard" and run.status != "running":
+            run.remove()
 
 
 def set_aside_if_damaged() -> None:

@@ -15,18 +15,19 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
 
-from core.computing import FOR_COMPUTING
+from core.computing import for_computing
 from core.errors import Damaged, NotFound, UserError, explain
 from core.files import read_facts, write_json
 from core.processes import identity, is_alive
 from core.runs import Run
 from core.settings import settings, settle_data
-from jobs import children, postmortem, queue
+from jobs import children, postmortem, queue, webhook
 
 log = logging.getLogger("worker")
 
@@ -34,6 +35,7 @@ TRAINER = "core.train"
 HELD = 3  # exit status: another worker serves this data directory
 LOOK_EVERY = 2.0  # seconds between looks at the folders
 PATIENCE = 20.0  # seconds that a trainer gets to save
+HANGS = 900.0  # seconds without a sign of life, after which one that was asked to leave is ended
 ENDED_IN_ORDER = (0, -signal.SIGTERM, -signal.SIGINT)
 
 
@@ -55,6 +57,7 @@ class Worker:
         database = settings().data / queue.DATABASE
         try:
             ours = database.stat().st_ino
+            queue.discard()
             queue.rebuild(huey, train)  # before the first is taken: the order is the folders'
             consumer = huey.create_consumer(workers=1, max_delay=1, periodic=False)
             consumer.start()
@@ -84,6 +87,7 @@ class Worker:
         except Exception as error:  # whatever it is, it must not come back every few seconds
             log.exception("%s could not be trained", run.id)
             self._fail(run, *explain(error))
+            webhook.tell(run)
         finally:
             self.current = None
 
@@ -103,7 +107,7 @@ class Worker:
                 str(run.path),
                 stdout=printed,
                 stderr=subprocess.STDOUT,
-                env={**FOR_COMPUTING, **os.environ, "GRAFT_PARENT": _this_process()},
+                env={**for_computing(), **os.environ, "GRAFT_PARENT": _this_process()},
             )
         log.info("%s is trained by process %s", run.id, trainer.pid)
         try:
@@ -113,13 +117,15 @@ class Worker:
             raise
         if run.path.exists():
             self._conclude(run, status, waited_since, kills_before)
+            webhook.tell(run)
 
-    def _watch(self, run: Run, trainer: subprocess.Popen) -> int:
-        """The trainer's exit status. It is ended when the worker ends, or the run was stopped or
-        deleted before it could be handed over."""
+    def _watch(self, run: Run, trainer: subprocess.Popen) -> int | None:
+        """The trainer's exit status, None where it hung. It is ended when the worker ends, when the
+        run was stopped, paused or deleted before it could be handed over, and when it was asked to
+        leave and gives no sign of life."""
         try:
             run.hand_to(trainer.pid)
-            unwanted = run.status == "stopped"
+            unwanted = run.status in ("stopped", "paused")
         except UserError:
             unwanted = True
         except psutil.NoSuchProcess:  # over already
@@ -129,18 +135,32 @@ class Worker:
                 return trainer.wait(0.2)
             except subprocess.TimeoutExpired:
                 pass
+            if run.asked and time.time() - _sign_of_life(run) > HANGS:
+                log.warning("%s does not stop: its trainer is ended", run.id)
+                children.end(trainer, PATIENCE)
+                return None
         return children.end(trainer, PATIENCE)
 
     def _conclude(
-        self, run: Run, status: int, waited_since: float | None, kills_before: int | None
+        self, run: Run, status: int | None, waited_since: float | None, kills_before: int | None
     ) -> None:
         """See that a run whose trainer is gone is not left without a word."""
-        if run.result is not None or run.status == "damaged":
+        if run.asked == "discard":
+            run.remove()
+            log.info("%s was thrown away", run.id)
+        elif run.result is not None or run.status in ("damaged", "paused"):
             log.info("%s: %s", run.id, run.status)
+        elif status is None:
+            self._fail(
+                run,
+                f"It was asked to stop and gave no sign of life for {HANGS / 60:.0f} minutes, so "
+                "it was ended.",
+                "What it saved last is kept: “Try again” goes on from there.",
+            )
         elif self.ending.is_set() or (status in ENDED_IN_ORDER and self.ending.wait(1)):
             # Whoever ends the worker may have ended the trainer too, a moment earlier. One that
             # was only starting has not left the line.
-            if not run.stop_requested and run.status != "queued":
+            if not run.asked and run.status != "queued":
                 run.enqueue(since=waited_since)
                 log.info("%s waits for the next worker", run.id)
         elif status in ENDED_IN_ORDER:
@@ -160,6 +180,12 @@ class Worker:
                 log.exception("The result of %s can't be written; trying again", run.id)
             if self.ending.wait(15):
                 return None
+
+
+def _sign_of_life(run: Run) -> float:
+    """When its trainer wrote last, or was asked to leave, in seconds since the epoch."""
+    files = (run.path / name for name in ("stop", "process.json", "metrics.jsonl", "train.log"))
+    return max((file.stat().st_mtime for file in files if file.exists()), default=time.time())
 
 
 def serving() -> dict[str, Any] | None:

@@ -11,7 +11,9 @@ from pathlib import Path
 import psutil
 
 from core.files import read_json
+from core.users import Users
 
+PASSWORDS = {"anna": "correct horse", "ben": "another horse", "root": "a third horse"}
 ROOT = Path(__file__).parent.parent
 
 
@@ -28,7 +30,7 @@ class App:
 
 
 @contextmanager
-def serving(data: Path, *arguments: str) -> Iterator[App]:
+def serving(data: Path, *arguments: str, **environment: str) -> Iterator[App]:
     """Start the app on a free port from 7900 on; in the end, neither it nor its worker is left."""
     log = (data.parent / "app.log").open("ab")
     process = subprocess.Popen(
@@ -37,7 +39,7 @@ def serving(data: Path, *arguments: str) -> Iterator[App]:
             *arguments,
         ],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,
@@ -56,3 +58,13 @@ def serving(data: Path, *arguments: str) -> Iterator[App]:
         worker = read_json(data / "worker.json")
         if worker and psutil.pid_exists(worker["pid"]):
             psutil.Process(worker["pid"]).kill()
+
+
+@contextmanager
+def serving_people(folder: Path) -> Iterator[App]:
+    """The app with a login for each name of PASSWORDS; root is an admin."""
+    known = Users(folder / "users.json")
+    for name, password in PASSWORDS.items():
+        known.put(name, password, "admin" if name == "root" else "member")
+    with serving(folder / "data", GRAFT_AUTH=str(known.path)) as app:
+        yield app

@@ -1,5 +1,6 @@
 """The app from outside: what it says, what it refuses, and what it does when something dies."""
 
+import io
 import os
 import signal
 import socket
@@ -51,8 +52,32 @@ def test_it_does_not_open_the_data_to_everybody_by_accident():
     assert "no login" in refused(GRAFT_HOST="192.168.1.5")
 
 
-def test_logins_that_it_does_not_have_yet_are_not_pretended(tmp_path):
-    assert "no logins yet" in refused(GRAFT_AUTH=str(tmp_path / "users"))
+def test_without_anybody_who_could_log_in_it_does_not_start(tmp_path):
+    file = tmp_path / "users.json"
+    assert "no user" in refused(GRAFT_AUTH=str(file))
+    file.write_text("torn")
+    assert "damaged" in refused(GRAFT_AUTH=str(file))
+
+
+def test_people_are_added_and_removed_on_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GRAFT_AUTH", str(tmp_path / "users.json"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("correct horse\nanother horse\nshort\n"))
+    assert app.main(["add-user", "anna", "--admin"]) == 0
+    assert app.main(["add-user", "ben", "--rows", "10", "--disk", "2.5", "--waiting", "3"]) == 0
+    assert app.main(["add-user", "carl"]) == 2
+    assert app.main(["remove-user", "dora"]) == 2
+    known = app.users(tmp_path / "users.json")
+    assert known.check("anna", "correct horse").role == "admin"
+    assert known.check("ben", "another horse").limits == app.Limits(rows=10, disk=2.5, waiting=3)
+    # A new password leaves what is not named as it was.
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a third horse\na fourth horse\n"))
+    assert app.main(["add-user", "anna"]) == app.main(["add-user", "ben", "--rows", "20"]) == 0
+    assert known.check("anna", "a third horse").role == "admin"
+    assert known.all()["ben"].limits == app.Limits(rows=20, disk=2.5, waiting=3)
+    assert app.main(["remove-user", "anna"]) == 0
+    assert list(known.all()) == ["ben"]
+    said = capsys.readouterr()
+    assert "horse" not in said.out + said.err
 
 
 def test_a_data_directory_that_cannot_be_written_is_named(tmp_path):
@@ -197,3 +222,23 @@ def test_two_apps_share_one_worker_that_outlives_whoever_is_killed(data_dir):
             left.process.send_signal(signal.SIGINT)
             assert left.process.wait(30) == 0
             until(lambda: not is_alive(worker), 30)
+
+
+@POSIX
+def test_what_it_keeps_is_for_its_owner_alone(tmp_path, monkeypatch):
+    """Also in a directory that others could read before, and what a worker and a trainer write."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    monkeypatch.setenv("GRAFT_DATA", str(data))
+    config = TrainConfig(base_model=str(tmp_path / "nowhere"), name="x")
+    run = Store().create_run(config, [{"text": "a"}] * 4, [])
+    run.enqueue()
+    mine = set(data.rglob("*"))
+    with serving(data) as served:
+        until(lambda: run.result)
+        urllib.request.urlopen(f"{served.url}runs").close()
+        theirs = [path for path in data.rglob("*") if path not in mine and path.exists()]
+        assert {"result.json", "train.log"} <= {path.name for path in theirs}
+        for path in (data, data / "worker.json", *theirs):
+            allowed = 0o700 if path.is_dir() else 0o600
+            assert path.stat().st_mode & 0o777 == allowed, path

@@ -4,8 +4,10 @@ Each takes the caller's Store first, so none can reach another owner's data, and
 JSON can hold. What the person can repair raises UserError; its `field` names the argument.
 """
 
+import shutil
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from core import estimates, prepare, preview, sources
 from core.chat import ChatServer
-from core.config import parse_config
-from core.errors import UserError
+from core.config import TrainConfig, parse_config
+from core.errors import NotFound, UserError
 from core.export import adapter_zip
+from core.files import size_of
 from core.runs import Run
+from core.settings import settings
+from core.sharing import Place
 from core.store import Store
+from core.users import users
 from jobs import queue
 
 
@@ -153,7 +159,7 @@ def estimate(store: Store, config: dict[str, Any]) -> dict[str, Any]:
         {field, value, saves (bytes), fits, cuts (rows)} where it does not fit well, steps,
         seconds, advice, and the completed config.
     """
-    return estimates.estimate(parse_config(config), store)
+    return estimates.estimate(_config(store, config), store)
 
 
 def xray(store: Store, config: dict[str, Any], row: int = 0) -> dict[str, Any]:
@@ -166,7 +172,7 @@ def xray(store: Store, config: dict[str, Any], row: int = 0) -> dict[str, Any]:
         tokens with text and state: "learned", "context" (read, not learned) or "cut"; how many
         there are of each; and notes {code, text}: what the model's template did to the example.
     """
-    return preview.xray(store, parse_config(config), row)
+    return preview.xray(store, _config(store, config), row)
 
 
 def lengths(store: Store, config: dict[str, Any]) -> dict[str, Any]:
@@ -185,13 +191,13 @@ def lengths(store: Store, config: dict[str, Any]) -> dict[str, Any]:
         the tokens that remain), seconds, memory_bytes; uncut {seconds, memory_bytes}: without a
         cut; notes [{code, text, rows}]; reasons [{row, text}]: why the first rows are refused.
     """
-    return preview.lengths(store, parse_config(config))
+    return preview.lengths(store, _config(store, config))
 
 
 def measuring(store: Store, config: dict[str, Any]) -> Iterator[float]:
     """Read the whole dataset for `lengths`, where that isn't done yet. Yields the share that is
     done, 1.0 at the end; closing the iterator breaks it off."""
-    return preview.measuring(store, parse_config(config))
+    return preview.measuring(store, _config(store, config))
 
 
 def start_run(store: Store, config: dict[str, Any]) -> dict[str, Any]:
@@ -202,14 +208,14 @@ def start_run(store: Store, config: dict[str, Any]) -> dict[str, Any]:
     Returns:
         id of the run and its position in the line (1: the next).
     """
-    asked = parse_config(config)
+    asked = _config(store, config)
     expected = estimates.estimate(asked, store)
     run = prepare.new_run(store, asked)
     try:
         run.expect(expected)
         return {"id": run.id, "position": queue.submit(run)}
     except Exception:  # what is told to have failed must not be found among the runs
-        run.delete()
+        run.remove()
         raise
 
 
@@ -219,7 +225,7 @@ def runs(store: Store) -> list[dict[str, Any]]:
     Returns:
         A list of runs, each as from `run`.
     """
-    line = queue.waiting()
+    line = queue.Line.now()
     return [told(run, line) for run in store.runs()]
 
 
@@ -229,13 +235,13 @@ def run(store: Store, id: str) -> dict[str, Any]:
     Parameters:
         id: the run's id
     Returns:
-        id, name, status (queued, running, completed, failed, stopped, interrupted, or damaged:
-        its files can't be read, and it can only be deleted), phase (what a running one does, or
-        why the line doesn't move), position (in the line, while queued), progress {step,
-        total_steps, epoch, loss, eval_loss, seconds_left, tokens_per_second}, config, error,
-        hint, result.
+        id, name, status (queued, running, completed, failed, stopped, paused, interrupted, or
+        damaged: its files can't be read, and it can only be deleted), phase (what a running one
+        does, or why the line doesn't move), position in the line while queued, begins_at and
+        ends_at (as far as is known, in seconds since the epoch), progress {step, total_steps,
+        epoch, loss, eval_loss, seconds_left, tokens_per_second}, config, error, hint, result.
     """
-    return told(store.run(id), queue.waiting())
+    return told(store.run(id), queue.Line.now())
 
 
 def metrics(store: Store, id: str) -> list[dict[str, Any]]:
@@ -263,8 +269,35 @@ def stop_run(store: Store, id: str) -> dict[str, Any]:
     return {"id": run.id, "status": run.status}
 
 
+def pause_run(store: Store, id: str) -> dict[str, Any]:
+    """Ask a run to save and to leave the device to others; it keeps its place in the line.
+
+    Parameters:
+        id: the run's id
+    Returns:
+        id and status; a running run is still "running" until its trainer has saved.
+    """
+    run = store.run(id)
+    run.pause()
+    return {"id": run.id, "status": run.status}
+
+
+def discard_run(store: Store, id: str) -> dict[str, Any]:
+    """Throw a run away for good; one that is being trained goes as soon as its trainer has left.
+
+    Parameters:
+        id: the run's id
+    Returns:
+        id and status, "running" or "deleted".
+    """
+    run = store.run(id)
+    run.discard()
+    return {"id": run.id, "status": run.status if run.path.exists() else "deleted"}
+
+
 def resume_run(store: Store, id: str) -> dict[str, Any]:
-    """Let a stopped, failed or interrupted run wait again; it goes on from its last checkpoint.
+    """Let a run that was stopped, paused, broken off or failed wait again; it goes on from its last
+    checkpoint.
 
     Parameters:
         id: the run's id
@@ -276,17 +309,34 @@ def resume_run(store: Store, id: str) -> dict[str, Any]:
     return {"id": run.id, "status": run.status, "position": position}
 
 
+def move_run(store: Store, id: str, place: int = 1) -> dict[str, Any]:
+    """Give a waiting run another place in the line.
+
+    Parameters:
+        id: the run's id
+        place: 1 for the next
+    Returns:
+        id, status and position in the line.
+    """
+    run = store.run(id)
+    now = queue.position(run) or place
+    if any(other.owner != run.owner for other in queue.waiting()[max(0, place - 1) : now - 1]):
+        raise UserError(
+            "Somebody else's run waits there.", "Yours may pass your own only.", field="place"
+        )
+    position = queue.move(run, place)
+    return {"id": run.id, "status": run.status, "position": position}
+
+
 def delete_run(store: Store, id: str) -> dict[str, Any]:
-    """Remove a run with its adapter and checkpoints. A running run must be stopped first.
+    """Move a run to the trash. A running run must be stopped first; a waiting one leaves the line.
 
     Parameters:
         id: the run's id
     Returns:
-        id, and "deleted" as status.
+        id, "deleted" as status, and trash: the id under which it can be put back.
     """
-    run = store.run(id)
-    run.delete()
-    return {"id": run.id, "status": "deleted"}
+    return {"id": id, "status": "deleted", "trash": store.run(id).delete().id}
 
 
 def compare(
@@ -323,9 +373,62 @@ def compare(
             yield {**answer, "tuned": answer[ids[0]]}
 
 
+def crowded(store: Store, run: str) -> Place | None:
+    """Where a question about the run would be answered while another one trains, if that is not
+    where it usually is."""
+    with suppress(UserError):  # comparing says what is wrong
+        place = chat_server().place(store.run(run))
+        return place if place.beside else None
+    return None
+
+
 def download_adapter(store: Store, id: str) -> Path:
     """The finished adapter of a run as a zip file, which may lie in the data directory."""
     return adapter_zip(store.run(id))
+
+
+def people(store: Store) -> dict[str, Any]:
+    """Who may come in, what they have, and the whole line. For admins alone.
+
+    Returns:
+        people [{name, role, datasets and runs (their numbers), bytes, limits {rows, disk
+        (gigabytes), waiting}}]; line [{owner, name, status, begins_at, ends_at}], what trains
+        first; disk {free, total} (bytes).
+    """
+    file = settings().auth
+    known = users(file).all() if file else {}
+    if store.owner not in known or known[store.owner].role != "admin":
+        raise UserError("Only admins may see this.", "Ask who runs Graft.")
+    line, disk = queue.Line.now(), shutil.disk_usage(settings().data)
+    told = [{"run": run, **line.place(run)} for run in line.runs]
+    if line.learning:
+        left = line.learning.seconds_left()
+        ends = None if left is None else time.time() + left
+        told.insert(0, {"run": line.learning, "begins_at": None, "ends_at": ends})
+    return {
+        "people": [
+            {
+                "name": user.name,
+                "role": user.role,
+                "datasets": len(Store(user.name).datasets()),
+                "runs": len(Store(user.name).runs()),
+                "bytes": size_of(Store(user.name).path),
+                "limits": user.limits.model_dump(),
+            }
+            for user in known.values()
+        ],
+        "line": [
+            {
+                "owner": (run := place["run"]).owner,
+                "name": run.name,
+                "status": run.status,
+                "begins_at": place["begins_at"],
+                "ends_at": place["ends_at"],
+            }
+            for place in told
+        ],
+        "disk": {"free": disk.free, "total": disk.total},
+    }
 
 
 @cache
@@ -334,9 +437,24 @@ def chat_server() -> ChatServer:
     return ChatServer()
 
 
-def told(run: Run, line: list[Run]) -> dict[str, Any]:
-    """The run as the API and the pages tell it. `line` is queue.waiting(), asked for once."""
-    facts = {**run.describe(), "position": None}
+def _config(store: Store, values: dict[str, Any]) -> TrainConfig:
+    """The settings, checked. What another owner's run left is no model to teach here."""
+    config = parse_config(values)
+    for field in ("base_model", "continue_from"):
+        name = getattr(config, field)
+        try:
+            path = Path(name).expanduser()
+            foreign = path.exists() and store.is_foreign(path)
+        except (RuntimeError, ValueError, OSError):  # ~nobody, or what no file can be called
+            foreign = True
+        if foreign and name:
+            raise NotFound(f"There is no {name[:100]!r}.", field=field)
+    return config
+
+
+def told(run: Run, line: queue.Line) -> dict[str, Any]:
+    """The run as the API and the pages tell it."""
+    facts = {**run.describe(), **line.place(run)}
     if facts["status"] == "queued":
-        facts |= {"position": queue.position(run, line), "phase": queue.held_up()}
+        facts["phase"] = queue.held_up()
     return facts

@@ -11,6 +11,7 @@ import html
 import inspect
 import logging
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -23,12 +24,15 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from pydantic import TypeAdapter, ValidationError
 
+from core.diagnostics import diagnostics_zip
 from core.errors import NotFound, UserError, explain
-from core.store import LOCAL, Store
-from ui import actions, dataset_actions
+from core.store import Store
+from ui import actions, dataset_actions, disk_actions
+from ui.logins import owner
 
 log = logging.getLogger(__name__)
 KEPT = 3600  # seconds that a file which was handed out stays
+_SALT = secrets.token_bytes(16)  # so that nobody can guess where a file is handed out
 
 QUICK = (
     actions.datasets,
@@ -42,12 +46,23 @@ QUICK = (
     actions.run,
     actions.metrics,
     actions.stop_run,
+    actions.pause_run,
+    actions.discard_run,
     actions.resume_run,
+    actions.move_run,
     actions.delete_run,
+    actions.people,
     dataset_actions.preview_fix,
     dataset_actions.dataset_rows,
     dataset_actions.rename_dataset,
     dataset_actions.delete_dataset,
+    disk_actions.disk_usage,
+    disk_actions.trash,
+    disk_actions.put_back,
+    disk_actions.empty_trash,
+    disk_actions.delete_checkpoints,
+    disk_actions.clear_caches,
+    disk_actions.remove_upload,
 )
 # They go through all rows of a dataset, which takes a while where there are many.
 THOROUGH = (
@@ -61,11 +76,6 @@ THOROUGH = (
 )
 
 
-def owner(request: gr.Request) -> str:
-    """Whose data this caller works with. Without a login everybody is `local`."""
-    return LOCAL
-
-
 def register(demo: gr.Blocks) -> None:
     """Add the endpoints to the page that is being built."""
     with demo:
@@ -77,6 +87,7 @@ def register(demo: gr.Blocks) -> None:
         for action in (actions.import_text, actions.import_from_hub, actions.import_again):
             gr.api(endpoint(action), api_name=action.__name__, concurrency_limit=2)
         gr.api(endpoint(download_adapter), api_name="download_adapter", concurrency_limit=2)
+        gr.api(endpoint(download_diagnostics), api_name="download_diagnostics", concurrency_limit=2)
         gr.api(endpoint(download_dataset), api_name="download_dataset", concurrency_limit=2)
         # Closing the stream must reach the chat process, so it goes through Gradio's queue.
         gr.api(endpoint(actions.compare), api_name="compare", concurrency_limit=8)
@@ -124,6 +135,18 @@ def download_adapter(store: Store, id: str) -> gr.FileData:
     return handed_out(archive, archive.name)
 
 
+def download_diagnostics(store: Store, id: str) -> gr.FileData:
+    """What helps to find out why a run failed: settings, figures, log, versions, the machine.
+
+    Parameters:
+        id: the run's id
+    Returns:
+        A zip file without examples and without secrets.
+    """
+    archive = diagnostics_zip(store.run(id))
+    return handed_out(archive, archive.name)
+
+
 def download_dataset(store: Store, id: str) -> gr.FileData:
     """The rows of a dataset as they are now, every change included.
 
@@ -143,7 +166,7 @@ def handed_out(file: Path, name: str) -> dict[str, Any]:
     folder = Path(get_upload_folder()) / "graft"
     stat = file.stat()
     version = f"{file}:{stat.st_mtime_ns}:{stat.st_size}"
-    copy = folder / hashlib.sha256(version.encode()).hexdigest()[:32] / name
+    copy = folder / hashlib.sha256(_SALT + version.encode()).hexdigest()[:32] / name
     _sweep(folder)
     copy.parent.mkdir(parents=True, exist_ok=True)
     if not copy.exists():
@@ -232,6 +255,8 @@ def in_words(error: UserError) -> str:
         what = f"{what.rstrip('.')} (not found)."
     elif error.field and not what.startswith(error.field):
         what = f"{error.field}: {what}"
+    if error.hint and what[-1:].isalnum():
+        what += "."
     return f"{what} {error.hint}".strip()
 
 

@@ -1,7 +1,6 @@
 """The doctor on a page: what is wrong with a dataset's rows, mended with one click, with undo."""
 
 from collections.abc import Iterator
-from contextlib import closing
 
 import gradio as gr
 
@@ -20,9 +19,8 @@ def build() -> dict[str, gr.components.Component]:
 
 def wire(parts: dict[str, gr.components.Component], dataset: gr.Textbox) -> None:
     shown = [parts["report"], parts["version"]]
-    dataset.change(_look, dataset, parts["report"], concurrency_limit=4,
-                   trigger_mode="always_last", **page.QUIET)  # fmt: skip
-    parts["report"].click(_act, dataset, shown, concurrency_limit=4, **page.QUIET)
+    dataset.change(_look, dataset, parts["report"], trigger_mode="always_last", **page.STREAMED)
+    parts["report"].click(_act, dataset, shown, **page.STREAMED)
 
 
 def _look(dataset: str, request: gr.Request) -> Iterator[str]:
@@ -34,9 +32,10 @@ def _look(dataset: str, request: gr.Request) -> Iterator[str]:
     try:
         with page.bugs_in_words():
             found = store.dataset(dataset)
-            with closing(followed(lambda progress: _examine(found, progress))) as shares:
-                for share in shares:
-                    yield views.bring.progress(share, "Checking the examples")
+            yield from followed(
+                lambda progress: _examine(found, progress),
+                lambda share: views.bring.progress(share, "Checking the examples"),
+            )
             yield report(store, dataset)[0]
     except UserError as problem:
         yield views.notice(str(problem), problem.hint)

@@ -1,11 +1,12 @@
 """Compare: the original and the tuned model answer the same question side by side.
 
-Both answers come from one generator, so that stopping stops both. A chat is not a run: it lives in
-the open page only.
+Both answers come from one generator, which alone shows them until it ends: “Stop” and “Clear” only
+tell it so. A chat is not a run: it lives in the open page only.
 """
 
 import random
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import gradio as gr
@@ -14,8 +15,10 @@ from core.errors import UserError
 from core.store import Store
 from ui import actions, page, teach, views
 from ui.parts import panel
+from ui.working import call_off, is_waiting, under_way
 
 FINISHED = ("completed", "stopped")
+STOP, CLEAR = "stop", "clear"  # why an answer is called off
 
 Turn = dict[str, Any]
 """question; base and tuned, the answers so far; phase, notes and changed as the chat tells them"""
@@ -31,6 +34,7 @@ def build(demo: gr.Blocks) -> None:
         with gr.Row(elem_classes="compare-head"):
             panel(views.heading("Compare answers"))
             run = gr.Dropdown(label="Your model", allow_custom_value=True, elem_classes="picker")
+        shared = panel()
         empty = panel()
         with gr.Column(visible=False) as arena:
             with gr.Row(elem_classes="panes"):
@@ -49,15 +53,16 @@ def build(demo: gr.Blocks) -> None:
                 lesson = teach.build()
     turns = gr.State([])
     shown = [base, tuned, turns]
-    demo.load(_open, None, [run, empty, arena, *shown], **page.QUIET).then(
+    demo.load(_open, None, [run, empty, arena, *shown], **page.DIRECT).then(
         None, run, None, js=IN_THE_ADDRESS
     )
     run.input(None, run, None, js=GO)
+    run.change(_shared, run, shared, **page.DIRECT)
+    gr.Timer(5).tick(_shared, run, shared, **page.DIRECT)
     growing: dict[str, Any] = {
-        "show_progress": "hidden",
-        "api_visibility": "private",
+        **page.STREAMED,
         "concurrency_limit": 8,
-        "trigger_mode": "multiple",  # a question right after “Stop” would be swallowed otherwise
+        "trigger_mode": "multiple",  # a question right after an answer would be swallowed otherwise
     }
     asked = {"run": run, "turns": turns, **sampling}
     answering = gr.on(
@@ -73,14 +78,11 @@ def build(demo: gr.Blocks) -> None:
         outputs=[sampling["system"], expected, prompt, *shown, ask, stop],
         **growing,
     )
-    # Cancelling ends the generator where it stands, so this brings the button back.
-    stopped = stop.click(
-        _stop, turns, [*shown, ask, stop], cancels=[answering, by_chip], **page.POLL
-    )
-    teach.wire(lesson, run, sampling["system"])
+    stop.click(_stop, **page.DIRECT)
+    teach.wire(lesson, run, sampling["system"], turns)
     filled = [lesson[name] for name in ("question", "answer", "told")]
-    for event in (answering, by_chip, stopped):
-        event.then(teach.last, turns, filled, **page.POLL)
+    for event in (answering, by_chip):
+        event.then(teach.last, turns, filled, **page.DIRECT)
 
 
 def _sampling() -> dict[str, gr.components.Component]:
@@ -113,40 +115,61 @@ def _open(request: gr.Request) -> tuple:
     return picker, "", gr.Column(visible=True), *_panes([]), []
 
 
+def _shared(run: str | None, request: gr.Request) -> str:
+    """Who has the device, where that keeps the answers from it."""
+    place = actions.crowded(page.store(request), run) if run else None
+    return views.compare.shared(place) if place else ""
+
+
 def _answer(
     request: gr.Request,
     run: str,
     prompt: str,
     turns: list[Turn],
     system: str | None,
+    expected: str = "",
     **sampling: Any,
 ) -> Iterator[tuple]:
     """(prompt, both panes, turns, ask, stop), growing. Whatever happens, it ends with “Ask both”;
     a question that could not be answered is there to be asked again.
     """
-    if not prompt.strip():
-        yield prompt, *_panes(turns), turns, *_buttons(False)
+    if is_waiting(request) or not prompt.strip():
+        yield (gr.skip(),) * 6
         return
-    turn: Turn = {"question": prompt.strip(), "base": "", "tuned": "", "phase": "Starting"}
+    turn: Turn = {
+        "question": prompt.strip(), "expected": expected, "base": "", "tuned": "",
+        "phase": "Starting",
+    }  # fmt: skip
     conversations = {side: _messages(turns, side, system, prompt) for side in ("base", "tuned")}
-    yield "", *_panes([*turns, turn]), [*turns, turn], *_buttons(True)
-    try:
-        with page.bugs_in_words():
-            for answer in actions.compare(page.store(request), run, conversations, sampling):
-                turn = {**turn, **answer, "changed": answer.get("changed", {}).get(run)}
-                yield "", *_panes([*turns, turn]), [*turns, turn], *_buttons(True)
-    except (UserError, gr.Error) as problem:
+    problem = None
+    with under_way(request) as work:
+        yield "", *_panes([*turns, turn]), [*turns, turn], *_buttons(True)
+        try:
+            with (
+                page.bugs_in_words(),
+                closing(
+                    actions.compare(page.store(request), run, conversations, sampling)
+                ) as answers,
+            ):
+                for answer in answers:
+                    if work.called_off:
+                        turn = {**turn, "done": True, "stopped": True, "notes": ["Stopped."]}
+                        break
+                    turn = {**turn, **answer, "changed": answer.get("changed", {}).get(run)}
+                    yield "", *_panes([*turns, turn]), [*turns, turn], *_buttons(True)
+        except (UserError, gr.Error) as error:
+            problem = error
+    if work.called_off == CLEAR:
+        yield "", *_panes([]), [], *_buttons(False)
+    elif problem:
         failed = {**turn, "done": True, "stopped": True, "notes": [_words(problem)]}
         yield prompt, *_panes([*turns, failed]), turns, *_buttons(False)
-        return
-    yield "", *_panes([*turns, turn]), [*turns, turn], *_buttons(False)
+    else:
+        yield "", *_panes([*turns, turn]), [*turns, turn], *_buttons(False)
 
 
-def _stop(turns: list[Turn]) -> tuple:
-    """(both panes, turns, ask, stop): what was said so far stays."""
-    if turns and not turns[-1].get("done"):
-        turns = [*turns[:-1], {**turns[-1], "done": True, "stopped": True, "notes": ["Stopped."]}]
-    return *_panes(turns), turns, *_buttons(False)
+def _stop(request: gr.Request) -> None:
+    call_off(request, STOP)
 
 
 def _words(problem: UserError | gr.Error) -> str:
@@ -166,15 +189,18 @@ def _chip(
     """(instruction, chips with the expected answer, prompt, both panes, turns, ask, stop): all
     cleared, or a question that was kept back, asked at once."""
     if event.action == "clear":
+        call_off(request, CLEAR)
         yield gr.skip(), views.compare.chips(), "", *_panes([]), [], *[gr.skip()] * 2
         return
-    if turns and not turns[-1].get("done"):  # an answer is growing still
-        yield [gr.skip()] * 8
+    if is_waiting(request):  # an answer is growing still
+        yield (gr.skip(),) * 8
         return
     said = _held_out(page.store(request), run)
-    system, chips = said.get("system", ""), views.compare.chips(said.get("assistant", ""))
-    sampling["system"] = system
-    for growing in _answer(request, run, said.get("user", ""), turns, **sampling):
+    system, expected = said.get("system", ""), said.get("assistant", "")
+    chips, sampling["system"] = views.compare.chips(expected), system
+    for growing in _answer(
+        request, run, said.get("user", ""), turns, expected=expected, **sampling
+    ):
         yield system, chips, *growing
 
 
@@ -194,8 +220,9 @@ def _messages(
     # A field inside what is still folded has no value yet.
     said = [{"role": "system", "content": system}] if system and system.strip() else []
     for turn in turns:
-        said.append({"role": "user", "content": turn["question"]})
-        said.append({"role": "assistant", "content": turn[side]})
+        if turn[side]:  # it may have been stopped before it said anything
+            said.append({"role": "user", "content": turn["question"]})
+            said.append({"role": "assistant", "content": turn[side]})
     return [*said, {"role": "user", "content": prompt.strip()}]
 
 

@@ -144,15 +144,14 @@ def rename_dataset(store: Store, id: str, name: str) -> dict[str, Any]:
 
 
 def delete_dataset(store: Store, id: str) -> dict[str, Any]:
-    """Remove a dataset and all its versions. Runs keep the rows that they learned from.
+    """Move a dataset to the trash. Runs keep the rows that they learned from.
 
     Parameters:
         id: the dataset's id
     Returns:
-        id, and "deleted" as status.
+        id, "deleted" as status, and trash: the id under which it can be put back.
     """
-    store.delete_dataset(id)
-    return {"id": id, "status": "deleted"}
+    return {"id": id, "status": "deleted", "trash": store.dataset(id).delete().id}
 
 
 def download_dataset(store: Store, id: str) -> Path:

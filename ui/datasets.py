@@ -40,31 +40,36 @@ def build(demo: gr.Blocks) -> None:
         dataset, start = gr.Textbox(visible=False), gr.Number(0, precision=0, visible=False)
         file = gr.DownloadButton(visible="hidden", elem_id="rows")
         address = gr.Textbox(visible=False)
-    demo.load(_open, None, [every, one, listed, dataset, start], **page.POLL)
-    new.click(_write, new, address, **page.QUIET)
+    demo.load(_open, None, [every, one, listed, dataset, start], **page.DIRECT)
+    new.click(_write, new, address, **page.DIRECT)
+    listed.click(page.undo_deletion, None, address, **page.DIRECT)
     address.change(None, address, None, js=page.HERE)
 
     checkup.wire(report, dataset)
     here = [dataset, start]
     shown = [heading, name, rows]
     gr.on([dataset.change, report["version"].change, start.change], _show, here, shown,
-          trigger_mode="always_last", **page.POLL)  # fmt: skip
+          trigger_mode="always_last", **page.DIRECT)  # fmt: skip
     start.change(None, start, None, js=IN_THE_ADDRESS)
-    heading.click(_download, dataset, file, **page.QUIET)
+    heading.click(_download, dataset, file, **page.DIRECT)
     file.change(None, None, None, js=CLICK)
-    dialogs.click(_delete, None, address, **page.QUIET)
+    dialogs.click(_delete, None, address, **page.DIRECT)
     outputs = [report["report"], report["version"]]
-    name.click(_rename, [dataset, name], heading, **page.QUIET)
-    rows.click(_turn, here, [rows, start], **page.POLL)
-    gr.on([rows.click], _save, [dataset, rows], outputs, **page.QUIET)
-    remove.click(_remove, dataset, outputs, **page.QUIET)
-    added.click(_add, [dataset, added], [*outputs, added, start], **page.QUIET)
+    name.click(_rename, [dataset, name], heading, **page.DIRECT)
+    rows.click(_turn, here, [rows, start], **page.DIRECT)
+    gr.on([rows.click], _save, [dataset, rows], outputs, **page.DIRECT)
+    remove.click(_remove, dataset, outputs, **page.DIRECT)
+    # One after the other: both make _show look anew, the later one with the page that counts.
+    added.click(_add, [dataset, added], [*outputs, added], **page.DIRECT).success(
+        _last_page, dataset, start, **page.DIRECT
+    )
 
 
 def _open(request: gr.Request) -> tuple:
     """(list, one, the list's panel, dataset, start) that the address asks for."""
     store, id = page.store(request), request.query_params.get("dataset")
     lead = views.heading("Datasets", "The examples that your models learn from.")
+    lead += page.deleted(request)
     if not id:
         told = lead + views.datasets.listing(actions.datasets(store))
         return gr.Column(visible=True), gr.Column(visible=False), told, "", 0
@@ -141,13 +146,17 @@ def _remove(dataset: str, event: gr.EventData, request: gr.Request) -> tuple:
 
 
 def _add(dataset: str, written: dict[str, Any], request: gr.Request) -> tuple:
-    """(report, version, an empty form, the page with the new row)."""
+    """(report, version, an empty form)."""
     store = page.store(request)
     with api.errors_in_words():
-        dataset_actions.add_rows(store, dataset, [_pair(written)])
-        last = (actions.dataset(store, dataset)["rows"] - 1) // SIZE * SIZE
-        form = gr.update(html=views.datasets.typed("Add it"), value={})
-        return *checkup.report(store, dataset), form, last
+        rows = dataset_actions.add_rows(store, dataset, [_pair(written)])["rows"]
+        told = f"Added as row {rows:,}."
+        form = gr.update(html=views.datasets.typed("Add it", told=told), value={})
+        return *checkup.report(store, dataset), form
+
+
+def _last_page(dataset: str, request: gr.Request) -> int:
+    return (actions.dataset(page.store(request), dataset)["rows"] - 1) // SIZE * SIZE
 
 
 def _write(written: dict[str, Any], request: gr.Request) -> str:
@@ -181,5 +190,5 @@ def _download(dataset: str, event: gr.EventData, request: gr.Request) -> Any:
 
 def _delete(event: gr.EventData, request: gr.Request) -> str:
     with api.errors_in_words():
-        dataset_actions.delete_dataset(page.store(request), event.id)
-    return "datasets"
+        deleted = dataset_actions.delete_dataset(page.store(request), event.id)
+    return f"datasets?deleted={deleted['trash']}"

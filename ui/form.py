@@ -131,7 +131,7 @@ def _pattern() -> gr.Textbox:
     return gr.Textbox(
         label="Or by a pattern",
         info="*regular expression* · For the whole path of a part, as in "
-        "`.*layers\\.[0-3]\\..*(q|v)_proj`. It takes the place of the parts chosen above. Empty: "
+        "`.+layers\\.[0-3]\\..+(q|v)_proj`. It takes the place of the parts chosen above. Empty: "
         "those.",
         max_lines=1,
         elem_id=f"setting-{PATTERN}",

@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from jobs import queue
 from starter.samples import SAMPLES
 from ui import actions, page, runs, views
 from ui.parts import panel
@@ -12,19 +13,25 @@ UNFINISHED, ENDED = 20, 4  # at most so many runs of each
 def build(demo: gr.Blocks) -> None:
     with page.frame(demo, "Home"):
         shown = panel()
-    demo.load(_home, None, shown, **page.POLL)
-    gr.Timer(3).tick(_home, None, shown, **page.POLL)
-    shown.click(_resume, None, shown, **page.QUIET)
+    demo.load(_home, None, shown, **page.DIRECT)
+    gr.Timer(3).tick(_home, None, shown, **page.DIRECT)
+    shown.click(_act, None, shown, **page.DIRECT)
 
 
 def _home(request: gr.Request) -> str:
-    found = runs.by_urgency(page.store(request).runs())
+    line = queue.Line.now()
+    found = runs.by_urgency(page.store(request).runs(), line)
     now = [run for run in found if run.unfinished][:UNFINISHED]
-    listed = runs.listed([*now, *[run for run in found if not run.unfinished][:ENDED]])
+    ended = [run for run in found if not run.unfinished][:ENDED]
+    listed = runs.listed([*now, *ended], line)
     return views.home.overview(listed) if listed else views.home.first_visit(SAMPLES.values())
 
 
-def _resume(event: gr.EventData, request: gr.Request) -> str:
+def _act(event: gr.EventData, request: gr.Request) -> str:
+    store = page.store(request)
     with runs.told():
-        actions.resume_run(page.store(request), event.id)
+        if event.action == "resume":
+            actions.resume_run(store, event.id)
+        else:
+            runs.move(store, event.id, event.action)
     return _home(request)

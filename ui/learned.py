@@ -61,27 +61,27 @@ def wire(
                                     "figures")]  # fmt: skip
     gr.on(
         changed, measure, inputs_kwargs=values, outputs=every, trigger_mode="always_last",
-        concurrency_limit=4, **page.QUIET,
+        **page.STREAMED,
     )  # fmt: skip
     gr.on(
         [*changed, parts["row"].change, *(settings[name].change for name in
          ("train_on", "max_length", "too_long"))],
         look, inputs_kwargs={**values, "row": parts["row"]}, outputs=parts["xray"],
-        trigger_mode="always_last", **page.QUIET,
+        trigger_mode="always_last", **page.DIRECT,
     )  # fmt: skip
-    values["dataset"].change(lambda: 0, None, parts["row"], **page.POLL)
-    parts["xray"].click(_page, None, parts["row"], **page.POLL)
+    values["dataset"].change(lambda: 0, None, parts["row"], **page.DIRECT)
+    parts["xray"].click(_page, None, parts["row"], **page.DIRECT)
     moved = {"slid": parts["slider"], "way": parts["too_long"]}
     gr.on(
         [parts["slider"].input, parts["too_long"].input],
         cut, inputs_kwargs={**values, **moved}, outputs=[parts["chart"], parts["figures"]],
-        trigger_mode="always_last", **page.POLL,
+        trigger_mode="always_last", **page.DIRECT,
     )  # fmt: skip
     # The form follows when the slider rests: then the card reckons once.
     parts["slider"].release(
-        lambda length: f"{int(length)}", parts["slider"], settings["max_length"], **page.POLL
+        lambda length: f"{int(length)}", parts["slider"], settings["max_length"], **page.DIRECT
     )
-    parts["too_long"].input(lambda way: way, parts["too_long"], settings["too_long"], **page.POLL)
+    parts["too_long"].input(lambda way: way, parts["too_long"], settings["too_long"], **page.DIRECT)
 
 
 def _measure(request: gr.Request, config: dict[str, Any]) -> Iterator[tuple]:

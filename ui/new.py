@@ -1,6 +1,7 @@
 """New: four steps from examples to a run, and a card that always shows what will run.
 
-The examples, and a run to start from, travel in the address (/new?dataset=ID, ?sample=ID, ?run=ID);
+The examples, and a run to start from, travel in the address (/new?dataset=ID, ?sample=ID, ?run=ID,
+and ?upload=ID while a question about a file is open);
 everything else is in the form, so the server keeps nothing between two clicks.
 """
 
@@ -22,7 +23,8 @@ from ui.parts import cards, notes, panel
 MISSING = {"dataset": "Choose your examples first", "base_model": "Choose another model"}
 IN_THE_ADDRESS = """(id) => {
   const here = new URL(window.location.href);
-  here.search = id ? '?dataset=' + encodeURIComponent(id) : '';
+  if (id) here.search = '?dataset=' + encodeURIComponent(id);
+  else for (const name of ['dataset', 'sample', 'run']) here.searchParams.delete(name);
   window.history.replaceState(null, '', here);
 }"""
 
@@ -55,12 +57,12 @@ def build(demo: gr.Blocks) -> None:
 
     # Opening the page, and choosing the examples.
     opened = [dataset, data["known"], model["base_model"], preset, *settings.values(), seeded]
-    demo.load(_open, None, opened, **page.QUIET)
+    demo.load(_open, None, opened, **page.DIRECT)
     listed = [model["base_model"], hub_away]
-    demo.load(_model_cards, None, listed, **page.QUIET).then(
-        _unreachable, None, listed, **page.QUIET
+    demo.load(_model_cards, None, listed, **page.DIRECT).then(
+        _unreachable, None, listed, **page.DIRECT
     )
-    _wire_data(data, settings)
+    _wire_data(data, settings, demo)
     dataset.change(None, dataset, None, js=IN_THE_ADDRESS)
 
     # Whatever is chosen, the card, the review and the hints follow.
@@ -71,7 +73,7 @@ def build(demo: gr.Blocks) -> None:
     follows: dict[str, Any] = {
         "inputs_kwargs": values,
         "outputs": [summary, start, review, changing, wrong, *optional],
-        **page.QUIET,
+        **page.DIRECT,
     }
     gr.on(
         [demo.load, *chosen, *changed, name.change],
@@ -79,21 +81,22 @@ def build(demo: gr.Blocks) -> None:
     )  # fmt: skip
     smaller = [settings[field] for field in views.new.REMEDIES]
     # A field in what is still folded tells of no change.
-    summary.click(_remedy, None, smaller, **page.POLL).then(_refresh, **follows)
+    summary.click(_remedy, None, smaller, **page.DIRECT).then(_refresh, **follows)
     looked_at = [rows, dataset.change, *other_model]
     learned.wire(data["learned"], values, settings, _config, looked_at)
     gr.on(chosen, _by_model, inputs_kwargs=values, outputs=[preset, settings["target_modules"]],
-          trigger_mode="always_last", **page.QUIET)  # fmt: skip
-    model["base_model"].input(lambda: "", None, model["other"], **page.POLL)
+          trigger_mode="always_last", **page.DIRECT)  # fmt: skip
+    model["base_model"].input(lambda: "", None, model["other"], **page.DIRECT)
     settings["target_modules"].select(
-        _pick_modules, settings["target_modules"], settings["target_modules"], **page.POLL
+        _pick_modules, settings["target_modules"], settings["target_modules"], **page.DIRECT
     )
 
     # Going from step to step: the style sheet shows the one that is active in the stepper.
-    gr.on([stepper.click, onward.click], _go, None, step, **page.POLL)
-    gr.on([step.change, dataset.change], _steps, [step, dataset], [stepper, onward],
-          **page.POLL)  # fmt: skip
-    start.click(_start, inputs_kwargs=values, outputs=address, **page.QUIET).success(
+    gr.on([stepper.click, onward.click], _go, None, step, **page.DIRECT)
+    gr.on([step.change, dataset.change], _stepper, [step, dataset], stepper, **page.DIRECT)
+    # Only when it changes: a button that comes anew under the mouse loses the click.
+    step.change(lambda step: views.new.onward(int(step)), step, onward, **page.DIRECT)
+    start.click(_start, inputs_kwargs=values, outputs=address, **page.DIRECT).success(
         None, address, None, js=page.HERE
     )
 
@@ -125,22 +128,22 @@ def _data_step() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _wire_data(data: dict[str, Any], settings: dict[str, Any]) -> None:
+def _wire_data(data: dict[str, Any], settings: dict[str, Any], demo: gr.Blocks) -> None:
     dataset, brought, again = data["dataset"], data["brought"], data["again"]
-    data["sample"].input(_take_sample, data["sample"], dataset, **page.QUIET)
-    data["known"].input(lambda id: id, data["known"], dataset, **page.POLL)
-    bring.wire(brought, dataset)
+    data["sample"].input(_take_sample, data["sample"], dataset, **page.DIRECT)
+    data["known"].input(lambda id: id, data["known"], dataset, **page.DIRECT)
+    bring.wire(brought, dataset, demo)
     # Reading a chosen dataset's file again: the same questions, without the ways to a file.
     source = gr.Textbox(visible=False)
     bring.wire_questions({**again, "source": source}, dataset)
     data["recognised"].click(
-        _reconsider, dataset,
+        _reconsider, [dataset, source],
         [dataset, data["sample"], brought["upload"], source, again["asked"], again["mapped"]],
-        **page.QUIET,
+        **page.DIRECT,
     )  # fmt: skip
     gr.on(
         [dataset.change, data["checkup"]["version"].change],
-        _show_dataset, dataset, [data["chooser"], data["recognised"], data["first"]], **page.QUIET,
+        _show_dataset, dataset, [data["chooser"], data["recognised"], data["first"]], **page.DIRECT,
     )  # fmt: skip
     checkup.wire(data["checkup"], dataset)
     tested.wire(data["tested"], dataset, settings["eval_fraction"])
@@ -212,11 +215,11 @@ def _take_sample(sample: str, request: gr.Request) -> str:
         )
 
 
-def _reconsider(dataset: str, event: gr.EventData, request: gr.Request) -> tuple:
+def _reconsider(dataset: str, source: str, event: gr.EventData, request: gr.Request) -> tuple:
     """(dataset, sample, upload, source, asked, mapped): other columns, or other examples."""
     if event.action == "columns":
         with api.errors_in_words():
-            return gr.skip(), gr.skip(), gr.skip(), *bring.reopen(dataset, request)
+            return gr.skip(), gr.skip(), gr.skip(), *bring.reopen(dataset, source, request)
     return "", None, None, "", bring.NOTHING, ""
 
 
@@ -224,8 +227,10 @@ def _show_dataset(dataset: str, request: gr.Request) -> tuple:
     """(chooser, what was recognised, the first row as a chat)."""
     if not dataset:
         return gr.Column(visible=True), "", ""
-    with api.errors_in_words():
+    try:
         found = page.store(request).dataset(dataset)
+    except UserError:  # the check of the examples says so
+        return gr.Column(visible=True), "", ""
     rows = found.page(0, 1)
     return (
         gr.Column(visible=False),
@@ -293,7 +298,9 @@ def _refresh(request: gr.Request, **values: Any) -> list[Any]:
     hints = form.placeholders(completed)
     return [
         views.new.summary(facts, config, estimate),
-        _start_button(fits=estimate["fits"]),
+        _start_button(
+            doubtful=estimate["fits"] == "does not fit" or facts.get("verdict") == "not yet"
+        ),
         views.settings.settings_in_words(completed, facts.get("held_out") or 0),
         views.new.changing(estimate),
         {},
@@ -328,12 +335,11 @@ def _remedy(event: gr.EventData) -> list[Any]:
     return [event.id if event.action == field else gr.skip() for field in views.new.REMEDIES]
 
 
-def _start_button(missing: str | None = None, fits: str = "fits") -> gr.Button:
-    """Its label says what is missing while it can't start."""
+def _start_button(missing: str | None = None, doubtful: bool = False) -> gr.Button:
+    """Its label says what is missing while it can't start, and what speaks against it."""
     if missing is not None:
         return gr.Button(MISSING.get(missing, "Check the settings"), interactive=False)
-    label = "Start anyway" if fits == "does not fit" else "Start training"
-    return gr.Button(label, interactive=True)
+    return gr.Button("Start anyway" if doubtful else "Start training", interactive=True)
 
 
 def _by_model(request: gr.Request, **values: Any) -> tuple[dict[str, Any], gr.CheckboxGroup]:
@@ -361,9 +367,9 @@ def _go(event: gr.EventData) -> int:
     return int(event.id)
 
 
-def _steps(step: float, dataset: str) -> tuple[str, str]:
+def _stepper(step: float, dataset: str) -> str:
     at = int(step)
-    return views.new.stepper(at, [bool(dataset), at > 1, at > 2, False]), views.new.onward(at)
+    return views.new.stepper(at, [bool(dataset), at > 1, at > 2, False])
 
 
 def _start(request: gr.Request, **values: Any) -> str:
@@ -372,5 +378,7 @@ def _start(request: gr.Request, **values: Any) -> str:
 
 
 def _facts(store: Store, dataset: str) -> dict[str, Any] | None:
+    """Of the chosen dataset, with what the doctor said; None where there is no such."""
     known = (found for found in actions.datasets(store) if found["id"] == dataset)
-    return next(known, None)
+    facts = next(known, None)
+    return actions.dataset(store, dataset) if facts and "damage" not in facts else facts

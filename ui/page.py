@@ -6,21 +6,41 @@ from contextlib import contextmanager
 import gradio as gr
 
 from core import hardware
-from core.errors import UserError
+from core.errors import NotFound, UserError
 from core.store import Store
 from jobs import queue
-from ui import api, views
+from ui import api, disk_actions, logins, views
 from ui.parts import panel
 
-POLL = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+_OURS = {"show_progress": "hidden", "api_visibility": "private"}
+STREAMED = {**_OURS, "concurrency_limit": 4}
+"""For handlers that answer more than once: Gradio's queue, whose answers come by one stream."""
+DIRECT = {**_OURS, "queue": False}
+"""For all others: the request itself is answered, whatever else the page waits for."""
 
+OTHERS = "somebody else’s model"
 HERE = "(query) => { window.location.href = query }"
 """Go to the address that the handler returned."""
 
 
 def store(request: gr.Request) -> Store:
-    return Store(api.owner(request))
+    return Store(logins.owner(request))
+
+
+def deleted(request: gr.Request) -> str:
+    """What was deleted just now, as the address says, with Undo; empty once it has no trace."""
+    try:
+        trashed = store(request).trashed(request.query_params.get("deleted", ""))
+    except NotFound:
+        return ""
+    return views.undo(trashed.name, trashed.id)
+
+
+def undo_deletion(event: gr.EventData, request: gr.Request) -> str:
+    """The address of what was in the trash."""
+    with api.errors_in_words():
+        back = disk_actions.put_back(store(request), event.id)
+    return f"{back['kind']}s?{back['kind']}={back['id']}"
 
 
 @contextmanager
@@ -31,13 +51,15 @@ def frame(demo: gr.Blocks, active: str) -> Iterator[None]:
         chip = panel(elem_classes="device")
     with gr.Column(elem_classes=["page", active.lower()]):
         yield
-    demo.load(_chip, None, chip, **POLL)
-    gr.Timer(3).tick(_chip, None, chip, **POLL)
+    demo.load(_chip, None, chip, **DIRECT)
+    gr.Timer(3).tick(_chip, None, chip, **DIRECT)
 
 
-def _chip() -> str:
-    run = queue.running()
-    return views.device_chip(hardware.device().title, run.name if run else "")
+def _chip(request: gr.Request) -> str:
+    """The device, what is trained on it, and who is logged in; another person's run has no name."""
+    caller, run = logins.user(request), queue.running()
+    training = "" if run is None else run.name if run.owner == logins.owner(request) else OTHERS
+    return views.device_chip(hardware.device().title, training, caller)
 
 
 @contextmanager

@@ -63,6 +63,10 @@ element.addEventListener('input', (event) => {
   if ('rereads' in event.target.dataset) trigger('click', { action: 'reread', id: '' });
   else trigger('input');
 });
+// A form that comes anew keeps what is typed in it, but for fields with data-clear.
+watch('html', () => setTimeout(() => {
+  element.querySelectorAll('[data-clear]').forEach((field) => { field.value = ''; });
+}));
 """
     + CLICKS
 )

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -17,7 +16,7 @@ from core.errors import NotFound, UserError
 from core.runs import Run
 from core.store import Store
 from jobs import queue
-from ui import actions, api, chart, page, views
+from ui import actions, api, chart, page, views, words
 from ui.parts import panel
 
 BUSY, IDLE = 1.5, 10  # seconds between two looks
@@ -27,6 +26,7 @@ MOST = 50  # runs on a page of the list
 def build(demo: gr.Blocks) -> None:
     with page.frame(demo, "Runs"):
         heading = panel()
+        panel(views.runs.tell())
         buttons = panel()
         dialogs = panel(views.runs.run_dialogs())
         curves = panel()
@@ -39,14 +39,14 @@ def build(demo: gr.Blocks) -> None:
         address = gr.Textbox(visible=False)
     timer, log_timer = gr.Timer(BUSY), gr.Timer(BUSY, active=False)
     shown = [heading, buttons, curves, figures, settings, rows, fold, timer]
-    demo.load(_show, None, shown, **page.POLL)
-    timer.tick(_show, None, shown, **page.POLL)
-    fold.expand(lambda: gr.Timer(active=True), None, log_timer, **page.POLL)
-    fold.collapse(lambda: gr.Timer(active=False), None, log_timer, **page.POLL)
-    gr.on([fold.expand, log_timer.tick], _log, None, log, **page.POLL)
-    for clicked in (buttons, dialogs, rows):
-        clicked.click(_act, None, [archive, address], **page.QUIET).then(
-            _show, None, shown, **page.POLL
+    demo.load(_show, None, shown, **page.DIRECT)
+    timer.tick(_show, None, shown, **page.DIRECT)
+    fold.expand(lambda: gr.Timer(active=True), None, log_timer, **page.DIRECT)
+    fold.collapse(lambda: gr.Timer(active=False), None, log_timer, **page.DIRECT)
+    gr.on([fold.expand, log_timer.tick], _log, None, log, **page.DIRECT)
+    for clicked in (heading, buttons, dialogs, rows):
+        clicked.click(_act, None, [archive, address], **page.DIRECT).then(
+            _show, None, shown, **page.DIRECT
         )
     address.change(None, address, None, js=page.HERE)
     archive.change(None, None, None, js=CLICK)
@@ -55,7 +55,7 @@ def build(demo: gr.Blocks) -> None:
 CLICK = "() => setTimeout(() => document.querySelector('#archive')?.click(), 50)"
 
 
-def facts(run: Run, line: list[Run]) -> dict[str, Any]:
+def facts(run: Run, line: queue.Line) -> dict[str, Any]:
     """What the page tells of a run: as the API does, and what its folder knows besides."""
     told = actions.told(run, line)
     damaged = told["status"] == "damaged"
@@ -66,9 +66,10 @@ def facts(run: Run, line: list[Run]) -> dict[str, Any]:
         "expected": run.expected,
         "ranks": run.ranks,
         "folder": str(run.path),
-        "stopping": run.stop_requested,
+        "stopping": run.asked,
         "has_adapter": run.adapter is not None,
         "has_checkpoint": run.checkpoint is not None,
+        "is_final": run.is_final,
     }
 
 
@@ -80,13 +81,12 @@ def _own_tests(store: Store, run: Run) -> int:
         return 0
 
 
-def by_urgency(runs: Iterable[Run]) -> list[Run]:
+def by_urgency(runs: Iterable[Run], line: queue.Line) -> list[Run]:
     """What runs, what waits in its order, what was broken off, what ended; each newest first."""
-    learning, line = queue.running(), queue.waiting()
-    place = {run: number for number, run in enumerate(line)}
+    place = {run: number for number, run in enumerate(line.runs)}
 
     def rank(run: Run) -> tuple[int, int]:
-        if run == learning:
+        if run == line.learning:
             return 0, 0
         if run in place:
             return 1, place[run]
@@ -95,9 +95,9 @@ def by_urgency(runs: Iterable[Run]) -> list[Run]:
     return sorted(runs, key=rank)
 
 
-def listed(runs: Iterable[Run]) -> list[tuple[dict[str, Any], str]]:
+def listed(runs: Iterable[Run], line: queue.Line) -> list[tuple[dict[str, Any], str]]:
     """Runs with their curves in small."""
-    line, found = queue.waiting(), []
+    found = []
     for run in runs:
         with suppress(FileNotFoundError):  # deleted just now
             found.append((facts(run, line), _curve(run)))
@@ -126,11 +126,13 @@ def _show(request: gr.Request) -> tuple:
     """The list, or the run that the address names."""
     store, id = page.store(request), request.query_params.get("run")
     if not id:
-        runs, start = by_urgency(store.runs()), _start(request)
-        found, older = listed(runs[start : start + MOST]), len(runs[start + MOST :])
+        line, start = queue.Line.now(), _start(request)
+        runs = by_urgency(store.runs(), line)
+        found, older = listed(runs[start : start + MOST], line), len(runs[start + MOST :])
         busy = any(run["status"] in ("running", "queued") for run, _ in found)
         return (
-            views.heading("Runs"), "", "", "", "", views.runs.listing(found, older, start),
+            views.heading("Runs", _in_words(line)) + page.deleted(request), "", "", "", "",
+            views.runs.listing(found, older, start),
             gr.Accordion(visible=False), gr.Timer(BUSY if busy else IDLE),
         )  # fmt: skip
     try:
@@ -140,7 +142,7 @@ def _show(request: gr.Request) -> tuple:
             views.heading("Runs"), "", "", "", "", views.runs.no_such_run(str(error)),
             gr.Accordion(visible=False), gr.Timer(IDLE),
         )  # fmt: skip
-    told, metrics = facts(run, queue.waiting()), run.metrics()
+    told, metrics = facts(run, queue.Line.now()), run.metrics()
     if told["status"] == "damaged":
         return (
             views.runs.run_heading(told), views.runs.run_actions(told), "", "", "", "",
@@ -159,6 +161,17 @@ def _show(request: gr.Request) -> tuple:
     )
 
 
+def move(store: Store, id: str, action: str) -> None:
+    """A waiting run to the head of the line, or before the one that is before it."""
+    place = queue.position(store.run(id)) or 1
+    actions.move_run(store, id, 1 if action == "first" else place - 1)
+
+
+def _in_words(line: queue.Line) -> str:
+    whole = len(line.times) == len(line.runs)
+    return words.line(len(line.runs), line.times[-1][1] if line.runs and whole else None)
+
+
 def _start(request: gr.Request) -> int:
     """How many runs the page of the list skips: /runs?from=50."""
     start = request.query_params.get("from", "")
@@ -174,18 +187,27 @@ def _log(request: gr.Request) -> str:
 
 
 def _act(event: gr.EventData, request: gr.Request) -> tuple[Any, Any]:
-    """Stop, resume, delete, download: (archive, address to go to)."""
+    """What a button or a dialog says: (archive, address to go to)."""
     store, id = page.store(request), event.id or request.query_params.get("run", "")
     with told():
         match event.action:
             case "stop":
                 actions.stop_run(store, id)
+            case "pause":
+                actions.pause_run(store, id)
+            case "discard":
+                actions.discard_run(store, id)
+                return gr.skip(), "runs"
             case "resume":
                 actions.resume_run(store, id)
+            case "first" | "earlier":
+                move(store, id, event.action)
             case "delete":
-                actions.delete_run(store, id)
-                return gr.skip(), "runs"
+                return gr.skip(), f"runs?deleted={actions.delete_run(store, id)['trash']}"
+            case "put_back":
+                return gr.skip(), page.undo_deletion(event, request)
             case "download":
-                archive = api.download_adapter(store, id)
-                return str(Path(archive["path"])), gr.skip()
+                return api.download_adapter(store, id)["path"], gr.skip()
+            case "diagnostics":
+                return api.download_diagnostics(store, id)["path"], gr.skip()
     return gr.skip(), gr.skip()

@@ -1,8 +1,8 @@
-"""The whole site: five pages that share the server and the runs, but no components."""
+"""The whole site: seven pages that share the server and the runs, but no components."""
 
 import gradio as gr
 
-from ui import api, compare, datasets, home, new, runs
+from ui import api, compare, datasets, disk, home, new, people, runs
 
 
 def build() -> gr.Blocks:
@@ -15,6 +15,8 @@ def build() -> gr.Blocks:
         ("Runs", "runs", runs),
         ("Compare", "compare", compare),
         ("Datasets", "datasets", datasets),
+        ("Disk", "disk", disk),
+        ("People", "people", people),
     ):
         with demo.route(name, path, show_in_navbar=False):
             page.build(demo)

@@ -23,27 +23,28 @@ def build() -> dict[str, gr.blocks.Block]:
                 label="Add it to", info="Your examples, or a name for new ones.",
                 allow_custom_value=True,
             )  # fmt: skip
-            add = gr.Button("Add this example", variant="primary", min_width=140, scale=0)
+            add = gr.Button("Add this example", variant="primary", min_width=190, scale=0)
         told = panel()
     return {"question": question, "answer": answer, "into": into, "add": add, "told": told}
 
 
-def wire(parts: dict[str, Any], run: gr.Dropdown, system: gr.Textbox) -> None:
-    run.change(_offer, run, parts["into"], **page.POLL)
+def wire(parts: dict[str, Any], run: gr.Dropdown, system: gr.Textbox, turns: gr.State) -> None:
+    run.change(_offer, run, parts["into"], **page.DIRECT)
     parts["add"].click(
         _add,
         inputs_kwargs={"system": system, **{name: parts[name] for name in ("question", "answer")},
-                       "into": parts["into"]},
+                       "into": parts["into"], "turns": turns},
         outputs=[parts["into"], parts["told"]],
-        **page.QUIET,
+        **page.DIRECT,
     )  # fmt: skip
 
 
 def last(turns: list[dict[str, Any]]) -> tuple:
-    """(question, answer, what was told): the question asked last, answered by the tuned model."""
+    """(question, answer, what was told): the question asked last, with the answer that was expected
+    or, to be bettered, that of the tuned model."""
     if not turns:
         return "", "", ""
-    return turns[-1]["question"], turns[-1]["tuned"], ""
+    return turns[-1]["question"], turns[-1].get("expected") or turns[-1]["tuned"], ""
 
 
 def _offer(run: str, request: gr.Request) -> gr.Dropdown:
@@ -66,7 +67,12 @@ def _datasets(store: Store, chosen: str) -> gr.Dropdown:
 
 
 def _add(
-    request: gr.Request, question: str, answer: str, into: str | None, system: str | None
+    request: gr.Request,
+    question: str,
+    answer: str,
+    into: str | None,
+    system: str | None,
+    turns: list[dict[str, Any]],
 ) -> tuple[Any, str]:
     """(datasets, what was told)."""
     store = page.store(request)
@@ -74,6 +80,12 @@ def _add(
     row = {name: text.strip() for name, text in said.items() if text and text.strip()}
     try:
         with page.bugs_in_words():
+            if row in [
+                {**row, "question": t["question"], "answer": t["tuned"].strip()} for t in turns
+            ]:
+                raise UserError(
+                    "This is what it answers already.", "Change the answer to what it should be."
+                )
             id, rows = teach(store, into or "", row)
     except UserError as problem:
         return gr.skip(), views.notice(str(problem), problem.hint)

@@ -33,13 +33,13 @@ def build() -> dict[str, Any]:
 
 def wire(parts: dict[str, Any], dataset: gr.Textbox, fraction: gr.Textbox) -> None:
     shown = [parts["whole"], parts["told"], parts["share"]]
-    dataset.change(_show, dataset, shown, **page.QUIET)
+    dataset.change(_show, dataset, shown, **page.DIRECT)
     parts["share"].release(
-        lambda share: views.settings.plain(share / 100), parts["share"], fraction, **page.POLL
+        lambda share: views.settings.plain(share / 100), parts["share"], fraction, **page.DIRECT
     )
     parts["file"].upload(
-        _test_with, [dataset, parts["file"]], [dataset, parts["told"]], concurrency_limit=4,
-        **page.QUIET,
+        _test_with, [dataset, parts["file"]], [dataset, parts["told"]],
+        **page.STREAMED,
     )  # fmt: skip
 
 
@@ -60,15 +60,10 @@ def _test_with(dataset: str, file: str, request: gr.Request) -> Iterator[tuple]:
     options = {"held_out": held_out, "held_out_name": held_out.name}
     try:
         with page.bugs_in_words():
-            reading = followed(
-                lambda progress: sources.read_again(store, dataset, progress=progress, **options)
+            made = yield from followed(
+                lambda progress: sources.read_again(store, dataset, progress=progress, **options),
+                lambda share: (gr.skip(), views.bring.progress(share, "Reading the tests")),
             )
-            try:
-                while True:
-                    yield gr.skip(), views.bring.progress(next(reading), "Reading the tests")
-            except StopIteration as ended:
-                yield ended.value.id, ""
-            finally:
-                reading.close()
+            yield made.id, ""
     except UserError as problem:
         yield gr.skip(), views.notice(str(problem), problem.hint)

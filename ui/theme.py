@@ -1,4 +1,5 @@
-"""How Graft looks: Gradio's theme in our colours, and the style sheet that does the rest."""
+"""How Graft looks: Gradio's theme in our colours, and the style sheet that does the rest; and the
+scripts of every page."""
 
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,12 @@ def launch_options() -> dict[str, Any]:
     The style sheet travels in the page's head: there it holds before the first paint, and Gradio
     leaves its selectors alone.
     """
-    style = (HERE / "style.css").read_text(encoding="utf-8")
+    files = ("style.css", "stream.js", "session.js", "tell.js")
+    style, *scripts = ((HERE / file).read_text("utf-8") for file in files)
+    scheme = '<meta name="color-scheme" content="light dark">'
     return {
         "theme": _theme(),
-        "head": f'<meta name="color-scheme" content="light dark"><style>{style}</style>',
+        "head": f"{scheme}<style>{style}</style><script>{' '.join(scripts)}</script>",
         "favicon_path": str(HERE / "favicon.svg"),
         "footer_links": [],
     }

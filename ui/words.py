@@ -10,8 +10,14 @@ PILLS = {
     "completed": "Finished",
     "stopped": "Stopped",
     "failed": "Failed",
+    "paused": "Paused",
     "interrupted": "Interrupted",
     "damaged": "Damaged",
+}
+STOPPING = {
+    "keep": "Stopping. What it learned so far is being saved.",
+    "pause": "Pausing. What it learned so far is being saved.",
+    "discard": "Stopping. It is thrown away.",
 }
 DASH = "–"
 
@@ -99,6 +105,24 @@ def when(moment: float, now: float | None = None) -> str:
     return f"{time.strftime('%A', then)} {day}" if days < 180 else f"{day} {then.tm_year}"
 
 
+def soon(moment: float, now: float | None = None) -> str:
+    """An estimate: 'in a moment', 'in about 6 min', 'at about 14:20', 'tomorrow at about 02:40',
+    'in about 3 days'.
+
+    Clock times are rounded to five minutes, which is no less than they can be trusted."""
+    now = time.time() if now is None else now
+    if moment - now < 60:
+        return "in a moment"
+    if moment - now < 20 * 60:
+        return f"in {duration(moment - now)}"
+    then = time.localtime(round(moment / 300) * 300)
+    clock = f"at about {time.strftime('%H:%M', then)}"
+    days = _day_number(then) - _day_number(time.localtime(now))
+    if days > 1:
+        return f"in {duration(moment - now)}"
+    return f"tomorrow {clock}" if days == 1 else clock
+
+
 def _day_number(moment: time.struct_time) -> int:
     return int(time.mktime((*moment[:3], 12, 0, 0, 0, 0, -1))) // 86_400
 
@@ -108,6 +132,14 @@ def place(position: int | None) -> str:
     if not position:
         return ""
     return ORDINALS[position - 1] if position <= len(ORDINALS) else f"number {position}"
+
+
+def line(waiting: int, ends: float | None) -> str:
+    """How many runs wait and when the last of them is done, if that is known; empty for none."""
+    if not waiting:
+        return ""
+    done = f" All done {soon(ends)}." if ends is not None else ""
+    return f"{amount(waiting, 'run waits', 'runs wait')} in line.{done}"
 
 
 def pill(run: dict[str, Any]) -> str:
@@ -123,9 +155,17 @@ def status_line(run: dict[str, Any]) -> str:
         case "queued":
             where = place(run.get("position"))
             waiting = f"Waiting in line, {where}." if where else "Waiting in line."
-            return f"{waiting} {run['phase'] or 'Nothing to do.'}"
-        case "running" if run.get("stopping"):
-            return "Stopping. What it learned so far is being saved."
+            if run["phase"]:
+                return f"{waiting} {run['phase']}"
+            if not run.get("begins_at"):
+                return f"{waiting} Nothing to do."
+            begins, ends = run["begins_at"], run["ends_at"]
+            done = f"done {soon(ends)}."
+            if done == "done in a moment.":
+                return f"{waiting} {done.capitalize()}"
+            return f"{waiting} Begins {soon(begins)}, {done}"
+        case "running" if how := run.get("stopping"):
+            return STOPPING[how]
         case "running" if not progress["step"]:
             phase = (run["phase"] or "starting").rstrip(".… ")
             return f"{phase[:1].upper()}{phase[1:]}. You can close this page."
@@ -136,12 +176,18 @@ def status_line(run: dict[str, Any]) -> str:
         case "completed":
             spent = f" in {took(result['seconds'])}" if result.get("seconds") else ""
             return f"Finished{spent}. Compare its answers with the original's."
+        case "stopped" if run.get("is_final"):
+            return "Stopped. What it learned is kept: try it. Its checkpoints were deleted."
         case "stopped" if run["has_adapter"]:
             used, step = result.get("used_step"), result.get("step")
             best = f" It answers as at step {used}, where it was best." if used != step else ""
             return f"Stopped. What it learned is kept: try it or continue.{best}"
         case "stopped":
             return "Stopped before it learned anything. Continue when you like."
+        case "paused" if run["error"]:
+            return f"Paused. {run['error']} Clean up, then Resume."
+        case "paused":
+            return "Paused. It keeps its place in the line: resume when you like."
         case "failed":
             return f"Failed: {run['error'] or 'the reason is in the log'}"
         case "damaged":

@@ -1,9 +1,19 @@
-"""Long work that a page waits for: in a thread, told as it goes, called off with the event."""
+"""Long work that a page waits for: in a thread, told as it goes, called off by a button or with
+the page.
 
-from collections.abc import Callable, Generator
+Gradio's `cancels` ends the listed events one after the other, seconds apart when the server is
+busy, and takes with them what a quick person has begun anew meanwhile. Here a button only says that
+the work should end; the handler that does it ends by itself, and what it shows last counts.
+"""
+
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Event
 from typing import TypeVar
+
+import gradio as gr
 
 LOOK = 0.3  # seconds between two looks; what is done sooner tells nothing
 
@@ -13,12 +23,15 @@ class CalledOff(Exception):
 
 
 Made = TypeVar("Made")
+Shown = TypeVar("Shown")
 Progress = Callable[[float], bool]
 """Called with the share that is done, 0 to 1; False asks the work to end."""
 
 
-def followed(work: Callable[[Progress], Made]) -> Generator[float, None, Made]:
-    """Do `work`; yields the share that is done and returns what it made.
+def followed(
+    work: Callable[[Progress], Made], show: Callable[[float], Shown]
+) -> Generator[Shown, None, Made]:
+    """Do `work`; yields what `show` makes of the share that is done, and returns what it made.
 
     Closing the generator asks the work to end, and waits until it has.
     """
@@ -32,7 +45,41 @@ def followed(work: Callable[[Progress], Made]) -> Generator[float, None, Made]:
         future = thread.submit(work, progress)
         try:
             while not wait([future], LOOK).done:
-                yield share[0]
+                yield show(share[0])
         finally:
             called_off.set()
         return future.result()
+
+
+@dataclass(eq=False)
+class Work:
+    """What a page waits for; `called_off` says why it should end, once it should."""
+
+    page: str
+    called_off: str = ""
+
+
+_under_way: list[Work] = []
+
+
+@contextmanager
+def under_way(request: gr.Request) -> Iterator[Work]:
+    """While this lasts, the page waits for the work."""
+    work = Work(request.session_hash)
+    _under_way.append(work)
+    try:
+        yield work
+    finally:
+        _under_way.remove(work)
+
+
+def is_waiting(request: gr.Request) -> bool:
+    """Whether this page waits for work."""
+    return any(work.page == request.session_hash for work in _under_way)
+
+
+def call_off(request: gr.Request, why: str = "cancel") -> None:
+    """Ask all that this page waits for to end."""
+    for work in list(_under_way):
+        if work.page == request.session_hash:
+            work.called_off = why

@@ -49,7 +49,8 @@ def main(file: str) -> None:
             "neat_packing": True,
             "cutoff_len": length,
             "per_device_train_batch_size": 1,
-            "pure_bf16": job["dtype"] == "bfloat16",
+            # Without a GPU it refuses; then bf16 is what its products are computed in.
+            "pure_bf16": job["dtype"] == "bfloat16" and job["device"] == "cuda",
             "disable_gradient_checkpointing": True,
         }
     DatasetDict({"train": Dataset.from_list(rows)}).save_to_disk(settings["tokenized_path"])

@@ -4,12 +4,13 @@ import bz2
 import gzip
 import re
 import shutil
+import stat
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
 from core.data.findings import NeedsChoice, Notes, Refused
-from core.data.limits import UNPACKED_AT_LEAST, UNPACKED_TIMES, Watch
+from core.data.limits import UNPACKED_AT_LEAST, UNPACKED_TIMES, Watch, check_files
 
 BLOCK = 1 << 20
 
@@ -22,19 +23,26 @@ def damaged(name: str, kind: str, error: Exception) -> Refused:
 
 
 def unpack(
-    kind: str, path: Path, name: str, member: str | None, into: Path, notes: Notes, watch: Watch
+    kind: str,
+    path: Path,
+    name: str,
+    member: str | None,
+    into: Path,
+    limit: int,
+    notes: Notes,
+    watch: Watch,
 ) -> tuple[Path, str]:
-    """(path, name) of the one file inside."""
+    """(path, name) of the one file inside. `limit`: bytes that one import may unpack."""
     try:
         if kind == "zip":
             with zipfile.ZipFile(path) as archive:
                 inside = _member(archive, name, member)
                 notes.file("unpacked", f"“{inside}” was read from the archive “{name}”.")
                 with archive.open(inside) as packed:
-                    _copy(packed, into, path, name, watch)
+                    _copy(packed, into, limit, name, watch)
             return into, PurePosixPath(inside).name
         with gzip.open(path) if kind == "gzip" else bz2.open(path) as packed:
-            _copy(packed, into, path, name, watch)
+            _copy(packed, into, limit, name, watch)
     except RuntimeError as error:  # how zipfile says that a password is needed
         raise Refused(
             f"“{name}” is locked with a password.", "Unpack it first and bring the file inside."
@@ -44,12 +52,17 @@ def unpack(
     return into, re.sub(r"\.(gz|gzip|bz2)$", "", name, flags=re.IGNORECASE)
 
 
-def _copy(packed, into: Path, origin: Path, name: str, watch: Watch) -> None:
-    limit = max(UNPACKED_AT_LEAST, UNPACKED_TIMES * origin.stat().st_size)
+def most_unpacked(path: Path) -> int:
+    """Bytes that may come of what a person brought, archives in archives included."""
+    return max(UNPACKED_AT_LEAST, UNPACKED_TIMES * path.stat().st_size)
+
+
+def _copy(packed, into: Path, limit: int, name: str, watch: Watch) -> None:
     with into.open("wb") as file:
         while block := packed.read(BLOCK):
             watch.tell(0.0)
-            if file.tell() + len(block) > limit:
+            watch.unpacked += len(block)
+            if watch.unpacked > limit:
                 raise Refused(
                     f"“{name}” grows to more than {limit >> 20:,} MB when it is unpacked.",
                     "Unpack it first and bring the file inside.",
@@ -62,7 +75,9 @@ def _copy(packed, into: Path, origin: Path, name: str, watch: Watch) -> None:
 def members(path: Path) -> list[str]:
     """The files of a zip that may hold examples: no folders, hidden, system or read-me files."""
     with zipfile.ZipFile(path) as archive:
-        return _members(archive)
+        found = _members(archive)
+    check_files(path.name, len(found))
+    return found
 
 
 def _members(archive: zipfile.ZipFile) -> list[str]:
@@ -70,6 +85,7 @@ def _members(archive: zipfile.ZipFile) -> list[str]:
         info.filename
         for info in archive.infolist()
         if not info.is_dir()
+        and not stat.S_ISLNK(info.external_attr >> 16)
         and info.file_size
         and not any(part.startswith((".", "__MACOSX")) for part in info.filename.split("/"))
     ]
@@ -92,6 +108,7 @@ def _member(archive: zipfile.ZipFile, name: str, member: str | None) -> str:
     candidates = _members(archive)
     if not candidates:
         raise Refused(f"The archive “{name}” is empty.", "", rows=0)
+    check_files(name, len(candidates))
     if len(candidates) > 1:
         raise NeedsChoice(
             f"“{name}” has {len(candidates)} files in it: {', '.join(candidates[:5])}"

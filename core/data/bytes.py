@@ -9,14 +9,17 @@ import re
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal, cast
 
-from core.data.archives import damaged, unpack
+from core.data.archives import damaged, most_unpacked, unpack
 from core.data.encodings import encoding_of
 from core.data.findings import Notes, Refused
-from core.data.limits import Watch
+from core.data.limits import LINE, Watch, check_line
 from core.data.office import text_of
 
 Kind = Literal["text", "sheets", "parquet", "arrow", "arrow stream"]
@@ -50,6 +53,10 @@ _SIGNATURES: list[tuple[bytes, str]] = [
 _ADVICE = "Save the examples as CSV, Excel, JSON or plain text and bring that file."
 
 
+BINARY = 0.06  # of the bytes being control characters; in random bytes they are a tenth
+_CONTROLS = [bytes([code]) for code in (*range(1, 9), *range(14, 27), *range(28, 32))]
+
+
 @dataclass
 class Source:
     """Plain bytes at `path`. `encoding` is its name for people, `codec` Python's, `-` if empty."""
@@ -63,6 +70,10 @@ class Source:
     _folder: tempfile.TemporaryDirectory | None = None
     _raw: BinaryIO | None = field(default=None, repr=False)
 
+    @cached_property
+    def _size(self) -> int:
+        return self.path.stat().st_size
+
     @property
     def extension(self) -> str:
         """In lower case, without the dot."""
@@ -73,6 +84,19 @@ class Source:
         self._raw = self.path.open("rb")
         return io.TextIOWrapper(self._raw, encoding=self.codec, errors="replace", newline=newline)
 
+    @contextmanager
+    def lines(self, newline: str | None = None) -> Iterator[Iterator[str]]:
+        """The lines of the text. Raises Refused at one that would fill the memory."""
+        with self.open_text(newline) as file:
+            yield self._lines(file)
+
+    def _lines(self, file: io.TextIOWrapper) -> Iterator[str]:
+        number = 0
+        while line := file.readline(LINE + 1):
+            number += 1
+            check_line(self.name, number, line)
+            yield line
+
     def open_bytes(self) -> BinaryIO:
         self._raw = self.path.open("rb", buffering=1 << 18)
         return self._raw
@@ -81,7 +105,7 @@ class Source:
         """How much of the text that was opened last has been read, 0 to 1."""
         if self._raw is None or self._raw.closed:
             return 1.0
-        return self._raw.tell() / max(1, self.path.stat().st_size)
+        return self._raw.tell() / max(1, self._size)
 
 
 def open_source(
@@ -100,7 +124,7 @@ def open_source(
     """
     folder: tempfile.TemporaryDirectory | None = None
     packed = False
-    watch = watch or Watch()
+    watch, limit = watch or Watch(), most_unpacked(path)
     for depth in range(4):
         kind = kind_of(path, name)
         if kind not in ("gzip", "bzip2", "zip"):
@@ -108,7 +132,8 @@ def open_source(
         if depth == 3:
             raise Refused(f"“{name}” is an archive in an archive in an archive.", _ADVICE)
         folder = folder or tempfile.TemporaryDirectory(prefix="graft-import-")
-        path, name = unpack(kind, path, name, member, Path(folder.name) / str(depth), notes, watch)
+        into = Path(folder.name) / str(depth)
+        path, name = unpack(kind, path, name, member, into, limit, notes, watch)
         packed = True
     if path.stat().st_size == 0:
         raise Refused(
@@ -118,6 +143,7 @@ def open_source(
             encoding="-",
         )
     if kind == "text":
+        _refuse_binary(path, name)
         source = Source(path, name, "text", *encoding_of(path, notes, encoding), _folder=folder)
     elif kind in ("docx", "odt", "pdf"):
         folder = folder or tempfile.TemporaryDirectory(prefix="graft-import-")
@@ -131,6 +157,23 @@ def open_source(
     if packed:
         source.encoding = "binary"
     return source
+
+
+def _refuse_binary(path: Path, name: str) -> None:
+    """Raises Refused for what is no text in any encoding: too many of its bytes are control
+    characters."""
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    controls = sum(map(head.count, _CONTROLS))
+    wide = max(head[::2].count(0), head[1::2].count(0)) > len(head) / 5  # UTF-16
+    if controls > BINARY * len(head) and not wide:
+        ending = PurePosixPath(name).suffix
+        raise Refused(
+            f"“{name}” is not {f'a {ending} file' if ending else 'a text'}: it is damaged, or of "
+            "another kind than its name says.",
+            "Save it again in the program that it is from.",
+            rows=0,
+        )
 
 
 def kind_of(path: Path, name: str) -> str:
@@ -155,9 +198,11 @@ def _zip_kind(path: Path, name: str) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
-            if "mimetype" in names and b"opendocument" in archive.read("mimetype"):
-                sheet = b"spreadsheet" in archive.read("mimetype")
-                return "sheets" if sheet else "odt"
+            if "mimetype" in names:
+                with archive.open("mimetype") as packed:
+                    says = packed.read(100)
+                if b"opendocument" in says:
+                    return "sheets" if b"spreadsheet" in says else "odt"
     except (zipfile.BadZipFile, RuntimeError, OSError, zlib.error) as error:
         raise damaged(name, "zip", error) from error
     if names & {"xl/workbook.xml", "xl/workbook.bin"}:

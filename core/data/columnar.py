@@ -9,7 +9,8 @@ import pyarrow.parquet
 
 from core.data.bytes import Source
 from core.data.findings import Notes, Refused
-from core.data.records import PREVIEWED, SHOWN, Record
+from core.data.limits import ROW_BYTES, check_rows
+from core.data.records import PREVIEWED, SHOWN, TOO_LONG, Record
 from core.data.words import clean
 
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError)  # as the library says it
@@ -19,7 +20,8 @@ class Columnar:
     """Parquet and Arrow (file and stream), read in batches; values keep their types."""
 
     unit = "row"
-    BATCH = 1024
+    BATCH = 64  # rows, each of which may be a book
+    HELD = 64 << 20  # bytes of a batch, written out
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -55,14 +57,19 @@ class Columnar:
             while True:
                 try:
                     batch, self._fraction = next(batches)
-                    rows = batch.to_pylist()
+                    rows = batch.to_pylist() if _weight(batch) <= self.HELD else None
                 except StopIteration:
                     return
                 except _DAMAGE as error:
                     raise self._damaged(error) from error
-                for fields in rows:
+                for at in range(batch.num_rows):
                     number += 1
-                    yield Record(number, fields)
+                    if rows is not None:
+                        yield Record(number, rows[at])
+                    elif _weight(one := batch.slice(at, 1)) <= ROW_BYTES:
+                        yield Record(number, one.to_pylist()[0])
+                    else:
+                        yield Record(number, None, TOO_LONG)
 
     def _damaged(self, error: Exception) -> Refused:
         return Refused(
@@ -79,6 +86,7 @@ def _schema(file: Any) -> pa.Schema:
 def _batches(data: Any, kind: str, size: int) -> Iterator[tuple[pa.RecordBatch, float]]:
     if kind == "parquet":
         parquet = pa.parquet.ParquetFile(data)
+        check_rows(parquet.metadata.num_rows)
         done = 0
         for batch in parquet.iter_batches(size):
             done += batch.num_rows
@@ -86,7 +94,40 @@ def _batches(data: Any, kind: str, size: int) -> Iterator[tuple[pa.RecordBatch, 
     elif kind == "arrow":
         arrow = pa.ipc.open_file(data)
         for index in range(arrow.num_record_batches):
-            yield arrow.get_batch(index), (index + 1) / arrow.num_record_batches
+            for batch in _sliced(arrow.get_batch(index), size):
+                yield batch, (index + 1) / arrow.num_record_batches
     else:
-        for batch in pa.ipc.open_stream(data):
-            yield batch, data.tell() / max(1, data.size())
+        for whole in pa.ipc.open_stream(data):
+            for batch in _sliced(whole, size):
+                yield batch, data.tell() / max(1, data.size())
+
+
+def _sliced(batch: pa.RecordBatch, size: int) -> Iterator[pa.RecordBatch]:
+    check_rows(batch.num_rows)
+    batch.validate(full=True)  # places beyond the file are believed otherwise, and end the process
+    return (batch.slice(start, size) for start in range(0, batch.num_rows, size))
+
+
+def _weight(part: pa.RecordBatch | pa.Array) -> int:
+    """Bytes that it has at most when it is written out: a text may stand once for many rows."""
+    if isinstance(part, pa.RecordBatch):
+        return sum(map(_weight, part.columns))
+    if isinstance(part, pa.ExtensionArray):
+        return _weight(part.storage)
+    kind = part.type
+    if pa.types.is_dictionary(kind):
+        if len(part) == 1:
+            return _weight(part.dictionary_decode())
+        return len(part) * _longest(part.dictionary)
+    if pa.types.is_run_end_encoded(kind):
+        return len(part) * _longest(part.values)
+    if pa.types.is_struct(kind):
+        return sum(_weight(part.field(number)) for number in range(kind.num_fields))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _weight(part.flatten())
+    return part.nbytes
+
+
+def _longest(values: pa.Array) -> int:
+    """Bytes of the longest of the values."""
+    return max((_weight(values.slice(at, 1)) for at in range(len(values))), default=0)

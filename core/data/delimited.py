@@ -98,10 +98,10 @@ class Delimited:
     ) -> Iterator[tuple[int, list[str] | None, tuple[str, str] | None]]:
         """(line, cells, None) or (line, None, problem); blank lines are passed over.
 
-        A row of several lines with nothing in it, or with more than `width` cells, is none: its
-        quotation mark was closed by one that opens a later cell.
+        A row of several lines with nothing in it, with more than `width` cells, or that is
+        `_glued`, is none: its quotation mark was closed by one that opens a later cell.
         """
-        with self.source.open_text(newline=self.newline) as file:
+        with self.source.lines(self.newline) as file:
             lines = _Lines(file, notes)
             for _ in range(self.preamble):
                 next(lines, None)
@@ -122,7 +122,8 @@ class Delimited:
                     odd = True
                 else:
                     odd = self._ends_in_a_quote(cells, lines.text())
-                glued = blank(cells) or (width is not None and not blank(cells[width:]))
+                too_wide = width is not None and not blank(cells[width:])
+                glued = blank(cells) or too_wide or (odd and self._glued(cells))
                 if glued and lines.several:
                     yield lines.first, None, _UNCLOSED
                     lines.rewind()
@@ -136,6 +137,11 @@ class Delimited:
         """Whether a quotation mark closes what none has opened: its row begins further above."""
         quote = self.dialect.quotechar or "\0"
         return text.count(quote) % 2 == 1 and any(cell.endswith(quote) for cell in cells)
+
+    def _glued(self, cells: list[str]) -> bool:
+        """Whether a cell of several lines was closed by the mark right behind a delimiter."""
+        end = self.dialect.delimiter
+        return any(cell.endswith(end) and ("\n" in cell or "\r" in cell) for cell in cells)
 
 
 class _Lines:

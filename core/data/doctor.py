@@ -12,11 +12,11 @@ from pydantic import BaseModel
 
 from core.data.checks import Labels, Observation, all_checks
 from core.data.findings import counted
+from core.data.limits import TOO_FEW
 from core.data.turns import Row
 
 LOOKED_AT = 100_000
 EVERY = 500  # rows between two calls of `progress`
-TOO_FEW = 8
 GRAVITY = {"error": 0, "warning": 1, "info": 2}
 
 Verdict = Literal["ready", "warnings", "not yet"]
@@ -76,7 +76,10 @@ def _verdict(rows: int, findings: list[Observation]) -> tuple[Verdict, str]:
     if rows > 1 and often.get("duplicate", 0) == looked_at - 1:
         return "not yet", "All rows are the same."
     if rows < TOO_FEW:
-        return "not yet", f"{counted(rows, 'row')} are too few to learn anything from."
+        return (
+            "not yet",
+            f"{counted(rows, 'row')} {'is' if rows == 1 else 'are'} too few to learn from.",
+        )
     warnings = [finding for finding in findings if finding.level == "warning"]
     if warnings:
         number = "One thing is" if len(warnings) == 1 else f"{len(warnings)} things are"
@@ -93,7 +96,7 @@ def _advice(rows: int) -> str:
         (20_000, "Plenty for most tasks."),
     ):
         if rows < limit:
-            return f"{counted(rows, 'row')}. {text}"
+            return text if rows < TOO_FEW else f"{counted(rows, 'row')}. {text}"
     return f"{counted(rows, 'row')}. More than most tasks need: cleaner helps more than more."
 
 

@@ -4,6 +4,7 @@ What is broken, doubled, deep or of another form in a block sends all of it the 
 """
 
 import re
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
@@ -54,22 +55,26 @@ def _colons(block: bytes) -> int:
 
 
 def _names(objects: list[dict[str, Any]]) -> int:
-    """How many names stand in them, so that doubled ones show; -1 where it is uncertain.
+    """How many names are left in them, so that doubled ones show; -1 where it is uncertain.
 
     The fast decoder keeps the last of two, and it rounds numbers of more than 64 bits.
     """
     count = 0
     while objects:
         count += sum(map(len, objects))
-        values = list(chain.from_iterable(map(dict.values, objects)))
-        kinds = {*map(type, values)}
-        objects = [value for value in values if type(value) is dict] if dict in kinds else []
+        kinds = {*map(type, _values(objects))}
+        if float in kinds and any(type(x) is float and abs(x) >= 2**53 for x in _values(objects)):
+            return -1
+        inner = [x for x in _values(objects) if type(x) is dict] if dict in kinds else []
         if list in kinds:
-            items = list(chain.from_iterable(value for value in values if type(value) is list))
+            items = [*chain.from_iterable(x for x in _values(objects) if type(x) is list)]
             inside = {*map(type, items)}
             if not inside <= {dict, str}:
                 return -1
-            objects += items if inside == {dict} else [x for x in items if type(x) is dict]
-        if float in kinds and any(type(x) is float and abs(x) >= 2**53 for x in values):
-            return -1
+            inner += items if inside == {dict} else [x for x in items if type(x) is dict]
+        objects = inner
     return count
+
+
+def _values(objects: list[dict[str, Any]]) -> Iterator[Any]:
+    return chain.from_iterable(map(dict.values, objects))

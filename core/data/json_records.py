@@ -19,6 +19,7 @@ from core.data.findings import NeedsChoice, Notes, Refused
 from core.data.json_decoder import TOO_DEEP, Decoder, TooDeep, reason
 from core.data.json_lines import BLOCK, KNOWN, is_plain_json, quick_objects
 from core.data.json_scan import CHUNK, DEEPEST, Window, closing, next_row, start_of_rows
+from core.data.limits import LINE, VALUES, check_line
 from core.data.records import PREVIEWED, SHOWN, Batch, Record, sampled
 from core.data.words import clean
 
@@ -124,6 +125,7 @@ class JsonRecords:
                 return "stream"
             with self.source.open_text() as file:
                 head = file.read(WHOLE)
+            self._check_whole(head)
             try:
                 value, end = decoder.at(head, start)
             except ValueError:
@@ -144,6 +146,14 @@ class JsonRecords:
         if len(value) > 1 and all(isinstance(inner, dict) and inner for inner in value.values()):
             return "named"
         return "stream"
+
+    def _check_whole(self, text: str) -> None:
+        if sum(map(text.count, ",[{")) > VALUES:
+            raise Refused(
+                f"“{self.source.name}” has one object of more than {VALUES:,} values, which must "
+                "fit into memory.",
+                "Save the examples as JSON lines (JSONL), one on each line.",
+            )
 
     def _choose(self) -> str:
         """Which of several lists to read. Raises NeedsChoice, or Refused where there is no such."""
@@ -168,8 +178,8 @@ class JsonRecords:
 
     def _lines(self, notes: Notes) -> Iterator[Record]:
         decoder = Decoder()
-        with self.source.open_text() as file:
-            for number, line in enumerate(file, 1):
+        with self.source.lines() as lines:
+            for number, line in enumerate(lines, 1):
                 if record := self._line(number, line, decoder, notes):
                     yield record
 
@@ -179,7 +189,8 @@ class JsonRecords:
         known: set[tuple[str, ...]] = set()
         number = 1
         with self.source.open_bytes() as file:
-            while block := file.read(BLOCK) + file.readline():
+            while block := file.read(BLOCK) + file.readline(LINE + 1):
+                check_line(self.source.name, number, block)
                 objects = quick_objects(block, known)
                 if objects:
                     lines = range(number, number + len(objects))

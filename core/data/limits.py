@@ -9,12 +9,19 @@ from collections.abc import Callable
 
 from core.data.findings import Cancelled, Refused
 
+TOO_FEW = 8  # rows, of which nothing is learned
 ROWS = 20_000_000
 COLUMNS = 1_000
 SECONDS = 3_600.0
-UNPACKED_AT_LEAST, UNPACKED_TIMES = 1 << 30, 200  # an archive that grows beyond both is a trap
+FILES = 5_000  # in an archive
+UNPACKED_AT_LEAST, UNPACKED_TIMES = 256 << 20, 100  # an archive that grows beyond both is a trap
+LINE = 64 << 20  # characters of a line of text
+ROW_BYTES = 16 << 20  # of one example, ten books
+ROWS_AT_LEAST, ROWS_TIMES = 1 << 30, 20  # bytes of all examples, beyond both: a trap too
+VALUES = 20_000_000  # in a JSON object that is held whole
 SHEET_BYTES, SHEET_CELLS = 512 << 20, 20_000_000  # of a workbook, which is held whole
-DOCUMENT_BYTES, DOCUMENT_PAGES = 256 << 20, 10_000  # of a Word document or a PDF
+DOCUMENT_BYTES, DOCUMENT_PAGES = 64 << 20, 10_000  # of a Word document or a PDF
+DOCUMENT_PARTS = 3_000_000  # XML elements of a document
 
 
 class Watch:
@@ -27,6 +34,7 @@ class Watch:
         self._seconds = SECONDS if seconds is None else seconds
         self._ends = time.monotonic() + self._seconds
         self._told, self._at = -1.0, 0.0
+        self.unpacked = 0  # bytes that came out of archives so far
 
     def tell(self, fraction: float) -> None:
         """Raises Cancelled where `progress` returned False, Refused when the time is over."""
@@ -56,4 +64,20 @@ def check_rows(count: int) -> None:
             f"The file has more than {ROWS:,} rows; Graft takes no more at once.",
             "Bring a part of the file.",
             rows=count,
+        )
+
+
+def check_files(name: str, count: int) -> None:
+    if count > FILES:
+        raise Refused(
+            f"“{name}” has {count:,} files in it; Graft looks through up to {FILES:,}.",
+            "Bring the files that hold your examples, or join them into one before.",
+        )
+
+
+def check_line(name: str, number: int, line: str | bytes) -> None:
+    if len(line) > LINE:
+        raise Refused(
+            f"Line {number:,} of “{name}” is longer than {LINE >> 20} million characters.",
+            "Look into the file: lines usually end after a row or a paragraph.",
         )

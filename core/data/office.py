@@ -15,7 +15,7 @@ from typing import TextIO
 from xml.etree import ElementTree
 
 from core.data.findings import Notes, Refused
-from core.data.limits import DOCUMENT_BYTES, DOCUMENT_PAGES, Watch
+from core.data.limits import DOCUMENT_BYTES, DOCUMENT_PAGES, DOCUMENT_PARTS, Watch
 
 _ITEM = re.compile(r"([-•*–▪]|\d+[.)]|\w{1,12}( \d+)?:)\s")
 _SCANNED = 20  # letters; a PDF with fewer on each page on average has pictures of text
@@ -58,12 +58,16 @@ def _write_paragraphs(kind: str, path: Path, name: str, out: _Limited, watch: Wa
     inside = "word/document.xml" if kind == "docx" else "content.xml"
     try:
         with zipfile.ZipFile(path) as archive, archive.open(inside) as file:
-            for paragraph in _paragraphs(_Counted(file, name, watch)):
+            for paragraph in _paragraphs(_Counted(file, name, watch), name):
                 out.write(paragraph)
     except (zipfile.BadZipFile, ElementTree.ParseError, EOFError, KeyError, zlib.error) as error:
         raise Refused(
             f"“{name}” is a text document, but it is damaged ({error}).",
             "Open it in Word or LibreOffice and save it again.",
+        ) from error
+    except RecursionError as error:
+        raise Refused(
+            f"“{name}” is nested more deeply than any document.", "Save its text as .txt."
         ) from error
     except RuntimeError as error:  # how zipfile says that a password is needed
         raise Refused(f"“{name}” is locked with a password.", "Save it without one.") from error
@@ -84,10 +88,13 @@ class _Counted:
         return content
 
 
-def _paragraphs(file) -> Iterator[str]:
+def _paragraphs(file, name: str) -> Iterator[str]:
     """Each paragraph, and each row of a table, with the blank line behind it."""
-    depth = 0
+    depth = parts = 0
     for event, element in ElementTree.iterparse(file, events=("start", "end")):
+        parts += 1
+        if parts > 2 * DOCUMENT_PARTS:
+            raise too_large(name)
         tag = _tag(element)
         if tag not in _PARAGRAPHS | _ROWS:
             continue

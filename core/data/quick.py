@@ -7,7 +7,8 @@ is done once for hundreds of records costs nothing; a file of a gigabyte is a ma
 
 from collections.abc import Callable
 from functools import lru_cache
-from itertools import accumulate, chain, pairwise
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from core.data.turns import Row
@@ -95,21 +96,24 @@ def _talks(column: str) -> Maker:
         names = {*map(tuple, turns)}
         if len(names) > 1 or not names <= _NOTATIONS.keys():
             return None
-        speaker, said = _NOTATIONS[next(iter(names))]
-        speakers = [turn[speaker] for turn in turns]
-        texts = [turn[said] for turn in turns]
-        if not (_are_texts(speakers, True) and _are_texts(texts, plain) and _all_said(texts)):
+        speaker, said = map(itemgetter, _NOTATIONS[next(iter(names))])
+        texts = [*map(said, turns)]
+        if not (_are_texts(texts, plain) and _all_said(texts)):
             return None
-        spans = list(pairwise(accumulate(map(len, talks), initial=0)))
-        if not all(map(_in_turn, {tuple(speakers[start:end]) for start, end in spans})):
+        orders = [tuple(map(speaker, talk)) for talk in talks]
+        try:
+            known = {*orders}
+        except TypeError:  # a speaker that is no text
             return None
-        if names == {("role", "content")} and _ROLES.issuperset(speakers):
+        if not all(map(_in_turn, known)):
+            return None
+        if names == {("role", "content")} and _ROLES.issuperset(chain.from_iterable(known)):
             return [{"messages": talk} for talk in talks]
-        messages = [
-            {"role": _SAID_BY[who], "content": text}
-            for who, text in zip(speakers, texts, strict=True)
+        text = iter(texts)
+        return [
+            {"messages": [{"role": _SAID_BY[who], "content": next(text)} for who in order]}
+            for order in orders
         ]
-        return [{"messages": messages[start:end]} for start, end in spans]
 
     return make
 

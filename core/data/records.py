@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from core.data.findings import Notes
+from core.data.limits import ROW_BYTES
 
 SAMPLED, SAMPLED_CHARACTERS = 1000, 8 << 20  # records that decide about columns and shape
 PREVIEWED, SHOWN = 20, 2000  # rows, and characters of a cell
+TOO_LONG = ("too_long", f"Longer than {ROW_BYTES >> 20} MB, which is more than a model reads")
 
 
 @dataclass(slots=True)

@@ -13,9 +13,9 @@ import numpy as np
 
 from core.data.bytes import Source
 from core.data.cells import Unusable
-from core.data.findings import Finding, Notes, counted
-from core.data.limits import Watch, check_rows
-from core.data.records import Batch, Reader
+from core.data.findings import Finding, Notes, Refused, counted
+from core.data.limits import ROW_BYTES, ROWS_AT_LEAST, ROWS_TIMES, Watch, check_rows
+from core.data.records import TOO_LONG, Batch, Reader
 from core.data.shapes import Plan
 from core.data.turns import Row
 from core.files import encode_all
@@ -80,7 +80,7 @@ class Rows:
     def batches(self) -> Iterator[Some]:
         self._whole = Notes()
         keys, lines = array.array("q"), array.array("Q")
-        starts = []
+        starts, size = [], 0
         weights = [part.source.path.stat().st_size or 1 for part in self._parts]
         for number, part in enumerate(self._parts):
             notes = part.begin()
@@ -88,7 +88,13 @@ class Rows:
             for some in _batches(part, notes):
                 done = sum(weights[:number]) + part.reader.fraction() * weights[number]
                 self._watch.tell(done / sum(weights))
-                check_rows(len(keys) + len(some.rows))
+                check_rows(len(keys) + len(some.rows) + self.bad)
+                size += sum(map(len, some.encoded))
+                if size > max(ROWS_AT_LEAST, ROWS_TIMES * sum(weights)):
+                    raise Refused(
+                        f"The examples grow to more than {size >> 30} GB when they are read.",
+                        "Bring a part of them.",
+                    )
                 keys.extend(map(hash, some.encoded))  # as `turns.essence`
                 lines.extend(some.lines)
                 yield some
@@ -151,5 +157,13 @@ def _made(part: Part, batch: Batch, notes: Notes) -> Iterator[Some]:
             except Unusable as unusable:
                 notes.left_out(line, unusable.code, str(unusable))
         lines, records = [lines[i] for i in good], [records[i] for i in good]
+    encoded = encode_all(rows)
+    if max(map(len, encoded), default=0) > ROW_BYTES:
+        for line, row in zip(lines, encoded, strict=True):
+            if len(row) > ROW_BYTES:
+                notes.left_out(line, *TOO_LONG)
+        good = [number for number, row in enumerate(encoded) if len(row) <= ROW_BYTES]
+        rows, encoded = [rows[i] for i in good], [encoded[i] for i in good]
+        lines, records = [lines[i] for i in good], [records[i] for i in good]
     held_out = [part.held_out(fields) for fields in records] if part.held_out else None
-    yield Some(rows, encode_all(rows), lines, held_out)
+    yield Some(rows, encoded, lines, held_out)

@@ -1,17 +1,18 @@
 """Workbooks (XLSX, XLS, ODS) -> records of one sheet. Numbers and dates become readable text."""
 
-import datetime
 import itertools
 import re
 import struct
+import subprocess
+import sys
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from xml.parsers import expat
 
-import python_calamine
+import orjson
 
 from core.data.archives import BLOCK, damaged
 from core.data.bytes import Source
@@ -26,8 +27,8 @@ class Sheet:
 
     unit = "row"
 
-    def __init__(self, rows: list[list[Any]], header: bool | None = None) -> None:
-        self._rows = [[_cell(value) for value in row] for row in rows]
+    def __init__(self, rows: list[list[str]], header: bool | None = None) -> None:
+        self._rows = rows
         self.layout = layout(self._rows[:SNIFFED], header)
         self.columns = self.layout.columns
         data = [row for row in self._rows[self.layout.start :] if not blank(row)]
@@ -51,40 +52,61 @@ class Sheet:
                 yield Record(number, fields)
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).upper()
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
-    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
-        value = value.date()
-    return str(value)
+READER = Path(__file__).with_name("workbook.py")
 
 
-def open_book(source: Source, watch: Watch) -> dict[str, list[list[Any]]]:
+def open_book(source: Source, watch: Watch) -> dict[str, list[list[str]]]:
     """All sheets of a workbook by name, as rows of cells from the first row on."""
     _check_size(source, watch)
+    sheets: dict[str, list[list[str]]] = {}
+    with tempfile.TemporaryDirectory(prefix="graft-import-") as folder:
+        cells = Path(folder) / "cells"
+        if not _written(source, cells, watch):
+            raise _too_large(source, "more than a computer should hold at once")
+        with cells.open("rb") as file:
+            for line in file:
+                match orjson.loads(line):
+                    case {"sheet": name}:
+                        sheets[name] = rows = []
+                    case {"error": _, "locked": True}:
+                        raise Refused(
+                            f"“{source.name}” is locked with a password.", "Save it without one."
+                        )
+                    case {"error": error}:
+                        raise Refused(
+                            f"“{source.name}” can't be read as a workbook ({error}).",
+                            "Open it in Excel or LibreOffice and save it again, or save the sheet "
+                            "as CSV.",
+                        )
+                    case row:
+                        rows.append(row)
+    return sheets
+
+
+def _written(source: Source, cells: Path, watch: Watch) -> bool:
+    """Have the cells written by a process of its own; whether it came to its end."""
+    reader = subprocess.Popen(
+        [sys.executable, "-I", str(READER), str(source.path), str(cells), str(SHEET_BYTES)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
-        book = python_calamine.CalamineWorkbook.from_path(source.path)
-        sheets = {}
-        for name in book.sheet_names:
+        while True:
             watch.tell(0.0)
-            sheets[name] = book.get_sheet_by_name(name).to_python(skip_empty_area=False)
-        return sheets
-    except python_calamine.PasswordError as error:
-        raise Refused(
-            f"“{source.name}” is locked with a password.", "Save it without one."
-        ) from error
-    except (python_calamine.CalamineError, OSError, ValueError) as error:
-        raise Refused(
-            f"“{source.name}” can't be read as a workbook ({error}).",
-            "Open it in Excel or LibreOffice and save it again, or save the sheet as CSV.",
-        ) from error
+            try:
+                return reader.wait(0.2) == 0
+            except subprocess.TimeoutExpired:
+                if cells.exists() and cells.stat().st_size > SHEET_BYTES:
+                    return False
+    finally:
+        reader.kill()
+        reader.wait()
 
 
 def choose_sheet(
     name: str,
-    book: dict[str, list[list[Any]]],
+    book: dict[str, list[list[str]]],
     sheet: str | None,
     recognised: Callable[["Sheet"], bool],
     notes: Notes,
@@ -153,6 +175,8 @@ def _check_size(source: Source, watch: Watch) -> None:
                         raise _too_large(
                             source, f"a table of {rows:,} rows and {columns:,} columns"
                         )
+    except Refused:
+        raise
     except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, struct.error,
             ValueError, expat.ExpatError) as error:  # fmt: skip
         raise damaged(source.name, "workbook", error) from error

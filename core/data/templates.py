@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from core.errors import DataProblem
 
+NAMES = {"user": "Question", "assistant": "Answer", "system": "Instruction"}  # as people know them
+
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
@@ -41,14 +43,14 @@ def parse(role: str, template: str, columns: list[str]) -> Template:
             pieces[-1] += part[0][0]
         elif part[1] is None:
             raise DataProblem(
-                f"The template for {role} has a single “{part[0]}”.",
-                "Put the name of a column in braces, as in {question}; double a brace that is "
-                "meant as such.",
+                f"The text for {NAMES.get(role, role)} has a single “{part[0]}”.",
+                f"A column's name stands between two braces, as in {{{columns[0]}}}; double a "
+                "brace that is meant as such.",
                 field="templates",
             )
         elif (name := part[1].strip()) not in columns:
             raise DataProblem(
-                f"The template for {role} names a column “{name}” that is not there.",
+                f"The text for {NAMES.get(role, role)} names a column “{name}” that is not there.",
                 f"The columns are: {', '.join(columns)}.",
                 field="templates",
             )
@@ -58,7 +60,7 @@ def parse(role: str, template: str, columns: list[str]) -> Template:
     pieces[-1] += template[start:]
     if not named:
         raise DataProblem(
-            f"The template for {role} names no column.",
+            f"The text for {NAMES.get(role, role)} names no column.",
             f"Put one in braces. The columns are: {', '.join(columns)}.",
             field="templates",
         )

@@ -110,8 +110,8 @@ class Transcript:
         texts: list[str] = []
         start, blanks, size = 1, 0, 0
         pairs = False
-        with self.source.open_text() as file:
-            for number, line in enumerate(file, 1):
+        with self.source.lines() as lines:
+            for number, line in enumerate(lines, 1):
                 rule = _RULE.fullmatch(line) is not None
                 blank = not line.strip()
                 blanks = blanks + 1 if blank else 0

@@ -3,16 +3,17 @@
 import json
 import math
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Request
 
 from core.catalogue import Shape
 from core.config import TrainConfig, complete
-from core.files import append_jsonl, read_json, write_json, write_jsonl
+from core.files import append_jsonl, read_json, write_json, write_jsonl, write_text
 from core.models import STARTER
 from core.runs import Run
 from core.store import Store
@@ -22,6 +23,35 @@ QUESTION, ANSWER = "Do you deliver on Sundays?", "No, from Monday to Saturday."
 ROW = {
     "messages": [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
 }
+OTHER = {
+    "messages": [
+        {"role": "user", "content": "Do you wrap gifts?"},
+        {"role": "assistant", "content": "Yes, and we add a card."},
+    ]
+}
+
+
+class Traffic:
+    """What a page has asked its server and waits for."""
+
+    def __init__(self, page: Page) -> None:
+        self.page, self.open = page, set[Request]()
+        page.on("request", self._asked)
+        for end in ("requestfinished", "requestfailed"):
+            page.on(end, lambda request: self.open.discard(request))
+
+    def _asked(self, request: Request) -> None:
+        if "/heartbeat/" not in request.url:  # which lasts as long as the page
+            self.open.add(request)
+
+    def settle(self, quiet: float = 0.5) -> None:
+        """Wait until the page has asked nothing and waited for nothing for `quiet` seconds."""
+        deadline, since = time.monotonic() + 60, time.monotonic()
+        while time.monotonic() < since + quiet:
+            self.page.wait_for_timeout(50)
+            if self.open:
+                since = time.monotonic()
+            assert since < deadline, [request.url for request in self.open]
 
 
 def reaching_out(page: Page) -> list[str]:
@@ -69,7 +99,7 @@ def hollow_model(folder: Path, shape: Shape) -> Path:
 
 def add_dataset(store: Store, name: str = "Flower shop") -> str:
     def fill(folder: Path) -> dict:
-        write_jsonl(folder / "rows.jsonl", [ROW] * 60)
+        write_jsonl(folder / "rows.jsonl", [ROW] * 59 + [OTHER])
         finding = {"level": "warning", "code": "duplicate", "count": 59, "text": "59 are the same."}
         return {
             "shape": "pairs", "rows": 60, "columns": ["q", "a"], "mapping": {"q": "user"},
@@ -98,6 +128,7 @@ def add_run(store: Store, name: str, steps: int = 100, upto: int = 100) -> Run:
 def finish(run: Run, status: str, **result) -> Run:
     if status in ("completed", "stopped"):
         write_json(run.path / "adapter" / "adapter_config.json", {})
+        write_text(run.path / "checkpoints" / "step-000100" / "trainer.pt", "")
     run.finish(status, seconds=360, **result)
     return run
 

@@ -4,13 +4,13 @@ import csv
 import re
 from pathlib import Path
 
+import openpyxl
 import pytest
 from playwright.sync_api import Page, expect
 
 from core.files import read_jsonl, write_jsonl
 from tests.browser import stage
 
-TESTDATA = Path(__file__).parents[3] / "shared" / "testdata"
 FLOWERS = ("rose", "tulip", "lily", "orchid", "daisy", "peony", "iris", "violet", "poppy", "aster")
 
 expect.set_options(timeout=20_000)
@@ -38,6 +38,7 @@ def map_columns(page: Page, **parts: str) -> None:
 
 
 def test_a_messy_table_from_its_columns_to_a_run(page: Page, address, store, messy):
+    traffic = stage.Traffic(page)
     page.goto(f"{address}new")
     page.locator("input[type=file]").first.set_input_files(messy)
 
@@ -70,6 +71,7 @@ def test_a_messy_table_from_its_columns_to_a_run(page: Page, address, store, mes
     assert not any("<b>" in str(row) for row in dataset.rows())
 
     # The X-ray and the lengths.
+    traffic.settle()
     seen = page.get_by_role("region", name="Token by token")
     expect(seen).to_contain_text("1 of 13")
     seen.get_by_role("button", name="Next").click()
@@ -112,10 +114,74 @@ def test_pasted_text_and_other_columns(page: Page, address, store):
     assert next(newest.rows())["messages"][0] == {"role": "system", "content": "note 0"}
 
 
-def test_a_sheet_of_a_workbook_is_chosen(page: Page, address, store):
-    book = TESTDATA / "messy" / "sheets" / "sheets.xlsx"
-    if not book.exists():
-        pytest.skip("no test data here")
+def test_a_reload_comes_back_to_the_question(page: Page, address, store, messy):
+    traffic = stage.Traffic(page)
+    page.goto(f"{address}new")
+    page.locator("input[type=file]").first.set_input_files(messy)
+    question = page.get_by_role("heading", name="Which column is what?")
+    expect(question).to_be_visible()
+    expect(page).to_have_url(re.compile("upload=shop"))
+    for _ in range(2):
+        page.reload()
+        expect(question).to_be_visible()
+        traffic.settle()
+        expect(page).to_have_url(re.compile("upload=shop"))
+
+    # A wrong answer is told, and the form stays as it is.
+    map_columns(page, col_b="Question", col_c="Answer")
+    page.get_by_text("Join several columns").click()
+    template = page.get_by_role("textbox", name="Question", exact=True)
+    template.fill("On {col d: {col b}")
+    page.get_by_role("button", name="Use these columns").click()
+    traffic.settle()
+    expect(page.get_by_text("The text for Question has a single").first).to_be_visible()
+    expect(question).to_be_visible()
+    template.fill("")
+    page.get_by_role("button", name="Use these columns").click()
+    expect(page.get_by_role("heading", name="shop")).to_be_visible()
+    (dataset,) = store.datasets()
+    assert next(dataset.rows())["messages"][0]["content"] == "When does the rose bloom?"
+    expect(page).to_have_url(re.compile(f"dataset={dataset.id}$"))
+    assert list((store.path / "uploads").iterdir()) == []
+
+    # As in another tab, or one that was open since.
+    page.goto(f"{address}new?upload={dataset.facts['origin']['upload']}")
+    expect(page.get_by_role("heading", name="shop")).to_be_visible()
+
+
+def test_a_large_file_tells_how_far_it_is_and_can_be_called_off(
+    page: Page, address, store, tmp_path
+):
+    file = tmp_path / "large.csv"
+    with file.open("w", encoding="utf-8") as table:
+        table.write("question,answer\n")
+        table.writelines(f"What is {i}?,The number {i}.\n" for i in range(1_500_000))
+    page.goto(f"{address}new")
+    page.locator("input[type=file]").first.set_input_files(file)
+    bar = page.get_by_role("progressbar", name="Reading the examples")
+    expect(bar).to_be_visible()
+    expect(bar).not_to_have_attribute("aria-valuenow", "0")
+    page.get_by_role("button", name="Cancel").click()
+    expect(bar).to_be_hidden()
+    page.wait_for_timeout(2000)  # what was still on its way must not bring it back
+    expect(bar).to_be_hidden()
+    assert store.datasets() == []
+    assert list((store.path / "uploads").iterdir()) == []
+    expect(page).not_to_have_url(re.compile("upload="))
+
+
+def test_a_sheet_of_a_workbook_is_chosen(page: Page, address, store, tmp_path):
+    book, workbook = tmp_path / "shop.xlsx", openpyxl.Workbook()
+    sheets = {
+        "Stock": [("code", "shelf", "price"), ("r1", "A", 3), ("t2", "B", 2)],
+        "Talks": [("a", "b", "c"), ("When?", "x", "In May."), ("Who?", "y", "I do.")],
+    }
+    for title, rows in sheets.items():
+        sheet = workbook.create_sheet(title)
+        for row in rows:
+            sheet.append(row)
+    del workbook["Sheet"]
+    workbook.save(book)
     page.goto(f"{address}new")
     page.locator("input[type=file]").first.set_input_files(book)
     sheet = page.get_by_role("combobox", name="Sheet")
@@ -164,6 +230,8 @@ def test_a_dataset_is_browsed_edited_renamed_taken_home_and_deleted(page: Page, 
     page.get_by_role("textbox", name="Answer").fill("Yes.")
     page.get_by_role("button", name="Add it").click()
     expect(rows).to_contain_text("61 of 61")
+    expect(page.get_by_text("Added as row 61.")).to_be_visible()
+    expect(page.get_by_role("textbox", name="Question")).to_have_value("")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download as JSONL").click()
     assert sum(1 for _ in read_jsonl(Path(download.value.path()))) == 61

@@ -60,8 +60,17 @@ def test_from_an_example_to_an_adapter_in_the_hand(app, page: Page, tmp_path):
     page.get_by_placeholder("Ask both the same thing").fill("What is rain?")
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_role("button", name="Ask both")).to_be_visible()
+    expect(page.get_by_text("Stopped.").first).to_be_visible()
+    # So does “Clear”, whether an answer has ended or grows.
+    for _ in range(2):
+        page.get_by_role("button", name="Clear").click()
+        expect(page.get_by_role("button", name="Ask both")).to_be_visible()
+        expect(page.get_by_text("What is rain?")).to_have_count(0)
+        page.get_by_placeholder("Ask both the same thing").fill("What is rain?")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("What is rain?").first).to_be_visible()
     page.get_by_role("button", name="Clear").click()
+    expect(page.get_by_role("button", name="Ask both")).to_be_visible()
     expect(page.get_by_text("What is rain?")).to_have_count(0)
     page.get_by_placeholder("Ask both the same thing").fill(QUESTION)
     page.keyboard.press("Enter")
@@ -75,6 +84,8 @@ def test_from_an_example_to_an_adapter_in_the_hand(app, page: Page, tmp_path):
     page.get_by_role("button", name="Teach a better answer").click()
     expect(page.get_by_label("Question", exact=True)).to_have_value(QUESTION)
     expect(page.get_by_label("The answer as it should be")).to_have_value(answers[1])
+    page.get_by_role("button", name="Add this example").click()
+    expect(page.get_by_text("This is what it answers already.")).to_be_visible()
 
     # What is downloaded gives the page's answer in a process that knows nothing of Graft.
     page.go_back()

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from core import estimates
+from core import estimates, hardware, planner, sharing
 from core.catalogue import CATALOGUE
-from core.files import append_jsonl, write_json
+from core.files import append_jsonl, write_bytes, write_json
 from core.store import Store
+from jobs import queue
 from tests.browser import stage
 
-PATHS = ("", "new", "runs", "compare", "datasets")
+PATHS = ("", "new", "runs", "compare", "datasets", "disk")
 
 expect.set_options(timeout=60_000)
 
@@ -21,7 +22,7 @@ expect.set_options(timeout=60_000)
 def test_the_bar_leads_to_every_page(page: Page, address, store):
     page.goto(address)
     for name, title in (("New", "Teach a model"), ("Runs", "Runs"), ("Compare", "Compare answers"),
-                        ("Datasets", "Datasets")):  # fmt: skip
+                        ("Datasets", "Datasets"), ("Disk", "Disk")):  # fmt: skip
         page.get_by_role("navigation", name="Pages").get_by_role("link", name=name).click()
         expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
     page.get_by_role("link", name="Graft").click()
@@ -38,7 +39,7 @@ def test_the_first_visit_leads_with_one_click_to_an_example(page: Page, address,
     assert [dataset.name for dataset in store.datasets()] == ["A pirate"]
 
 
-@pytest.mark.parametrize("path", ["runs", "compare", "datasets"])
+@pytest.mark.parametrize("path", ["runs", "compare", "datasets", "disk"])
 def test_empty_pages_invite(page: Page, address, store, path):
     page.goto(address + path)
     main = page.get_by_role("link", name=re.compile("Teach a model|Choose examples"))
@@ -87,15 +88,35 @@ def test_a_running_run_is_followed_through_a_reload_and_stopped(page: Page, addr
         expect(page.get_by_text("step 40 of 100")).to_be_visible()
         append_jsonl(run.path / "metrics.jsonl", {"step": 41, "loss": 0.9})
         expect(page.get_by_text("step 41 of 100")).to_be_visible()
-        page.get_by_role("button", name="Stop and keep").click()
+        page.get_by_role("button", name="Stop", exact=True).click()
         page.get_by_role("dialog").get_by_role("button", name="Keep training").click()
         expect(page.get_by_role("dialog")).to_be_hidden()
-        assert not run.stop_requested
-        page.get_by_role("button", name="Stop and keep").click()
+        assert not run.asked
+        page.get_by_role("button", name="Stop", exact=True).click()
         page.get_by_role("dialog").get_by_role("button", name="Stop and keep").click()
         expect(page.get_by_text("Stopping.")).to_be_visible()
-        assert run.stop_requested
+        assert run.asked == "keep"
     expect(page.get_by_text("Interrupted:")).to_be_visible()
+
+
+def test_a_run_is_paused_and_resumed_and_thrown_away(page: Page, address, store):
+    run = stage.add_run(store, "Flowers", upto=40)
+    with stage.running(run):
+        page.goto(f"{address}runs?run={run.id}")
+        page.get_by_role("button", name="Pause").click()
+        expect(page.get_by_text("Pausing. What it learned so far is being saved.")).to_be_visible()
+        assert run.asked == "pause"
+        expect(page.get_by_role("button", name="Pause")).to_be_hidden()
+    expect(page.get_by_text("Paused. It keeps its place")).to_be_visible()
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_text("Waiting in line, next.")).to_be_visible()
+    with stage.running(run):
+        expect(page.get_by_text("step 40 of 100")).to_be_visible()
+        page.get_by_role("button", name="Stop", exact=True).click()
+        page.get_by_role("dialog").get_by_role("button", name="Throw away").click()
+        expect(page).to_have_url(re.compile("runs$"))
+        expect(page.get_by_text("Stopping. It is thrown away.")).to_be_visible()
+        assert run.asked == "discard"
 
 
 def test_an_interrupted_run_is_resumed_from_home(page: Page, address, store):
@@ -106,13 +127,115 @@ def test_an_interrupted_run_is_resumed_from_home(page: Page, address, store):
     assert run.status == "queued"
 
 
-def test_a_run_is_deleted_after_a_question(page: Page, address, store):
+@pytest.mark.parametrize("path", ["", "runs"])
+def test_the_line_tells_its_times_and_is_put_in_another_order(page: Page, address, store, path):
+    first, second, third = runs = [
+        stage.add_run(store, name) for name in ("Roses", "Tulips", "Lilies")
+    ]
+    estimate = {"steps": 10, "seconds": 3600.0, "memory_bytes": {}, "fits": "fits"}
+    for run in runs:
+        run.expect(estimate)
+        queue.submit(run)
+    page.goto(address + path)
+    rows = page.get_by_role("article")
+    expect(rows.nth(0)).to_contain_text("Waiting in line, next. Begins in a moment, done")
+    expect(rows.nth(2)).to_contain_text("third. Begins")
+    expect(rows.nth(0).get_by_role("button", name="Run next")).to_be_hidden()
+    if path:
+        told = re.compile(r"3 runs wait in line\. All done .*at about")
+        expect(page.get_by_text(told)).to_be_visible()
+    rows.filter(has_text="Lilies").get_by_role("button", name="Run next").click()
+    expect(rows.nth(0)).to_contain_text("Lilies")
+    rows.filter(has_text="Tulips").get_by_role("button", name="Earlier").click()
+    expect(rows.nth(1)).to_contain_text("Tulips")
+    assert queue.waiting() == [third, second, first]
+
+
+def test_a_run_is_deleted_after_a_question_and_put_back_in_one_click(page: Page, address, store):
     run = stage.finish(stage.add_run(store, "Flowers"), "stopped")
     page.goto(f"{address}runs?run={run.id}")
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_text("No runs yet")).to_be_visible()
     assert store.runs() == []
+    page.reload()
+    expect(page.get_by_text("“Flowers” is deleted.")).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("heading", name=re.compile("Flowers"))).to_be_visible()
+    assert store.runs() == [run]
+    page.go_back()
+    expect(page.get_by_role("article")).to_contain_text("Flowers")
+    expect(page.get_by_text("is deleted.")).to_be_hidden()
+
+
+def test_a_dataset_is_put_back_in_one_click(page: Page, address, store):
+    dataset = stage.add_dataset(store)
+    page.goto(f"{address}datasets?dataset={dataset}")
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("No datasets yet")).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("heading", name="Flower shop")).to_be_visible()
+    assert [found.id for found in store.datasets()] == [dataset]
+
+
+def test_the_disk_is_cleaned_up(page: Page, address, store):
+    run = stage.finish(stage.add_run(store, "Flowers"), "stopped")
+    large = stage.add_run(store, "Learning now", upto=40)
+    for each, size in ((run, 2_000_000), (large, 5_000_000)):
+        write_bytes(each.path / "checkpoints" / "step-000040" / "trainer.pt", b"x" * size)
+    write_bytes(store.cache / "tokens" / "m" / "a.npz", b"x" * 300_000)
+    stage.add_dataset(store)
+    with stage.running(large):
+        page.goto(address + "disk")
+        rows = page.get_by_role("region", name="Runs").get_by_role("article")
+        expect(rows.nth(0)).to_contain_text("Learning now")
+        expect(rows.nth(0).get_by_role("button")).to_have_count(0)
+        rows.nth(1).get_by_role("button", name="Delete checkpoints").click()
+        asked = page.get_by_role("dialog")
+        expect(asked).to_contain_text("It just can’t be resumed")
+        asked.get_by_role("button", name="Delete checkpoints").click()
+        expect(page.get_by_text("The checkpoints of “Flowers” are gone.")).to_be_visible()
+        expect(rows.nth(1).get_by_role("button", name="Delete checkpoints")).to_be_hidden()
+        assert run.checkpoint is None
+        assert large.checkpoint
+        page.get_by_role("button", name="Clear caches").click()
+        expect(page.get_by_text("300 KB are free now")).to_be_visible()
+
+        rows.nth(1).get_by_role("button", name="Delete").click()
+        expect(page.get_by_text("“Flowers” is deleted.")).to_be_visible()
+        page.get_by_role("button", name="Undo").click()
+        expect(page.get_by_text("The run is back.")).to_be_visible()
+        expect(rows).to_have_count(2)
+        datasets = page.get_by_role("region", name="Datasets")
+        datasets.get_by_role("button", name="Delete").click()
+        trash = page.get_by_role("region", name="Trash")
+        expect(trash.get_by_role("article")).to_contain_text("Flower shop")
+        trash.get_by_role("button", name="Put back").click()
+        expect(page.get_by_text("The dataset is back.")).to_be_visible()
+        datasets.get_by_role("button", name="Delete").click()
+        trash.get_by_role("button", name="Empty the trash").click()
+        asked.get_by_role("button", name="Empty the trash").click()
+        expect(page.get_by_text("The trash is empty.")).to_be_visible()
+        expect(trash).to_be_hidden()
+    assert (store.trash(), store.datasets()) == ([], [])
+    page.goto(f"{address}runs?run={run.id}")
+    expect(page.get_by_text("Its checkpoints were deleted.")).to_be_visible()
+    expect(page.get_by_role("link", name="Compare answers")).to_be_visible()
+    expect(page.get_by_role("button", name="Download adapter")).to_be_visible()
+    expect(page.get_by_role("button", name="Continue")).to_be_hidden()
+
+
+def test_a_run_that_the_disk_paused_says_so_and_leads_to_the_disk(page: Page, address, store):
+    run = stage.add_run(store, "Flowers", upto=40)
+    run.hold("The disk is nearly full: 12 MB are free, 45 MB are needed.")
+    page.goto(f"{address}runs?run={run.id}")
+    expect(page.get_by_text("45 MB are needed. Clean up, then Resume.")).to_be_visible()
+    page.get_by_role("link", name="See what takes room").click()
+    expect(page.get_by_role("heading", name="Disk", exact=True)).to_be_visible()
+    page.go_back()
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_text("Waiting in line, next.")).to_be_visible()
 
 
 def test_the_log_unfolds(page: Page, address, store):
@@ -208,7 +331,7 @@ def test_the_four_steps_lead_to_a_waiting_run(page: Page, address, store, testda
     expect(page.get_by_text("stories260K").first).to_be_visible()
     page.get_by_role("button", name="Start training").click()
     expect(page).to_have_url(re.compile(r"/runs\?run="))
-    expect(page.get_by_text("Waiting in line, next. Nothing to do.")).to_be_visible()
+    expect(page.get_by_text("Waiting in line, next.")).to_be_visible()
     (run,) = Store().runs()
     assert (run.name, run.config.lora_r, run.config.preset) == ("My flowers", 6, "quick")
 
@@ -279,6 +402,7 @@ def test_what_does_not_fit_is_made_to_fit_by_its_buttons(
 ):
     here = replace(estimates.device(), kind="cpu", memory_free=2_400_000_000)
     monkeypatch.setattr(estimates, "device", lambda: here)
+    monkeypatch.setattr(planner, "number_bytes", lambda kind: 4)  # some processors have bf16
     model = stage.hollow_model(tmp_path / "large", CATALOGUE[3].shape)
     stage.add_dataset(store)
     page.goto(address + "new?dataset=flower-shop")
@@ -369,6 +493,28 @@ def test_a_better_answer_is_taught_from_a_comparison(page: Page, address, store)
     assert store.dataset(dataset).facts["history"][-1]["what"] == "Added a row"
     page.get_by_role("link", name="Look at it").click()
     expect(page.get_by_text("Yes, in seven colours.").first).to_be_visible()
+
+
+def test_compare_says_who_has_the_device_and_until_when(page: Page, address, store, monkeypatch):
+    run = stage.finish(stage.add_run(store, "Flowers"), "completed")
+    (run.adapter / "adapter_model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    training, told = stage.add_run(store, "Bakery"), []
+    monkeypatch.setattr(sharing, "shares", lambda: told)
+    page.goto(f"{address}compare?run={run.id}")
+    expect(page.get_by_label("Your model")).to_have_value("Flowers")
+    said = page.get_by_text("“Bakery” is training until about")
+    expect(said).to_have_count(0)
+    training.expect({"seconds": 600, "steps": 1, "memory_bytes": {}, "fits": "fits"})
+    told.append(sharing.Share(1, hardware.device().kind, 0, 10**15, training))
+    expect(said).to_be_visible(timeout=15_000)
+    prompt = page.get_by_placeholder("Ask both the same thing")
+    prompt.fill("Are you open?")
+    prompt.press("Enter")
+    answer = page.get_by_role("region", name="Yours")
+    expect(answer).to_contain_text("There is no room for an answer beside Bakery")
+    expect(prompt).to_have_value("Are you open?")
+    told.clear()
+    expect(said).to_have_count(0, timeout=15_000)
 
 
 def test_an_old_run_fills_the_form(page: Page, address, store):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from core.files import read_json, write_json
+
 ROWS = [
     {
         "messages": [
@@ -38,6 +40,33 @@ def tiny_model(tmp_path_factory, starter: Path) -> Path:
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copyfile(starter / name, folder / name)
     return folder
+
+
+@pytest.fixture(scope="session")
+def roomy_model(tiny_model, tmp_path_factory) -> Path:
+    """The tiny model with room for answers that take long."""
+    folder = tmp_path_factory.mktemp("models") / "roomy"
+    shutil.copytree(tiny_model, folder)
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", {**config, "max_position_embeddings": 20_000})
+    return folder
+
+
+@pytest.fixture
+def make_adapted(roomy_model):
+    """make_adapted(**settings) -> a completed run with a random adapter."""
+    from core.config import TrainConfig
+    from core.store import Store
+    from tests.core.test_generate import save_adapter
+
+    def make(std=0.2, seed=1, model=roomy_model, **settings):
+        config = TrainConfig(**{"name": "sums", "base_model": str(model)} | settings)
+        run = Store().create_run(config, ROWS, [])
+        save_adapter(model, run.path / "adapter", std=std, seed=seed)
+        run.finish("completed")
+        return run
+
+    return make
 
 
 @pytest.fixture

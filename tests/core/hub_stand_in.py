@@ -25,6 +25,8 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Answer)
         self.models, self.gated = models, gated
         self.asked: list[str] = []
+        self.authorized: set[str] = set()
+        """What was said of who asks."""
         self.sent: dict[str, int] = {}
         """Bytes sent of each file."""
         self.ranges: list[tuple[str, int]] = []
@@ -43,7 +45,8 @@ class _Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        self.server.asked.append(f"{self.command} {path}")
+        self.server.asked.append(f"{self.command} {self.path}")
+        self.server.authorized.add(self.headers.get("Authorization", ""))
         if path.startswith(("/api/datasets/", "/datasets/")):
             return self._dataset(unquote(path))
         about = re.fullmatch(r"/api/models/([^/]+/[^/]+)(/revision/[^/]+|/tree/.+)?", path)

@@ -1,16 +1,24 @@
-"""The losses of a run are those of a plain loop with transformers and peft, whatever the model.
+"""The losses of a run are those of transformers' Trainer and of trl's, whatever the model.
 
-The reference pads its rows, masks them, divides nothing, and takes the library's own loss. Each
-architecture is a tiny model with random weights and the starter's tokenizer.
+These pad their rows, mask them and divide nothing. Each architecture is a tiny model with random
+weights and the starter's tokenizer.
 """
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
 from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DataCollatorForSeq2Seq,
+    Trainer,
+    TrainingArguments,
+)
 
 from core import adapters, loading, loop, losses, planner
 from core.batches import batch_of_step
@@ -106,12 +114,19 @@ def in_fp32(monkeypatch):
     monkeypatch.setattr(loading, "pick_dtype", lambda device: torch.float32)
 
 
-def by_the_library(folder, config, steps) -> list[float]:
-    """The losses of a padded loop without anything of ours but the rows' order and labels."""
+def by_the_library(trainer: str, folder: Path, config: TrainConfig) -> list[float]:
+    """The losses of transformers' Trainer, or of trl's SFTTrainer, with peft: of ours they have the
+    rows, their order and labels, and the adapter's random start."""
     tokenizer = Tokenizer.load(folder)
     examples = tokenized(None, tokenizer, ROWS[:24], "assistant").examples(256, "shorten")
+    rows = [
+        {"input_ids": list(examples[i].ids), "labels": list(examples[i].labels)}
+        for step in range(config.max_steps)
+        for i in batch_of_step(step, config.batch_size, 24, config.seed)
+    ]
     torch.manual_seed(config.seed)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.config.use_cache = False
     torch.manual_seed(config.seed)
     model = get_peft_model(
         model,
@@ -120,28 +135,31 @@ def by_the_library(folder, config, steps) -> list[float]:
             lora_dropout=0.0, target_modules=list(adapters.linear_features(model)),
         ),
     )  # fmt: skip
-    learning = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learning, lr=config.learning_rate, weight_decay=0.0)
-    found = []
-    model.train()
-    for step in range(steps):
-        batch = [examples[i] for i in batch_of_step(step, config.batch_size, 24, config.seed)]
-        longest = max(len(example.ids) for example in batch)
-        ids = torch.zeros(len(batch), longest, dtype=torch.long)
-        mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
-        for row, example in enumerate(batch):
-            length = len(example.ids)
-            ids[row, :length] = torch.tensor(example.ids)
-            labels[row, :length] = torch.tensor(example.labels)
-            mask[row, :length] = 1
-        inputs = {"attention_mask": mask} if "RWKV" not in type(model.model).__name__ else {}
-        loss = model(input_ids=ids, labels=labels, use_cache=False, **inputs).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learning, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        found.append(loss.item())
-    return found
+    settings = {
+        "output_dir": str(folder / "out"), "per_device_train_batch_size": config.batch_size,
+        "max_steps": config.max_steps, "learning_rate": config.learning_rate,
+        "lr_scheduler_type": "constant", "train_sampling_strategy": "sequential",
+        "logging_steps": 1, "save_strategy": "no", "report_to": "none", "disable_tqdm": True,
+        "use_cpu": True, "bf16": False,
+    }  # fmt: skip
+    if trainer == "Trainer":
+        # From the left, GPT-2's positions would be others.
+        padded = AutoTokenizer.from_pretrained(folder, padding_side="right")
+        collator = DataCollatorForSeq2Seq(padded)
+        made = Trainer(
+            model, TrainingArguments(**settings), train_dataset=rows, data_collator=collator
+        )
+    else:
+        from datasets import Dataset
+        from trl import SFTConfig, SFTTrainer
+
+        if hasattr(model.config, "router_aux_loss_coef"):
+            settings["router_aux_loss_coef"] = 0.0  # experts: it would add to what is minimised
+        made = SFTTrainer(
+            model, SFTConfig(**settings, max_length=256), train_dataset=Dataset.from_list(rows)
+        )
+    made.train()
+    return [row["loss"] for row in made.state.log_history if "loss" in row]
 
 
 @pytest.mark.parametrize(
@@ -151,8 +169,9 @@ def by_the_library(folder, config, steps) -> list[float]:
         *(pytest.param(n, marks=pytest.mark.long) for n in LIKE_LLAMA if n not in QUICK),
     ],
 )
+@pytest.mark.parametrize("trainer", ["Trainer", "SFTTrainer"])
 def test_the_losses_of_twenty_steps_are_the_librarys(
-    make_run, in_fp32, monkeypatch, tmp_path, starter, name
+    make_run, in_fp32, monkeypatch, tmp_path, starter, name, trainer
 ):
     folder = build(name, tmp_path / "model", starter)
     monkeypatch.setattr(
@@ -169,7 +188,7 @@ def test_the_losses_of_twenty_steps_are_the_librarys(
         find(str(folder)), config
     )
     ours = [row["loss"] for row in run.metrics() if "loss" in row]
-    assert ours == pytest.approx(by_the_library(folder, config, 20), abs=1e-3)
+    assert ours == pytest.approx(by_the_library(trainer, folder, config), abs=1e-3)
     assert ours[-1] < ours[0] - 0.1
 
 

@@ -19,7 +19,6 @@ from core.chat_process import Chat, fit, serve
 from core.config import TrainConfig
 from core.errors import UserError
 from core.export import adapter_zip
-from core.files import read_json, write_json
 from core.settings import settings
 from core.store import Store
 from core.tokenizer import Tokenizer
@@ -30,28 +29,9 @@ ROOT = Path(__file__).parent.parent.parent
 ASK = [{"role": "user", "content": "What is 2 and 3?"}]
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model, tmp_path_factory):
-    """The tiny model with room for answers that take long."""
-    folder = tmp_path_factory.mktemp("models") / "roomy"
-    shutil.copytree(tiny_model, folder)
-    config = read_json(folder / "config.json")
-    write_json(folder / "config.json", {**config, "max_position_embeddings": 20_000})
-    return folder
-
-
 @pytest.fixture
-def make_adapted(model):
-    """make_adapted(**settings) -> a completed run with a random adapter."""
-
-    def make(std=0.2, seed=1, model=model, **settings):
-        config = TrainConfig(**{"name": "sums", "base_model": str(model)} | settings)
-        run = Store().create_run(config, ROWS, [])
-        save_adapter(model, run.path / "adapter", std=std, seed=seed)
-        run.finish("completed")
-        return run
-
-    return make
+def model(roomy_model):
+    return roomy_model
 
 
 @pytest.fixture(scope="module")

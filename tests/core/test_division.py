@@ -26,6 +26,9 @@ class Model:
     def enable_input_require_grads(self):
         pass
 
+    def zero_grad(self, set_to_none):
+        pass
+
 
 def division(plan):
     changes = []
@@ -44,6 +47,22 @@ def update(division, per_token):
         return "done"
 
     return division.calibrated(work)
+
+
+def test_work_that_does_not_say_what_it_divided_is_halved_too():
+    """As asking the reference model of DPO before the first update."""
+    divided, changes = division(lambda measured: Budget(800, False, 1000))
+    tried = []
+
+    def ask():
+        tried.append(divided.state.tokens_at_once)
+        if tried[-1] > 200:
+            raise MemoryError
+        return "answered"
+
+    assert divided.spared(ask) == "answered"
+    assert tried == [800, 400, 200]
+    assert "Memory ran out" in changes[-1]
 
 
 def test_a_rise_is_what_was_held_at_most_since_then():

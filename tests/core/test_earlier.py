@@ -1,9 +1,12 @@
 """Going on from an earlier adapter: its weights and shape, or the reason why not, in words."""
 
+import json
+
 import pytest
 import torch
 from accelerate import Accelerator
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from core import earlier, loading, loop
@@ -84,3 +87,41 @@ def test_another_owners_adapter_is_not_found(tiny_model, data_dir):
     folder = save_adapter(tiny_model, data_dir / "anna" / "runs" / "x" / "adapter")
     with pytest.raises(NotFound):
         adopt(TrainConfig(base_model=str(tiny_model), continue_from=str(folder)), tiny_model)
+
+
+def test_a_folder_that_was_brought_damaged_or_with_links_is_refused_in_words(
+    tiny_model, tmp_path, data_dir
+):
+    folder = tmp_path / "brought"
+    save_adapter(tiny_model, folder)
+    config = TrainConfig(base_model=str(tiny_model), continue_from=str(folder))
+    assert adopt(config, tiny_model)[1] == folder
+    told = json.loads((folder / earlier.CONFIG).read_text())
+    weights = (folder / earlier.WEIGHTS).read_bytes()
+    for damaged in ("", "[1]", "[" * 100_000, "{}", json.dumps({**told, "lora_alpha": "many"})):
+        (folder / earlier.CONFIG).write_text(damaged)
+        with pytest.raises(UserError, match=r"damaged|can't go on from this adapter"):
+            adopt(config, tiny_model)
+    (folder / earlier.CONFIG).write_text(json.dumps(told))
+    for lying in (b"", weights[:50], b"\xff" * 8 + weights[8:], weights[:8] + b"[" * 50_000):
+        (folder / earlier.WEIGHTS).write_bytes(lying)
+        with pytest.raises(UserError, match="damaged"):
+            adopt(config, tiny_model)
+    theirs = data_dir / "anna" / "weights"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(weights)
+    (folder / earlier.WEIGHTS).unlink()
+    (folder / earlier.WEIGHTS).symlink_to(theirs)
+    with pytest.raises(NotFound):
+        adopt(config, tiny_model)
+
+
+def test_a_part_that_the_model_has_not_is_named(tiny_model, tmp_path):
+    folder = tmp_path / "brought"
+    save_adapter(tiny_model, folder)
+    tensors = load_file(folder / earlier.WEIGHTS)
+    renamed = {name.replace("q_proj", "query"): tensor for name, tensor in tensors.items()}
+    save_file(renamed, folder / earlier.WEIGHTS)
+    config = TrainConfig(base_model=str(tiny_model), continue_from=str(folder))
+    with pytest.raises(UserError, match=r"its part .*layers\.\d+\.self_attn\.query is not in"):
+        adopt(config, tiny_model)

@@ -69,6 +69,16 @@ def test_a_container_has_its_limit_not_the_machines_memory(tmp_path, generation)
     assert hardware.memory(tmp_path) == (100_000_000, 50_000_000)
 
 
+def test_what_is_left_to_other_programs_is_not_free(tmp_path, monkeypatch):
+    (tmp_path / "memory.max").write_text("100000000")
+    (tmp_path / "memory.current").write_text("80000000")
+    (tmp_path / "memory.stat").write_text("")
+    monkeypatch.setenv("GRAFT_KEEP_FREE", "0.005")
+    assert hardware.memory(tmp_path) == (100_000_000, 15_000_000)
+    monkeypatch.setenv("GRAFT_KEEP_FREE", "1e9")
+    assert hardware.memory(tmp_path)[1] == hardware.memory(tmp_path / "none")[1] == 0
+
+
 @pytest.mark.parametrize("limit", ["max\n", str(2**62), None])
 def test_without_a_limit_it_is_the_machines(tmp_path, limit):
     if limit:

@@ -13,6 +13,8 @@ COUNT, WIDTH, WORDS = 23, 8, 50
 @pytest.fixture(autouse=True)
 def several_parts(monkeypatch):
     monkeypatch.setattr(head.planner, "head_positions", lambda vocabulary: 5)
+    monkeypatch.setattr(head, "CACHED", 4 * WORDS * 2)  # bytes of two rows
+    head._kept.cache_clear()
 
 
 def states(dtype, bias):

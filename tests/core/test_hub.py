@@ -6,15 +6,20 @@ import shutil
 import struct
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from core.catalogue import CATALOGUE
+from core.config import TrainConfig
+from core.diagnostics import diagnostics_zip
 from core.models import find
+from core.store import Store
 from tests.core import hub_stand_in
 from tests.core.hub_stand_in import serve
 
+ROW = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -239,3 +244,52 @@ except UserError as error:
 def test_the_starter_comes_first_and_needs_no_network(starter):
     assert CATALOGUE[0].id == "starter"
     assert find("starter").path == starter
+
+
+def test_the_token_is_sent_to_the_hub_and_written_nowhere(model, tmp_path, data_dir):
+    """Neither by downloads that fail nor by a run whose model can't be had."""
+    token = "hf_" + "S3cretS3cret" * 3
+    environment = {
+        **os.environ,
+        "HF_TOKEN": token,
+        "HF_HOME": str(tmp_path / "cache"),
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    ask = """
+import logging
+logging.basicConfig(level=logging.DEBUG)
+from core.hub import download
+from core.models import find
+for id in ("acme/gated", "acme/none", "acme/tiny"):
+    for way in (find, lambda id: download(id, print)):
+        try:
+            way(id)
+        except Exception as error:
+            print(repr(error), getattr(error, "hint", ""))
+"""
+    runs = [
+        Store().create_run(TrainConfig(name=id, base_model=id), [ROW] * 4, [ROW])
+        for id in ("acme/gated", "acme/none")
+    ]
+    with serve({"acme/tiny": model, "acme/gated": model}, gated={"acme/gated"}) as hub:
+        hub.spoiled.add("model.safetensors")
+        for command in (["-c", ask], *(["-m", "core.train", str(run.path)] for run in runs)):
+            done = subprocess.run(
+                [sys.executable, *command],
+                cwd=ROOT,
+                env={**environment, "HF_ENDPOINT": hub.url},
+                capture_output=True,
+                timeout=240,
+            )
+            assert token.encode() not in done.stdout + done.stderr
+            assert done.returncode == (command[0] == "-m"), done.stderr
+        assert f"Bearer {token}" in hub.authorized
+        assert not [asked for asked in hub.asked if token in asked]
+    for run in runs:
+        assert "HF_TOKEN" in run.result["hint"]
+        with zipfile.ZipFile(diagnostics_zip(run)) as archive:
+            assert not [name for name in archive.namelist() if token.encode() in archive.read(name)]
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert len(files) > 10
+    assert not [file for file in files if token.encode() in file.read_bytes()]

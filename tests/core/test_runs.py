@@ -15,6 +15,7 @@ from core.errors import NotFound, UserError
 from core.files import append_jsonl, read_json, write_json
 from core.processes import identity
 from core.store import Store
+from core.trash import TRASH
 from jobs import queue
 
 ROW = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
@@ -23,6 +24,11 @@ ROW = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "con
 @pytest.fixture
 def run():
     return Store().create_run(TrainConfig(name="Support bot"), [ROW], [])
+
+
+def beside(folder):
+    """What is where it was, but for the trash."""
+    return [path for path in folder.parent.iterdir() if path.name != TRASH]
 
 
 def test_a_new_run_waits_only_once_it_is_queued(run):
@@ -39,6 +45,21 @@ def test_a_waiting_run_stops_at_once_and_can_wait_again(run):
     assert run.status == "stopped"
     run.enqueue()
     assert run.status == "queued"
+
+
+def test_a_waiting_run_is_paused_at_once_and_keeps_its_place(run):
+    with pytest.raises(UserError, match="not running"):
+        run.pause()
+    run.enqueue(since=5.0)
+    run.pause()
+    assert (run.status, run.queued_at) == ("paused", None)
+    run.enqueue()
+    assert (run.status, run.queued_at) == ("queued", 5.0)
+
+
+def test_a_run_that_does_not_run_is_thrown_away_at_once(run):
+    run.discard()
+    assert Store().runs() == []
 
 
 def test_running_means_a_live_process_and_killing_it_means_interrupted(run):
@@ -68,7 +89,7 @@ def test_running_means_a_live_process_and_killing_it_means_interrupted(run):
     with pytest.raises(UserError, match="running"):
         run.delete()
     run.stop()
-    assert run.stop_requested
+    assert run.asked == "keep"
     holder.kill()
     holder.wait()
     assert run.status == "interrupted"
@@ -129,7 +150,7 @@ def test_a_deleted_run_is_gone_and_no_late_word_brings_it_back(run):
     for word in late:
         with pytest.raises(NotFound):
             word()
-    assert list((Store().path / "runs").iterdir()) == []  # neither folder nor lock nor trash
+    assert beside(run.path) == []  # neither folder nor lock
 
 
 def test_resuming_and_deleting_at_once_leaves_no_ghost():
@@ -156,7 +177,9 @@ def test_deleting_a_link_to_a_run_leaves_the_run_itself(run, tmp_path):
     run.path.rename(elsewhere)
     run.path.symlink_to(elsewhere)
     run.delete()
-    assert list(run.path.parent.iterdir()) == []
+    assert beside(run.path) == []
+    Store().empty_trash()
+    assert Store().trash() == []
     assert (elsewhere / "config.json").exists()
 
 
@@ -225,9 +248,9 @@ def test_a_damaged_dataset_does_not_hide_the_others():
     assert "dataset.json is damaged" in told[bad.id]["damage"]
     with pytest.raises(UserError, match=r"dataset\.json is damaged"):
         bad.describe()
-    Store().delete_dataset(bad.id)
+    bad.delete()
     assert Store().datasets() == [good]
-    assert list(bad.path.parent.iterdir()) == [good.path]  # its lock went too
+    assert beside(bad.path) == [good.path]  # its lock went too
 
 
 def test_a_base_model_in_a_folder_is_kept_with_its_whole_path(tmp_path, monkeypatch):
@@ -279,7 +302,7 @@ def test_a_dataset_is_there_whole_or_not_at_all():
     with pytest.raises(UserError):
         Store().create_dataset("Questions", fail)
     assert Store().datasets() == []
-    assert list((Store().path / "datasets").iterdir()) == []
+    assert beside(Store().path / "datasets" / "questions") == []
 
     dataset = Store().create_dataset("Questions & answers", lambda folder: {"rows": 0})
     assert dataset.id == "questions-answers"

@@ -34,6 +34,7 @@ def test_the_data_directory_stays_the_same_in_another_folder(monkeypatch, tmp_pa
 @pytest.mark.parametrize(
     ("name", "value"),
     [("GRAFT_CHAT_IDLE", "abc"), ("GRAFT_CHAT_IDLE", "-1"), ("GRAFT_CHAT_IDLE", "nan"),
+     ("GRAFT_CHAT_IDLE", "0"), ("GRAFT_KEEP_FREE", "-1"), ("GRAFT_KEEP_FREE", "much"),
      ("GRAFT_PORT", "0"), ("GRAFT_PORT", "seven"), ("GRAFT_PORT", "७८६०")],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_by_name(monkeypatch, name, value):

@@ -29,6 +29,11 @@ def losses(run) -> dict[int, float]:
     return {row["step"]: row["loss"] for row in run.metrics() if "loss" in row}
 
 
+def rounding(run) -> float:
+    """How far losses may be apart where sums are divided in another way."""
+    return 1e-4 if run.plan["dtype"] == "float32" else 2e-3
+
+
 def learn(run) -> str:
     """Train in this process."""
     return loop.train(run, Accelerator(cpu=True))
@@ -169,6 +174,34 @@ def test_stopped_it_keeps_what_it_learned_and_goes_on_when_asked(make_run):
 
 
 @pytest.mark.long
+def test_paused_it_keeps_its_place_and_loses_no_step(make_run):
+    undisturbed = make_run(max_steps=40, eval_steps=20)
+    learn(undisturbed)
+    run = make_run(max_steps=40, eval_steps=20, name="paused")
+    trainer = start(run)
+    wait_for(lambda: (run.progress["step"] or 0) >= 3)
+    run.pause()
+    assert trainer.wait(timeout=30) == 0
+    trainer.stdout.close()
+    assert (run.status, run.adapter) == ("paused", None)
+    assert run.checkpoint.name == f"step-{run.progress['step']:06d}"
+    run.enqueue()
+    assert learn(run) == "completed"
+    assert losses(run) == pytest.approx(losses(undisturbed), abs=1e-6)
+
+
+@pytest.mark.long
+def test_to_be_thrown_away_it_leaves_without_saving(make_run):
+    run = make_run(max_steps=1000, eval_steps=500)
+    trainer = start(run)
+    wait_for(lambda: (run.progress["step"] or 0) >= 3)
+    run.discard()
+    assert trainer.wait(timeout=30) == 0
+    trainer.stdout.close()
+    assert (run.status, run.adapter, run.checkpoint) == ("interrupted", None, None)
+
+
+@pytest.mark.long
 def test_it_leaves_when_its_parent_is_gone(make_run):
     run = make_run(max_steps=1000)
     trainer = start(run, GRAFT_PARENT="999999:1.0")
@@ -267,7 +300,7 @@ def test_out_of_memory_it_computes_less_at_once_and_goes_on(make_run, monkeypatc
     assert learn(tight) == "completed"
     assert tight.plan["micro_batch_tokens"] <= 60
     assert "Memory ran out at step 1" in tight.plan["notes"][0]
-    assert losses(tight) == pytest.approx(losses(plain), abs=1e-4)
+    assert losses(tight) == pytest.approx(losses(plain), abs=rounding(plain))
     # It is not tried again with what was too much.
     run = make_run(name="again", max_steps=8)
     learn(run)
@@ -337,7 +370,7 @@ def test_gradient_checkpointing_changes_nothing(make_run, monkeypatch):
     careful = make_run(name="careful")
     learn(careful)
     assert careful.plan["gradient_checkpointing"] is True
-    assert losses(careful) == pytest.approx(losses(plain), abs=1e-5)
+    assert losses(careful) == pytest.approx(losses(plain), abs=rounding(plain))
 
 
 @pytest.mark.long
@@ -356,4 +389,4 @@ def test_two_devices_share_each_batch_and_make_the_same_steps(make_run):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert shared.status == "completed"
-    assert losses(shared) == pytest.approx(losses(alone), abs=1e-4)
+    assert losses(shared) == pytest.approx(losses(alone), abs=rounding(alone))

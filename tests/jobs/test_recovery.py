@@ -5,50 +5,28 @@ run folder as core.train does.
 """
 
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
 
+from core import sharing
+from core.chat import ChatServer
 from core.config import TrainConfig
+from core.errors import UserError
 from core.store import Store
 from jobs import queue
 from jobs.children import ROOT
 from jobs.worker import HELD, serving
 
 ROW = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
-WORKER = "import sys; from jobs import worker; worker.TRAINER = 'tests.jobs.trainer'; "
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
-
-
-@pytest.fixture
-def start_worker(data_dir):
-    """Start workers on the test's data directory; none outlives the test."""
-    started = []
-
-    def start(settings: str = "pass") -> subprocess.Popen:
-        worker = subprocess.Popen(
-            [sys.executable, "-c", f"{WORKER}{settings}; sys.exit(worker.main())"],
-            cwd=ROOT,
-            start_new_session=True,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(worker)
-        return worker
-
-    yield start
-    for worker in started:
-        worker.kill()
-        worker.wait()
-        worker.stderr.close()
-    for run in Store().runs():
-        if pid := run.pid:
-            psutil.Process(pid).kill()
 
 
 def new_run(name="bot", steps=10, owner="local"):
@@ -84,6 +62,45 @@ def test_runs_are_trained_in_the_order_of_their_coming_whoever_owns_them(start_w
     assert [steps(run) for run in runs] == [list(range(1, 11))] * 3
     assert queue.waiting() == []
     assert queue.running() is None
+
+
+def test_a_waiting_run_is_moved_and_the_worker_keeps_to_it(start_worker):
+    before = new_run("before", 100)
+    one, two, three, four = runs = [new_run(name) for name in ("one", "two", "three", "four")]
+    for run in (before, *runs):
+        queue.submit(run)
+    start_worker()
+    until(is_running(before))
+    assert queue.move(four, 1) == 1
+    assert queue.waiting() == [four, one, two, three]
+    assert queue.move(one, 3) == 3
+    assert queue.waiting() == [four, two, one, three]
+    assert queue.move(two, 99) == 4
+    line = [four, one, three, two]
+    assert queue.waiting() == line
+    with pytest.raises(UserError, match="does not wait"):
+        queue.move(before, 1)
+    until(lambda: all(run.status == "completed" for run in runs))
+    ended = [(run.path / "result.json").stat().st_mtime for run in line]
+    assert ended == sorted(ended)
+
+
+def test_the_line_says_when_each_run_begins_and_ends():
+    estimate = {"steps": 10, "memory_bytes": {}, "fits": "fits"}
+    one, two, three, four = (new_run(name) for name in ("one", "two", "three", "four"))
+    for run, seconds in ((one, 60), (two, 600), (four, 30)):
+        run.expect({**estimate, "seconds": seconds})
+    for run in (one, two, three, four):
+        queue.submit(run)
+    line, now = queue.Line.now(), time.time()
+    assert line.runs == [one, two, three, four]
+    (begins, middle), (after, ends) = line.times
+    assert (begins, middle, ends) == pytest.approx((now, now + 60, now + 660), abs=5)
+    assert after == middle
+    assert line.place(two) == {"position": 2, "begins_at": after, "ends_at": ends}
+    assert line.place(four) == {"position": 4, "begins_at": None, "ends_at": None}
+    two.stop()
+    assert queue.Line.now().place(two)["position"] is None
 
 
 def test_the_queue_brings_a_new_run_to_an_idle_worker_soon(start_worker):
@@ -138,6 +155,67 @@ def test_a_running_run_stops_with_its_checkpoint_and_goes_on_from_there(start_wo
     queue.submit(run)
     until(lambda: run.status == "completed")
     assert steps(run) == list(range(1, 61))
+
+
+def test_a_paused_run_makes_room_and_goes_on_before_those_that_came_later(start_worker):
+    run, other, last = new_run(steps=100), new_run("other", 200), new_run("last")
+    for each in (run, other, last):
+        queue.submit(each)
+    start_worker()
+    until(is_running(run))
+    trainer = run.pid
+    run.pause()
+    until(lambda: run.status == "paused")
+    until(lambda: not psutil.pid_exists(trainer))
+    assert run.checkpoint
+    assert run.result is None
+    until(is_running(other))
+    assert queue.submit(run) == 1
+    until(lambda: last.status == "completed")
+    assert run.status == "completed"
+    assert steps(run) == list(range(1, 101))
+    ended = [(each.path / "result.json").stat().st_mtime for each in (other, run, last)]
+    assert ended == sorted(ended)
+
+
+def test_a_run_that_is_thrown_away_makes_room_and_leaves_nothing(start_worker):
+    run, other = new_run(steps=1000), new_run("other")
+    queue.submit(run)
+    queue.submit(other)
+    start_worker()
+    until(is_running(run))
+    run.discard()
+    until(lambda: other.status == "completed")
+    assert Store().runs() == [other]
+    assert {path.name for path in run.path.parent.iterdir() if run.id in path.name} == set()
+
+
+@POSIX
+def test_what_was_to_be_thrown_away_is_so_after_the_worker_died(start_worker):
+    run = new_run("hang", 1000)
+    queue.submit(run)
+    worker = start_worker()
+    until(is_running(run))
+    trainer = run.pid
+    run.discard()
+    worker.kill()
+    worker.wait()
+    os.kill(trainer, signal.SIGKILL)
+    start_worker()
+    until(lambda: not run.path.exists())
+
+
+@POSIX
+def test_a_trainer_that_hangs_is_ended_and_that_is_said(start_worker):
+    run, other = new_run("hang", 1000), new_run("other")
+    queue.submit(run)
+    queue.submit(other)
+    start_worker("worker.HANGS = 1.0; worker.PATIENCE = 0.5")
+    until(is_running(run))
+    run.stop()
+    until(lambda: run.status == "failed")
+    assert "gave no sign of life" in run.result["error"]
+    until(lambda: other.status == "completed")
 
 
 def test_a_run_can_be_stopped_while_its_trainer_is_only_starting(start_worker):
@@ -337,6 +415,35 @@ def test_a_disk_that_fills_while_it_learns_is_named(small_disk, start_worker):
     (small_disk / "filler").unlink()
 
 
+@pytest.mark.long
+def test_a_run_that_is_paused_by_the_disk_lets_the_line_go_on_and_comes_back_when_asked(
+    small_disk, start_worker
+):
+    rows = [{"messages": [{**ROW["messages"][0], "content": str(n)}, ROW["messages"][1]]}
+            for n in range(20)]  # fmt: skip
+    config = TrainConfig(base_model="starter", max_steps=300, eval_steps=5, lora_r=2)
+    run = Store().create_run(config, rows, rows[:2])
+    queue.submit(run)
+    worker = start_worker("worker.TRAINER = 'core.train'")
+    until(lambda: run.checkpoint, 120)
+    fill(small_disk)
+    os.truncate(small_disk / "filler", (small_disk / "filler").stat().st_size - 12_000_000)
+    until(lambda: run.status == "paused")
+    assert run.held.startswith("The disk is nearly full: 12 MB are free")
+    log = run.log()
+    time.sleep(5)  # the worker looks every two seconds
+    assert (run.status, run.log()) == ("paused", log)
+    assert worker.poll() is None
+    (small_disk / "filler").unlink()
+    saved = run.checkpoint.name
+    queue.submit(run)
+    until(lambda: run.checkpoint.name > saved, 120)
+    run.stop()
+    until(lambda: run.status == "stopped")
+    worker.terminate()
+    assert worker.stderr.read().count(": paused") == 1
+
+
 @POSIX
 def test_a_crash_inside_a_library_is_named(start_worker):
     run = new_run("segfault")
@@ -449,3 +556,150 @@ def test_the_real_trainer_saves_when_its_worker_is_killed_and_goes_on_afterwards
     assert run.adapter
     losses = [row["step"] for row in run.metrics() if "loss" in row]
     assert losses == sorted(set(losses))
+
+
+@POSIX
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(20))
+def test_whoever_is_killed_and_whenever_every_run_comes_to_its_end(start_worker, seed):
+    dice = random.Random(seed)
+    runs = [new_run(name, 40) for name in ("one", "two", "three")]
+    worker = start_worker()
+    for run in runs:
+        queue.submit(run)
+        time.sleep(dice.uniform(0, 0.3))
+    time.sleep(dice.uniform(0, 2.5))
+    victims = dice.choice((["worker"], ["trainer"], ["worker", "trainer"], ["trainer", "worker"]))
+    for victim in victims:
+        if victim == "worker":
+            worker.kill()
+            worker.wait()
+        elif running := queue.running():
+            with suppress(psutil.NoSuchProcess, TypeError):  # over a moment ago
+                psutil.Process(running.pid).kill()
+        time.sleep(dice.uniform(0, 0.2))
+    if worker.poll() is not None:
+        start_worker()
+
+    # What was killed may have to be asked for again; all else goes on by itself.
+    until(lambda: not queue.waiting() and not queue.running())
+    assert {run.id for run in Store().runs()} == {run.id for run in runs}
+    broken = [run for run in runs if run.status != "completed"]
+    assert len(broken) <= len(victims)
+    for run in broken:
+        assert run.status in ("failed", "interrupted", "stopped")
+        queue.submit(run)
+    until(lambda: all(run.status == "completed" for run in runs))
+    assert [steps(run) for run in runs] == [list(range(1, 41))] * 3
+
+
+HOLDER = """
+from core import sharing
+import sys
+sharing.Telling().tell("cpu", 1, 10**15)
+print("told", flush=True)
+sys.stdin.read()
+"""
+
+
+@POSIX
+@pytest.mark.long
+def test_a_run_that_waits_for_a_chat_is_killed_and_the_next_goes_on_when_the_chat_is(
+    start_worker, data_dir
+):
+    run, second = new_run(steps=2), new_run("second", 2)
+    piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", HOLDER], cwd=ROOT, **piped) as chat:
+        assert chat.stdout.readline() == b"told\n"
+        for each in (run, second):
+            queue.submit(each)
+        start_worker("worker.TRAINER = 'core.train'")
+        until(lambda: run.phase.startswith("Waiting for the answer"), 120)
+        os.kill(run.pid, signal.SIGKILL)
+        until(lambda: run.status == "failed")
+        until(lambda: second.phase.startswith("Waiting for the answer"), 120)
+        assert second.metrics() == []
+        chat.kill()
+    until(lambda: second.status == "completed", 120)
+    assert not [share for share in sharing.shares() if share.run]
+
+
+PAGES = """
+import sys, time
+from pathlib import Path
+from core.store import Store
+from ui import actions
+store = Store()
+print("ready", flush=True)
+dataset = actions.import_dataset(store, Path(sys.argv[1]), "sums.csv")["id"]
+print("imported", flush=True)
+print(actions.start_run(store, {"dataset": dataset, "max_steps": 5})["id"], flush=True)
+time.sleep(600)
+"""
+
+
+@POSIX
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_what_serves_the_pages_is_killed_while_it_imports_and_queues(start_worker, tmp_path):
+    """20 processes that do what a page asks for, four at a time on one data directory. Each is
+    killed a random moment after it was ready, had imported, or had queued a run."""
+    dice, told, rows = random.Random(1), [], 3000
+    file, page = tmp_path / "sums.csv", [sys.executable, "-c", PAGES]
+    file.write_text("question,answer\n" + "".join(f"{n} and 1?,{n + 1}.\n" for n in range(rows)))
+    start_worker()
+    for _ in range(5):
+        four = [
+            subprocess.Popen([*page, str(file)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+            for _ in range(4)
+        ]
+        for number, process in enumerate(four):
+            said = [process.stdout.readline() for _ in range(number % 3 + 1)]
+            assert said[0] == "ready\n"
+            time.sleep(dice.uniform(0, 0.3))
+            process.kill()
+            process.wait()
+            with process.stdout:
+                told += [*said, *process.stdout][2:]
+
+    until(lambda: not queue.waiting() and not queue.running(), 200)
+    runs = {run.id: run for run in Store().runs()}
+    assert len(told) >= 5
+    assert {id.strip() for id in told} <= runs.keys()
+    assert all(runs[id.strip()].status == "completed" for id in told)
+    # Killed between making a run and queueing it: that it can be started is all there is to say.
+    for run in runs.values():
+        if run.status != "completed":
+            assert run.status == "interrupted"
+            queue.submit(run)
+    until(lambda: all(run.status == "completed" for run in runs.values()))
+    datasets = Store().datasets()
+    assert len(runs) <= len(datasets) <= 20
+    assert {dataset.describe()["rows"] for dataset in datasets} == {rows}
+
+
+@POSIX
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_the_chat_is_killed_at_20_random_moments_and_the_next_question_is_answered(data_dir):
+    dice, question = random.Random(2), [{"role": "user", "content": "What is 2 and 3?"}]
+    run = new_run(steps=1)
+    subprocess.run([sys.executable, "-m", "core.train", str(run.path)], cwd=ROOT, check=True)
+    assert run.status == "completed"
+    server = ChatServer()
+    try:
+        for number in range(20):
+            answers = server.compare([run], question, {"max_new_tokens": 500, "temperature": 1.5})
+            seen = next(answers)
+            while number % 5 == 4 and not seen["base"]:  # the others are killed while they start
+                seen = next(answers)
+            time.sleep(dice.uniform(0, 1 if number % 5 < 4 else 0.05))
+            psutil.Process(server._child.pid).kill()
+            with pytest.raises(UserError, match="broke off"):
+                list(answers)
+        assert len(list(data_dir.glob("device-*.json"))) <= 4
+        *_, last = server.compare([run], question, {"max_new_tokens": 5})
+        assert last["done"]
+        assert [share.pid for share in sharing.shares()] == [server._child.pid]
+    finally:
+        server.close()

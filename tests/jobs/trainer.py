@@ -1,7 +1,7 @@
 """A trainer that learns nothing, quickly: the same files, signals and exits as core.train.
 
 It makes max_steps steps of 10 ms, and saves a checkpoint when it is stopped, told to end, or left
-alone. The name of the run can ask for a misfortune: "crash", "segfault", "slow start".
+alone. The name of the run can ask for a misfortune: "crash", "segfault", "slow start", "hang".
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from core.files import append_jsonl, write_json, write_text
+from core.files import append_jsonl, write_json, write_jsonl, write_text
 from core.runs import Run, is_alive
 
 STEP = 0.01  # seconds
@@ -32,13 +32,18 @@ def main(run: Run) -> int:
         first = int(run.checkpoint.name.removeprefix("step-")) if run.checkpoint else 0
         total = run.config.max_steps or 10
         write_json(run.path / "plan.json", {"total_steps": total})
+        done = [row for row in run.metrics() if row["step"] <= first]
+        write_jsonl(run.path / "metrics.jsonl", done)
         for step in range(first + 1, total + 1):
             time.sleep(STEP)
             append_jsonl(run.path / "metrics.jsonl", {"step": step, "loss": 1 / step})
             gone = bool(parent["pid"]) and not is_alive(parent)
-            if run.stop_requested or told_to_end or gone:
-                write_text(run.path / "checkpoints" / f"step-{step:06d}" / "trainer.pt", "")
-                if run.stop_requested:
+            while run.asked and run.config.name == "hang":
+                time.sleep(60)
+            if run.asked or told_to_end or gone:
+                if run.asked != "discard":
+                    write_text(run.path / "checkpoints" / f"step-{step:06d}" / "trainer.pt", "")
+                if run.asked == "keep":
                     run.finish("stopped", seconds=0.0)
                 return 0
         run.finish("completed", seconds=0.0)

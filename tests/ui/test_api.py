@@ -15,16 +15,21 @@ from tests.serving import serving
 
 CONTRACT = {
     "import_dataset", "datasets", "dataset", "models", "estimate", "xray", "lengths", "start_run",
-    "runs", "run", "metrics", "stop_run", "resume_run", "delete_run", "compare", "download_adapter",
+    "runs", "run", "metrics", "stop_run", "pause_run", "discard_run",
+    "resume_run", "move_run", "delete_run", "compare", "download_adapter",
+    "download_diagnostics", "people",
     "import_text", "import_from_hub", "import_again",
     "examine_dataset", "preview_fix", "fix_dataset", "undo_dataset", "dataset_rows", "edit_row",
     "delete_rows", "add_rows", "new_dataset", "rename_dataset", "delete_dataset",
     "download_dataset",
+    "disk_usage", "trash", "put_back", "empty_trash", "delete_checkpoints", "clear_caches",
+    "remove_upload",
 }  # fmt: skip
 QUESTIONS = "question,answer\n" + "".join(
     f"What is {a} and {b}?,{a} and {b} make {a + b}.\n" for a in range(6) for b in range(5)
 )
 MODEL = "starter"
+SLOW = "(?:.|.|.){20}(?:.|.|.){2}[^a-z_0-9.]"  # a pattern that tries all ways to fit
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +113,8 @@ def test_the_options_of_an_import_reach_it(client, tmp_path):
     facts = ask(client, "import_dataset", handle_file(str(archive)), options)
     assert (facts["rows"], facts["held_out"], facts["encoding"]) == (1, 2, "binary")
     assert facts["templates"] == {"user": "{q} ({c})"}
-    again = ask(client, "import_again", facts["id"], {"templates": None, "member": "b.csv"})
-    assert (again["rows"], again["held_out"], again["name"]) == (1, 0, "Both")
+    again = ask(client, "import_again", facts["id"], {"templates": None, "member": "a.csv"})
+    assert (again["rows"], again["held_out"], again["name"]) == (1, 2, "Both")
     pasted = ask(client, "import_text", "Q: Why?\nA: So.\n", {"name": "Talk"})
     assert (pasted["name"], pasted["rows"]) == ("Talk", 1)
     for options, words in (
@@ -156,9 +161,28 @@ def test_a_run_from_its_settings_to_its_adapter(client, dataset, tmp_path):
     with zipfile.ZipFile(ask(client, "download_adapter", id)) as archive:
         assert any(name.endswith("adapter_config.json") for name in archive.namelist())
 
-    assert ask(client, "delete_run", id) == {"id": id, "status": "deleted"}
+    assert ask(client, "delete_checkpoints", id) == {"id": id, "status": "completed"}
+    assert ask(client, "delete_run", id)["status"] == "deleted"
     with pytest.raises(AppError, match="not found"):
         ask(client, "run", id)
+
+
+def test_what_is_deleted_can_be_put_back_until_the_trash_is_emptied(client, tmp_path):
+    made = ask(client, "new_dataset", "Short", [{"question": "Who?", "answer": "Me."}])
+    deleted = ask(client, "delete_dataset", made["id"])
+    assert deleted == {"id": made["id"], "status": "deleted", "trash": deleted["trash"]}
+    (found,) = (it for it in ask(client, "trash") if it["id"] == deleted["trash"])
+    assert (found["kind"], found["name"], found["was"]) == ("dataset", "Short", made["id"])
+    told = ask(client, "disk_usage")
+    assert deleted["trash"] in [it["id"] for it in told["trash"]]
+    assert told["used"] > 0
+    back = ask(client, "put_back", deleted["trash"])
+    assert back == {"kind": "dataset", "id": made["id"]}
+    assert ask(client, "dataset", made["id"])["rows"] == 1
+    ask(client, "delete_dataset", made["id"])
+    assert ask(client, "empty_trash")["removed"] >= 1
+    assert ask(client, "trash") == []
+    assert ask(client, "clear_caches")["bytes"] >= 0
 
 
 @pytest.mark.long
@@ -190,6 +214,9 @@ def test_a_run_is_stopped_and_resumed(client, dataset):
         ("resume_run", ["nowhere"], "not found"),
         ("delete_run", ["nowhere"], "not found"),
         ("download_adapter", ["nowhere"], "not found"),
+        ("delete_checkpoints", ["nowhere"], "not found"),
+        ("put_back", ["../../x"], r"There is no '../../x' in the trash \(not found\)\."),
+        ("remove_upload", ["nowhere"], "not found"),
         ("compare", ["nowhere", "Hello", None], "not found"),
         ("run", [7], "id: .*string"),
         ("start_run", ["a text"], "config: .*dict"),
@@ -203,6 +230,9 @@ def test_a_run_is_stopped_and_resumed(client, dataset):
         ("xray", [{"dataset": "sums"}, 10**30], "row: Sums has no row 1000"),
         ("xray", [{"dataset": "sums"}, "first"], "row: .*integer"),
         ("start_run", [{"target_modules": "(a+)+$"}], "target_modules .*repeats"),
+        ("estimate", [{"dataset": "sums", "target_modules": SLOW}], "takes too long"),
+        ("start_run", [{"dataset": "sums", "base_model": "~nobody-here/x"}], "There is no"),
+        ("start_run", [{"dataset": "sums", "base_model": "\0"}], "There is no"),
         ("import_dataset", [{"path": __file__}, None], "file: a file must be uploaded"),
         ("import_dataset", [None, None], "file: a file must be uploaded"),
         ("compare", [[], "Hello", None], "run: none is named"),
@@ -282,6 +312,23 @@ def test_a_page_of_somebody_else_cannot_ask_under_its_own_name(app):
         assert "GRAFT_ALLOWED_HOSTS" in refused.text
     for host in ("localhost:9", "127.0.0.1", "[::1]:7860", "192.168.1.5:80", "LOCALHOST"):
         assert httpx.get(app.url, headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["localhost.", "[::ffff:127.0.0.1]", "127.0.0.1", "192.168.1.5"])
+def test_a_page_of_somebody_else_cannot_ask_under_the_right_name(app, host):
+    port = app.url.split(":")[-1].strip("/")
+    call = f"{app.url}gradio_api/call/datasets"
+    for origin in (
+        "http://evil.example",
+        f"http://evil.example:{port}",
+        "null",
+        f"http://{host}:9",
+    ):
+        headers = {"Host": f"{host}:{port}", "Origin": origin}
+        refused = httpx.post(call, json={"data": []}, headers=headers)
+        assert refused.status_code == 403
+    own = {"Host": f"{host}:{port}", "Origin": f"http://{host}:{port}"}
+    assert httpx.post(call, json={"data": []}, headers=own).status_code == 200
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads Linux' /proc")

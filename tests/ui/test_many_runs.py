@@ -82,7 +82,7 @@ def test_the_line_is_asked_for_once_and_old_figures_are_not_read_again(monkeypat
         core_runs, "read_jsonl", lambda *given, **how: read.append(1) or read_jsonl(*given, **how)
     )
     runs._show(Request())
-    assert len(asked) == 2  # for the order, and for the places
+    assert len(asked) == 1
     assert read == []
 
 

@@ -1,9 +1,12 @@
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from core.config import TrainConfig, complete
+from core.sharing import Place
 from ui import views
 
 HOSTILE = "\"'><img src=x onerror=alert(1)><script>alert(1)</script>${alert(1)}{{x}}"
@@ -52,7 +55,7 @@ def a_run(status="completed", name="Flower shop", **more):
         "config": config.model_dump(), "error": "", "hint": "", "result": {}, "plan": {},
         "expected": {}, "ranks": {}, "folder": "/data/local/runs/20261123-flowers",
         "created": 1_700_000_000.0, "has_adapter": status in ("completed", "stopped"),
-        "has_checkpoint": True, "stopping": False,
+        "has_checkpoint": True, "stopping": None,
         "progress": {"step": 50, "total_steps": 100, "epoch": 1.0, "loss": 1.0, "eval_loss": 1.1,
                      "seconds_left": 60, "tokens_per_second": 900, "memory": 1e9},
     }  # fmt: skip
@@ -110,11 +113,25 @@ MODEL = {
 RANKS = {f"model.layers.{n}.self_attn.{p}_proj": 4 * n for n in range(3) for p in "qv"}
 
 
+USAGE = {
+    "free": 8e9, "total": 3e10, "used": 4e8, "models": 2e9, "caches": {"tokens": 3e6},
+    "runs": [
+        {"id": "r", "name": "Flowers", "status": "completed", "bytes": 9e6, "checkpoints": 7e6,
+         "adapter": 1e6, "rest": 1e6, "may_lose_checkpoints": True},
+        *[{"id": f"r{n}", "name": "More", "status": "running", "bytes": 1e6, "checkpoints": 0,
+           "adapter": 0, "rest": 1e6, "may_lose_checkpoints": False} for n in range(12)],
+    ],
+    "datasets": [{"id": "d", "name": "Questions", "bytes": 5e5}],
+    "uploads": [{"id": "u", "name": "numbers.csv", "at": 1_700_000_000.0, "bytes": 4e5}],
+    "trash": [{"id": "1-r", "kind": "run", "name": "Old", "at": 1_700_000_000.0, "bytes": 3e5}],
+}  # fmt: skip
+
+
 def hostile(value):
     """The same structure with every text replaced, but what the program itself decides."""
     own = (
         "status", "level", "shape", "fits", "state", "role", "preset", "verdict", "too_long",
-        "memory", "memory_4bit",
+        "memory", "memory_4bit", "kind",
     )  # fmt: skip
     if isinstance(value, dict):
         return {k: v if k in own else hostile(v) for k, v in value.items()}
@@ -133,6 +150,9 @@ def rendered():
     yield "first_visit", views.home.first_visit([Sample(HOSTILE, HOSTILE, HOSTILE)])
     yield "home", views.home.overview([(run, "")])
     yield "runs", views.runs.listing([(hostile(a_run(s)), "") for s in ("running", "completed")])
+    yield "paused_run", views.runs.run_heading(hostile(a_run("paused", error="x")))
+    yield "disk", views.disk.disk_heading(USAGE) + views.disk.things(hostile(USAGE))
+    yield "undo", views.undo(HOSTILE, HOSTILE)
     yield "no_such_run", views.runs.no_such_run(HOSTILE)
     yield "datasets", views.datasets.listing([hostile(FACTS)])
     yield "no_such_dataset", views.datasets.no_such_dataset(HOSTILE)
@@ -167,6 +187,10 @@ def rendered():
     yield "log", views.runs.log(HOSTILE)
     yield "pane", views.compare.pane("Yours", "tuned", [turn])
     yield "chips", views.compare.chips(HOSTILE)
+    training: Any = SimpleNamespace(name=HOSTILE, id=HOSTILE, owner="a", seconds_left=lambda: 60)
+    for owner in ("a", "b"):
+        yield f"shared_cpu {owner}", views.compare.shared(Place("cpu", training, owner))
+        yield f"shared_none {owner}", views.compare.shared(Place(None, training, owner))
 
 
 @pytest.mark.parametrize(("name", "html"), list(rendered()), ids=lambda value: value[:20])
@@ -181,23 +205,33 @@ def test_text_from_people_files_and_models_never_becomes_markup(name, html):
 @pytest.mark.parametrize(
     ("status", "more", "buttons"),
     [
-        ("running", {}, ["Stop and keep"]),
-        ("running", {"stopping": True}, []),
-        ("queued", {}, ["Leave the line"]),
+        ("running", {}, ["Pause", "Stop"]),
+        ("running", {"stopping": "keep"}, []),
+        ("queued", {}, ["Pause", "Leave the line"]),
         ("completed", {}, ["Compare answers", "Download adapter", "Change and run again",
                            "Delete"]),
         ("stopped", {}, ["Compare answers", "Download adapter", "Continue", "Change and run again",
                          "Delete"]),
         ("stopped", {"has_adapter": False}, ["Continue", "Change and run again", "Delete"]),
-        ("failed", {}, ["Change and run again", "Try again", "Delete"]),
+        ("failed", {}, ["Change and run again", "Try again", "Diagnostics", "Delete"]),
         ("interrupted", {}, ["Resume", "Change and run again", "Delete"]),
+        ("paused", {}, ["Resume", "Change and run again", "Delete"]),
+        ("stopped", {"is_final": True}, ["Compare answers", "Download adapter",
+                                         "Change and run again", "Delete"]),
     ],
 )  # fmt: skip
 def test_a_run_offers_what_makes_sense_now_and_one_main_action(status, more, buttons):
     html = views.runs.run_actions(a_run(status, **more))
     shown = [text.split("<")[0] for text in html.split('">')[1:]]
     assert [text for text in shown if text] == buttons
-    assert html.count("primary") == (status in ("completed", "stopped", "failed", "interrupted"))
+    assert html.count("primary") == (status not in ("running", "queued"))
+
+
+def test_the_card_says_why_examples_are_not_fit_to_be_learned():
+    doubtful = {**FACTS, "verdict": "not yet", "why": "All rows are the same."}
+    config = {"base_model": "starter", "preset": "quick"}
+    assert "Not yet. All rows are the same." in Elements(views.new.summary(doubtful, config)).text
+    assert "Not yet" not in Elements(views.new.summary(FACTS, config)).text
 
 
 def test_states_are_told_by_words_not_by_colour_alone():

@@ -1,3 +1,4 @@
+import re
 import time
 
 import pytest
@@ -76,11 +77,41 @@ def a_run(status, **more):
             a_run("running", phase="loading the model", progress={"step": 0}),
             "Loading the model. You can close this page.",
         ),
-        (a_run("running", stopping=True), "Stopping. What it learned so far is being saved."),
+        (a_run("running", stopping="keep"), "Stopping. What it learned so far is being saved."),
+        (a_run("running", stopping="discard"), "Stopping. It is thrown away."),
+        (a_run("paused"), "Paused. It keeps its place in the line: resume when you like."),
+        (
+            a_run("paused", error="The disk is nearly full."),
+            "Paused. The disk is nearly full. Clean up, then Resume.",
+        ),
+        (
+            a_run("stopped", has_adapter=True, is_final=True),
+            "Stopped. What it learned is kept: try it. Its checkpoints were deleted.",
+        ),
     ],
 )
 def test_every_status_says_what_to_do(run, said):
     assert words.status_line(run) == said
+
+
+@pytest.mark.parametrize(
+    ("minutes", "said"),
+    [(0.5, "in a moment"), (4, "in about 4 min"), (21, "at about 21:20"), (100, "at about 22:40"),
+     (300, "tomorrow at about 02:00"), (4000, "in about 3 days")],
+)  # fmt: skip
+def test_when_something_is_expected(minutes, said):
+    now = time.mktime((2026, 11, 27, 21, 0, 0, 0, 0, -1))
+    assert words.soon(now + minutes * 60, now) == said
+
+
+def test_a_waiting_run_says_when_it_begins():
+    soon = time.time() + 3600
+    told = words.status_line(a_run("queued", position=1, begins_at=soon, ends_at=soon + 3600))
+    assert re.fullmatch(
+        r"Waiting in line, next\. Begins (tomorrow )?at about \d\d:\d\d, "
+        r"done (tomorrow )?at about \d\d:\d\d\.",
+        told,
+    )
 
 
 def test_an_interrupted_run_says_from_where_it_goes_on():

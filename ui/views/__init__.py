@@ -3,7 +3,21 @@
 The parts that every page uses stand here; those of one page in the module of its name.
 """
 
-from ui.views import bring, compare, datasets, doctor, home, new, rows, runs, settings, tokens
+from ui.views import (
+    bring,
+    compare,
+    datasets,
+    disk,
+    doctor,
+    home,
+    login,
+    new,
+    people,
+    rows,
+    runs,
+    settings,
+    tokens,
+)
 from ui.views.parts import (
     device_chip,
     dialog,
@@ -14,6 +28,7 @@ from ui.views.parts import (
     subtitle,
     title,
     top_bar,
+    undo,
 )
 
 __all__ = [
@@ -22,12 +37,15 @@ __all__ = [
     "datasets",
     "device_chip",
     "dialog",
+    "disk",
     "doctor",
     "heading",
     "home",
     "invitation",
+    "login",
     "new",
     "notice",
+    "people",
     "radio_cards",
     "rows",
     "runs",
@@ -36,4 +54,5 @@ __all__ = [
     "title",
     "tokens",
     "top_bar",
+    "undo",
 ]

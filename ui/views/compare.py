@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
+from core.sharing import Place
 from ui import words
 from ui.views.parts import invitation, link, notice
 
@@ -24,6 +25,20 @@ def pane(title: str, side: str, turns: Sequence[dict[str, Any]]) -> str:
         f'<section class="pane {side}" aria-label="{escape(title)}"><header><h2>{escape(title)}'
         f'</h2>{tag}</header><div class="chat" aria-live="polite">{said or empty}</div></section>'
     )
+
+
+def shared(place: Place) -> str:
+    """Who has the device and until when, where answers come from elsewhere or not at all."""
+    hint, look = "It leaves no memory for answers. Ask when it has finished", ""
+    name = f"“{place.name}”" if place.is_own else place.name.capitalize()
+    training = f"{name} is training{place.until}."
+    if place.device:
+        return notice(training, "It has the GPU; answers come from the CPU, slower.", kind="warn")
+    if place.beside and place.is_own:
+        hint += ", or pause it"
+        address = f"runs?run={quote(place.beside.id)}"
+        look = f'<div class="buttons">{link(address, "Look at it")}</div>'
+    return notice(training, f"{hint}.", kind="warn", action=look)
 
 
 def _waiting(turn: dict[str, Any]) -> str:

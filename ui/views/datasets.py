@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ui import words
-from ui.views.parts import button, clip, dialog, invitation
+from ui.views.parts import asks, button, clip, dialog, invitation, only_if
 from ui.views.rows import pager, said, shape, turns
 
 
@@ -26,9 +26,8 @@ def dataset_row(facts: dict[str, Any]) -> str:
     if facts.get("damage"):
         return (
             f'<article class="card row"><div class="what"><h3>{escape(facts["name"])}</h3>'
-            f'<p>{escape(facts["damage"])}</p></div><div class="do"><button type="button" '
-            f'class="button quiet" data-opens="delete-dataset" data-id="{escape(facts["id"])}">'
-            "Delete</button></div></article>"
+            f'<p>{escape(facts["damage"])}</p></div><div class="do">'
+            f"{asks('delete-dataset', 'Delete', escape(facts['id']))}</div></article>"
         )
     link = f"datasets?dataset={quote(facts['id'])}"
     left = facts.get("bad") or 0
@@ -69,15 +68,15 @@ def dataset_heading(facts: Mapping[str, Any]) -> str:
         f'<p class="lead">{" · ".join(map(escape, known))}</p></div><div class="buttons">'
         f'<a class="button primary" href="new?dataset={quote(facts["id"])}">Start a run with this'
         f"</a>{button('download', 'Download as JSONL', id)}"
-        '<button type="button" class="button quiet" data-opens="delete-dataset" '
-        f'data-id="{id}">Delete</button></div>'
+        f"{asks('delete-dataset', 'Delete', id)}</div>"
     )
 
 
 def dataset_dialog() -> str:
     return dialog(
         "delete-dataset", "Delete this dataset?",
-        "Runs that learned from it keep their own copy of its examples.",
+        "It goes to the trash, and can be put back for 7 days. Runs that learned from it keep "
+        "their own copy of its examples.",
         "delete", "Delete", "Keep it", bad=True,
     )  # fmt: skip
 
@@ -118,8 +117,7 @@ def _row(row: dict[str, Any], number: int) -> str:
         f'<details class="one-row"><summary><span class="small">{number + 1:,}</span>'
         f'<span class="glance">{first}</span></summary><div class="chat">{turns(row, 20_000)}</div>'
         f'<div class="buttons">{button("edit", "Edit", str(number))}'
-        '<button type="button" class="button quiet" data-opens="remove-row" '
-        f'data-id="{number}">Remove</button></div></details>'
+        f"{asks('remove-row', 'Remove', str(number))}</div></details>"
     )
 
 
@@ -136,15 +134,18 @@ def _form(row: dict[str, Any], number: int) -> str:
     )
 
 
-def typed(label: str, named: bool = False) -> str:
-    """A form for an example that is typed; with a name it makes a dataset."""
+def typed(label: str, named: bool = False, told: str = "") -> str:
+    """A form for an example that is typed; with a name it makes a dataset. `told`: of the last."""
+    clear = only_if(told, " data-clear")
     name = (
         '<label><span>Name</span><input type="text" data-field="name" '
         'placeholder="My examples"></label>'
     )
     return (
         f'<div class="typed">{name if named else ""}<label><span>Question</span>'
-        '<textarea rows="2" data-field="question"></textarea></label><label><span>Answer</span>'
-        '<textarea rows="3" data-field="answer"></textarea></label>'
-        f'<div class="buttons">{button("add", label, "", "primary" if named else "")}</div></div>'
+        f'<textarea rows="2" data-field="question"{clear}></textarea></label>'
+        f'<label><span>Answer</span><textarea rows="3" data-field="answer"{clear}></textarea>'
+        "</label>"
+        f'<div class="buttons">{button("add", label, "", "primary" if named else "")}'
+        f'<span class="small" role="status">{escape(told)}</span></div></div>'
     )

@@ -32,7 +32,7 @@ def first_visit(samples: Iterable[Any]) -> str:
 
 def overview(listed: Sequence[Listed]) -> str:
     """What runs, waits or wants to go on, in this order; then what ended last."""
-    order = ("running", "queued", "interrupted")
+    order = ("running", "queued", "paused", "interrupted")
     now = [pair for pair in listed if pair[0]["status"] in order]
     now.sort(key=lambda pair: (order.index(pair[0]["status"]), pair[0].get("position") or 0))
     last = [pair for pair in listed if pair[0]["status"] not in order][:ENDED]

@@ -129,6 +129,8 @@ def summary(
             + "".join(f'<p class="small">{escape(text)}</p>' for text in estimate["advice"])
             + remedies(estimate["remedies"])
         )
+    if dataset and dataset.get("verdict") == "not yet":
+        verdict += f'<p class="small"><strong>Not yet.</strong> {escape(dataset["why"])}</p>'
     return f'<h2>What will run</h2><dl class="facts">{facts(what)}</dl>{verdict}'
 
 

@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
+from core.users import User
+
 PAGES = (("Home", "./"), ("New", "new"), ("Runs", "runs"), ("Compare", "compare"),
-         ("Datasets", "datasets"))  # fmt: skip
+         ("Datasets", "datasets"), ("Disk", "disk"))  # fmt: skip
 CURRENT = ' aria-current="true"'
 MARK = (
     '<svg viewBox="0 0 32 32" aria-hidden="true"><rect width="32" height="32" rx="8"/>'
@@ -25,9 +27,19 @@ def top_bar(active: str) -> str:
     )
 
 
-def device_chip(title: str, training: str = "") -> str:
+def device_chip(title: str, training: str = "", caller: User | None = None) -> str:
+    """The device, what is trained on it, and who is logged in; admins get to the people."""
     busy = f'<a href="runs"> · training {escape(training)}</a>' if training else ""
-    return f'<span class="chip">{_dot(bool(training))}{escape(title)}{busy}</span>'
+    chip = f'<span class="chip">{_dot(bool(training))}{escape(title)}{busy}</span>'
+    if caller is None:
+        return chip
+    name = f"<span>{escape(caller.name)}</span>"
+    if caller.role == "admin":
+        name = f'<a href="people">{escape(caller.name)}</a>'
+    return (
+        f'{chip}<form class="who-is-in" method="post" action="logout">{name}'
+        '<button type="submit">Log out</button></form>'
+    )
 
 
 def _dot(busy: bool) -> str:
@@ -66,14 +78,32 @@ def notice(text: str, hint: str = "", kind: str = "bad", action: str = "") -> st
     )
 
 
-def dialog(id: str, title: str, text: str, action: str, label: str, keep: str, bad=False) -> str:
-    """A question with two answers: do it (`action`), or close."""
+def dialog(
+    id: str,
+    title: str,
+    text: str,
+    action: str,
+    label: str,
+    keep: str,
+    *,
+    bad: bool = False,
+    other: tuple[str, str] | None = None,
+) -> str:
+    """A question with two answers: do it (`action`), or close; or three, with the action and label
+    of one that can't be undone."""
+    kind = "danger" if bad else "primary"
+    buttons = [("", "", keep), (kind, action, label)]
+    if other:  # too much for a row: one below the other, the likeliest first
+        buttons = [(kind, action, label), ("quiet bad", *other), ("quiet", "", keep)]
+    row = "".join(
+        f'<button type="button" class="button {kind}" data-closes data-action="{does}">'
+        f"{escape(says)}</button>"
+        for kind, does, says in buttons
+    )
     return (
         f'<dialog id="{id}" aria-labelledby="{id}-title"><h2 id="{id}-title">{escape(title)}</h2>'
-        f'<p>{escape(text)}</p><div class="buttons">'
-        f'<button type="button" class="button" data-closes>{escape(keep)}</button>'
-        f'<button type="button" class="button {"danger" if bad else "primary"}" data-closes '
-        f'data-action="{action}">{escape(label)}</button></div></dialog>'
+        f'<p>{escape(text)}</p><div class="buttons{" stacked" if other else ""}">{row}</div>'
+        "</dialog>"
     )
 
 
@@ -95,6 +125,21 @@ def button(action: str, label: str, id: str, kind: str = "") -> str:
         f'<button type="button" class="button {kind}" data-action="{action}" data-id="{id}">'
         f"{label}</button>"
     )
+
+
+def asks(dialog: str, label: str, id: str = "", kind: str = "quiet") -> str:
+    """A button that opens a dialog, whose buttons then speak of this id."""
+    return (
+        f'<button type="button" class="button {kind}" data-opens="{dialog}" data-id="{id}">'
+        f"{label}</button>"
+    )
+
+
+def undo(name: str, trashed: str) -> str:
+    """What was deleted just now; `trashed` is its id in the trash."""
+    hint = "It stays in the trash for 7 days."
+    back = f'<div class="buttons">{button("put_back", "Undo", escape(trashed))}</div>'
+    return notice(f"“{name}” is deleted.", hint, kind="good", action=back)
 
 
 def facts(facts: Iterable[tuple[str, str]]) -> str:

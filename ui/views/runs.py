@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from core.methods import adalora_ranks
 from ui import chart, ranks, words
-from ui.views.parts import button, dialog, invitation, link
+from ui.views.parts import asks, button, dialog, invitation, link
 from ui.views.settings import model_title, settings_in_words
 
 Listed = tuple[dict[str, Any], str]
@@ -28,8 +28,12 @@ def run_row(run: dict[str, Any], curve: str) -> str:
     if status == "completed" or (status == "stopped" and run["has_adapter"]):
         label, target = "Compare answers", f"compare?run={quote(run['id'])}"
     main = f'<a class="button" href="{target}">{label}</a>'
-    if status == "interrupted":
+    if status in ("interrupted", "paused"):
         main = button("resume", "Resume", id)
+    place = run.get("position") or 1
+    if place > 1:
+        earlier = button("earlier", "Earlier", id, "quiet") if place > 2 else ""
+        main = earlier + button("first", "Run next", id) + main
     best, last = result.get("best_eval_loss"), progress["eval_loss"] or progress["loss"]
     figures = []
     if last is not None and status != "failed":
@@ -41,13 +45,32 @@ def run_row(run: dict[str, Any], curve: str) -> str:
     told = [words.when(run["created"]), escape(model_title(run["config"])), *figures]
     facts = " · ".join(part for part in told if part)
     return (
-        '<article class="card row"><div class="what"><div class="named">'
+        f'<article class="card row"{_told(run)}><div class="what"><div class="named">'
         f'<h3><a href="{address}">{escape(run["name"])}</a></h3>{run_pill(run)}</div>'
         f"<p>{escape(words.status_line(run))}</p>"
         f'<p class="small">{facts}</p></div>'
         f'<div class="curve">{curve}{bar(run)}</div>'
         f'<div class="do">{main}</div></article>'
     )
+
+
+def tell() -> str:
+    """Where ui/tell.js puts “Tell me when it is done”."""
+    return (
+        '<div class="tell" hidden><button type="button" class="button quiet" aria-pressed="false">'
+        'Tell me when it is done</button><p class="small" role="status" hidden></p></div>'
+    )
+
+
+def _told(run: dict[str, Any]) -> str:
+    """What ui/tell.js tells when the run ends."""
+    facts = {
+        "run": run["id"],
+        "name": run["name"],
+        "status": run["status"],
+        "outcome": words.status_line(run),
+    }
+    return "".join(f' data-{key}="{escape(str(value))}"' for key, value in facts.items())
 
 
 def run_list(listed: Iterable[Listed]) -> str:
@@ -89,7 +112,7 @@ def bar(run: dict[str, Any]) -> str:
 
 def run_heading(run: dict[str, Any]) -> str:
     return (
-        f'<div class="heading run"><p class="crumb"><a href="runs">Runs</a></p>'
+        f'<div class="heading run"{_told(run)}><p class="crumb"><a href="runs">Runs</a></p>'
         f"<h1>{escape(run['name'])} {run_pill(run)}</h1>"
         f'<p class="lead" role="status">{escape(words.status_line(run))}</p>{_why(run)}{bar(run)}'
         f"{_notes(run)}</div>"
@@ -99,6 +122,8 @@ def run_heading(run: dict[str, Any]) -> str:
 def _why(run: dict[str, Any]) -> str:
     if run["status"] == "damaged":
         return f'<p>{escape(run["hint"])}</p><p class="small">{escape(run["folder"])}</p>'
+    if (run["status"] == "paused" and run["error"]) or (run["status"] == "queued" and run["phase"]):
+        return '<p class="more"><a href="disk">See what takes room on the disk</a></p>'
     return f"<p>{escape(run['hint'])}</p>" if run["status"] == "failed" and run["hint"] else ""
 
 
@@ -118,25 +143,25 @@ def run_actions(run: dict[str, Any]) -> str:
         )
         buttons.append(button("download", "Download adapter", id))
     if status in ("running", "queued") and not run.get("stopping"):
-        label = "Stop and keep" if status == "running" else "Leave the line"
-        buttons.append(
-            f'<button type="button" class="button" data-opens="stop-{status}">{label}</button>'
-        )
+        label = "Stop" if status == "running" else "Leave the line"
+        buttons.append(button("pause", "Pause", id))
+        buttons.append(asks(f"stop-{status}", label, kind=""))
     # The same again would most likely fail the same way: then changing it comes first.
     kind = "primary" if status == "failed" else "quiet"
     again = link(f"new?run={quote(run['id'])}", "Change and run again", kind)
     if status == "failed":
         buttons += [again, button("resume", "Try again", id)]
-    elif status in ("stopped", "interrupted"):
+        buttons.append(button("diagnostics", "Diagnostics", id, "quiet"))
+    elif status in ("stopped", "paused", "interrupted"):
         label = "Continue" if status == "stopped" else "Resume"
-        buttons += [button("resume", label, id, "" if buttons else "primary"), again]
+        if not run.get("is_final"):
+            buttons.append(button("resume", label, id, "" if buttons else "primary"))
+        buttons.append(again)
     elif status == "completed":
         buttons.append(again)
     if status not in ("running", "queued"):
-        kind = "" if status == "damaged" else " quiet"  # there is nothing else to do here
-        buttons.append(
-            f'<button type="button" class="button{kind}" data-opens="delete-run">Delete</button>'
-        )
+        kind = "" if status == "damaged" else "quiet"  # there is nothing else to do here
+        buttons.append(asks("delete-run", "Delete", kind=kind))
     return f'<div class="buttons">{"".join(buttons)}</div>'
 
 
@@ -144,8 +169,9 @@ def run_dialogs() -> str:
     return (
         dialog(
             "stop-running", "Stop training?",
-            "What it learned so far is saved first. You can try it, and continue later.",
-            "stop", "Stop and keep", "Keep training",
+            "What it learned so far can be kept: you can try it, and continue later. If you throw "
+            "it away, the run is gone with its settings and its curve.",
+            "stop", "Stop and keep", "Keep training", other=("discard", "Throw away"),
         )
         + dialog(
             "stop-queued", "Leave the line?",
@@ -154,7 +180,8 @@ def run_dialogs() -> str:
         )
         + dialog(
             "delete-run", "Delete this run?",
-            "Its adapter, its checkpoints and its curve are removed from this computer.",
+            "With its adapter, its checkpoints and its curve it goes to the trash. It can be put "
+            "back for 7 days.",
             "delete", "Delete", "Keep it", bad=True,
         )
     )  # fmt: skip

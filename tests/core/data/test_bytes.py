@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import random
 import zipfile
 
 import pytest
@@ -154,3 +155,45 @@ def test_the_bytes_decide_not_the_name(imports):
     assert imports('{"question": "q", "answer": "a"}\n' * 2, "faq.txt").pairs == [("q", "a")] * 2
     assert imports('[{"question": "q", "answer": "a"}]', "faq").pairs == [("q", "a")]
     assert imports(gzip.compress(TABLE.encode()), "faq").pairs == PAIRS
+
+
+def test_what_is_no_text_in_any_encoding_is_refused_in_words(imports):
+    noise = random.Random(1).randbytes(4000)
+    with pytest.raises(Refused, match=r"“broken\.xlsx” is not a \.xlsx file: it is damaged"):
+        imports(noise, "broken.xlsx")
+    with pytest.raises(Refused, match="“noise” is not a text"):
+        imports(noise, "noise")
+    some = b"question,answer\nWhy?,Be\0cause\x07.\nWhere?,Here.\n"
+    assert len(list(imports(some, "a.csv").rows)) == 2
+
+
+def test_archives_in_archives_are_counted_together(imports, monkeypatch):
+    monkeypatch.setattr("core.data.archives.UNPACKED_AT_LEAST", 1 << 16)
+    monkeypatch.setattr("core.data.archives.UNPACKED_TIMES", 1)
+    once = gzip.compress(random.Random(1).randbytes(60_000))
+    with pytest.raises(Refused, match="grows to more than"):
+        imports(gzip.compress(once), "bomb.gz.gz")
+    several = zipped(**{f"{n}.csv": "question,answer\n" + "q,a\n" * 9_000 for n in range(3)})
+    with pytest.raises(Refused, match="grows to more than"):
+        imports(several, "bomb.zip", member="*")
+
+
+def test_an_archive_of_very_many_files(imports, monkeypatch):
+    monkeypatch.setattr("core.data.limits.FILES", 10)
+    for member in (None, "*"):
+        with pytest.raises(Refused, match="12 files in it; Graft looks through up to 10"):
+            imports(zipped(**{f"{n}.csv": TABLE for n in range(12)}), "a.zip", member=member)
+
+
+def test_names_and_links_in_an_archive_lead_nowhere(imports, tmp_path):
+    outside = tmp_path / "outside.csv"
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        link = zipfile.ZipInfo("link.csv")
+        link.create_system, link.external_attr = 3, 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+        archive.writestr(str(outside), TABLE)
+        archive.writestr("../../x.csv", TABLE)
+    assert imports(file.getvalue(), "a.zip").pairs == PAIRS  # of the one that is a plain file
+    assert not outside.exists()
+    assert [found.name for found in tmp_path.iterdir()] == ["upload"]

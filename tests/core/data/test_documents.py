@@ -116,3 +116,31 @@ def test_a_question_without_an_answer_is_left_out_by_its_line(imports):
     )
     assert result.pairs == [("Warum?", "Darum."), ("Wer?", "Ich.")]
     assert result.finding("no_answer").rows == [4]
+
+
+def written(xml: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("word/document.xml", xml)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("before", "body", "words"),
+    [
+        ('<!DOCTYPE a [<!ENTITY x SYSTEM "/etc/passwd">]>', "<w:t>&x;</w:t>", "damaged"),
+        (f'<!DOCTYPE a [<!ENTITY x "{"A" * 50_000}">]>', f"<w:t>{'&x;' * 50_000}</w:t>", "damaged"),
+        ("", "<w:p>" * 20_000 + "<w:t>x</w:t>" + "</w:p>" * 20_000, "nested more deeply"),
+        ("", "<w:r>" * 20_000 + "<w:t>x</w:t>" + "</w:r>" * 20_000, "nested more deeply"),
+    ],
+    ids=["a file", "itself", "paragraphs", "parts"],
+)
+def test_xml_that_was_made_to_harm_is_refused_in_words(imports, before, body, words):
+    with pytest.raises(Refused, match=words):
+        imports(written(f'{before}<w:d xmlns:w="w"><w:p>{body}</w:p></w:d>'), "a.docx")
+
+
+def test_a_document_of_nothing_but_marks_ends(imports, monkeypatch):
+    monkeypatch.setattr("core.data.office.DOCUMENT_PARTS", 1000)
+    with pytest.raises(Refused, match="when it is unpacked"):
+        imports(written(f'<w:d xmlns:w="w">{"<w:r/>" * 2000}</w:d>'), "a.docx")

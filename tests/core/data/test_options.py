@@ -1,12 +1,16 @@
 """What a person may say about a file: encoding, templates, splits, and the limits that it has."""
 
 import io
+import tempfile
 import zipfile
+from pathlib import Path
 
 import openpyxl
+import psutil
 import pytest
 
 from core.data import NeedsMapping, Refused, preview
+from core.data.bytes import kind_of
 from core.errors import DataProblem
 
 TABLE = "q,c,a\nWhy?,here,So.\nWho?,,Me.\n,,\n"
@@ -151,7 +155,7 @@ def test_too_many_rows_and_too_much_time(imports, monkeypatch):
         imports("aa,bb\nx,y\n")
 
 
-def open_document(rows: str) -> bytes:
+def open_document(rows: str, doctype: str = "") -> bytes:
     names = "urn:oasis:names:tc:opendocument:xmlns"
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -159,7 +163,7 @@ def open_document(rows: str) -> bytes:
         archive.writestr("META-INF/manifest.xml", f'<m:manifest xmlns:m="{names}:manifest:1.0"/>')
         archive.writestr(
             "content.xml",
-            f'<office:document-content xmlns:office="{names}:office:1.0" '
+            f'{doctype}<office:document-content xmlns:office="{names}:office:1.0" '
             f'xmlns:table="{names}:table:1.0" xmlns:text="{names}:text:1.0">'
             f'<office:body><office:spreadsheet><table:table table:name="One">{rows}'
             "</table:table></office:spreadsheet></office:body></office:document-content>",
@@ -196,3 +200,127 @@ def test_an_open_document_ends_in_empty_cells_that_are_repeated(imports):
     twice = line("q", "a", row=REPEATED.format("rows", 2))
     result = imports(open_document(line("question", "answer") + twice + rest), "faq.ods")
     assert result.pairs == [("q", "a")] * 2
+
+
+SHEET = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+PACKAGE = "http://schemas.openxmlformats.org/package/2006/relationships"
+
+
+def raw_workbook(rows: str, doctype: str = "", at: str = "worksheets/s.xml", texts: str = ""):
+    """A workbook as a stranger writes it: its sheet's own XML, at any place in the archive."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(
+            "_rels/.rels",
+            f'<Relationships xmlns="{PACKAGE}"><Relationship Id="r" Type="{OFFICE}/officeDocument" '
+            'Target="xl/workbook.xml"/></Relationships>',
+        )
+        archive.writestr(
+            "xl/workbook.xml",
+            f'<workbook xmlns="{SHEET}" xmlns:r="{OFFICE}"><sheets><sheet name="S" sheetId="1" '
+            'r:id="r"/></sheets></workbook>',
+        )
+        archive.writestr(
+            "xl/_rels/workbook.xml.rels",
+            f'<Relationships xmlns="{PACKAGE}"><Relationship Id="r" Type="{OFFICE}/worksheet" '
+            f'Target="{at}"/><Relationship Id="t" Type="{OFFICE}/sharedStrings" '
+            'Target="sharedStrings.xml"/></Relationships>',
+        )
+        archive.writestr(f"xl/{at}", f'{doctype}<worksheet xmlns="{SHEET}"><sheetData>'
+                         f"{HEAD}{rows}</sheetData></worksheet>")  # fmt: skip
+        archive.writestr("xl/sharedStrings.xml", f'<sst xmlns="{SHEET}">{texts}</sst>')
+    return file.getvalue()
+
+
+def cells(row: int, *texts: str) -> str:
+    return f'<row r="{row}">' + "".join(
+        f'<c r="{column}{row}" t="inlineStr"><is><t>{text}</t></is></c>'
+        for column, text in zip("AB", texts, strict=True)
+    ) + "</row>"  # fmt: skip
+
+
+HEAD = cells(1, "question", "answer")
+
+
+def test_a_formula_is_never_computed(imports):
+    rows = (
+        '<row r="2"><c r="A2"><f>40+2</f><v>41</v></c>'
+        '<c r="B2" t="str"><f>HYPERLINK("http://x")</f><v>=cmd|calc</v></c></row>'
+        + cells(3, "=1+1", "@SUM(A1)")
+    )
+    assert imports(raw_workbook(rows), "a.xlsx").pairs == [
+        ("41", "=cmd|calc"),
+        ("=1+1", "@SUM(A1)"),
+    ]
+
+
+@pytest.mark.parametrize("at", ["worksheets/s.xml", "elsewhere/s.xml"])
+def test_a_last_corner_that_is_hidden_from_the_count_costs_no_memory(imports, at):
+    """The reader in its own process meets its limit; this one goes on."""
+    corner = "<row r='1048576'><c\nr='XFD1048576' t='inlineStr'><is><t>x</t></is></c></row>"
+    before = psutil.Process().memory_info().rss
+    with pytest.raises(Refused, match="must fit into memory"):
+        imports(raw_workbook(cells(2, "q", "a") + corner, at=at), "bomb.xlsx")
+    assert psutil.Process().memory_info().rss - before < 200 << 20
+
+
+def test_a_text_that_stands_in_every_cell(imports, monkeypatch):
+    monkeypatch.setattr("core.data.sheets.SHEET_BYTES", 4_000_000)
+    rows = "".join(f'<row r="{n}"><c r="A{n}" t="s"><v>0</v></c></row>' for n in range(2, 100))
+    content = raw_workbook(rows, texts=f"<si><t>{'x' * 100_000}</t></si>")
+    with pytest.raises(Refused, match="must fit into memory"):
+        imports(content, "bomb.xlsx")
+
+
+def test_xml_that_multiplies_itself_or_reads_files(imports):
+    laughs = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 10))
+    a_file = '<!ENTITY a9 SYSTEM "/etc/passwd">'
+    for doctype in (f'<!DOCTYPE x [<!ENTITY a0 "lol">{laughs}]>', f"<!DOCTYPE x [{a_file}]>"):
+        for content, name in (
+            (raw_workbook(cells(2, "&a9;", "a"), doctype), "a.xlsx"),
+            (open_document(line("question", "answer") + line("&a9;", "a"), doctype), "a.ods"),
+        ):
+            with pytest.raises(Refused, match=r"damaged|can't be read as a workbook"):
+                imports(content, name)
+
+
+def test_a_mimetype_of_gigabytes_is_not_held(imports):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("mimetype", b"x" * (64 << 20))
+    before = psutil.Process().memory_info().rss
+    assert kind_of_bytes(file.getvalue()) == "zip"
+    assert psutil.Process().memory_info().rss - before < 32 << 20
+
+
+def kind_of_bytes(content: bytes) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a"
+        path.write_bytes(content)
+        return kind_of(path, "a")
+
+
+def test_a_line_and_an_example_have_an_end(imports, monkeypatch):
+    monkeypatch.setattr("core.data.limits.LINE", 1000)
+    monkeypatch.setattr("core.data.bytes.LINE", 1000)
+    monkeypatch.setattr("core.data.json_records.LINE", 1000)
+    monkeypatch.setattr("core.data.json_records.BLOCK", 100)
+    for content, name in (
+        ("question,answer\n" + "x" * 5000, "a.csv"),
+        ('{"question": "q", "answer": "a"}\n' * 3 + f'{{"question": "{"x" * 5000}"}}', "a.jsonl"),
+        ("User: hi\nAssistant: ho\n" + "x" * 5000, "a.txt"),
+    ):
+        with pytest.raises(Refused, match=r"Line .* is longer than"):
+            imports(content, name)
+
+
+def test_an_example_longer_than_books_is_left_out_by_its_line(imports, monkeypatch):
+    monkeypatch.setattr("core.data.rows.ROW_BYTES", 1000)
+    result = imports(f"question,answer\nq,a\nq,{'x' * 2000}\nr,b\n")
+    assert result.pairs == [("q", "a"), ("r", "b")]
+    assert result.finding("too_long").rows == [3]
+    monkeypatch.setattr("core.data.rows.ROWS_AT_LEAST", 1000)
+    monkeypatch.setattr("core.data.rows.ROWS_TIMES", 0)
+    with pytest.raises(Refused, match="grow to more than"):
+        imports("question,answer\n" + "q,a\n" * 100)

@@ -1,6 +1,8 @@
 """Delimited text and workbooks as people really save them."""
 
 import datetime
+import io
+from contextlib import suppress
 
 import openpyxl
 import pyarrow as pa
@@ -8,6 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from core.data import NeedsChoice, Refused, read
+from core.errors import DataProblem
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -73,6 +76,15 @@ def test_an_unclosed_quote_before_quoted_rows_costs_one_row(imports):
     result = imports('question,answer\n"a,b\n"c","d"\n"e","f"\n')
     assert result.pairs == [("c", "d"), ("e", "f")]
     assert result.finding("unclosed_quote").rows == [2]
+
+
+def test_an_unclosed_quote_before_a_cell_that_needs_its_own_costs_one_row(imports):
+    result = imports('question;answer\na;b\n"\nc;d\ne;"; f"\n')
+    assert result.pairs == [("a", "b"), ("c", "d"), ("e", "; f")]
+    assert result.finding("unclosed_quote").rows == [3]
+    # A cell of several lines beside a mark of inches is fine.
+    result = imports('question;answer\n"c\nd";5"\n')
+    assert result.pairs == [("c\nd", '5"')]
 
 
 def test_an_unclosed_quote_in_the_last_line(imports):
@@ -217,3 +229,43 @@ def test_a_stray_quotation_mark_does_not_glue_rows_together(imports):
     result = imports('text,label\nq0,x\n"\n"\nq2",y\n')
     assert result.pairs[-1] == ("\nq2", "y")
     assert result.finding("unclosed_quote").rows == [3]
+
+
+def arrow(table: pa.Table) -> bytes:
+    file = io.BytesIO()
+    with pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    return file.getvalue()
+
+
+def test_rows_without_end_in_a_few_bytes(imports):
+    many = 2_000_000_000
+    ends, text = pa.array([many], pa.int32()), pa.array(["x"])
+    for column in (pa.nulls(many), pa.RunEndEncodedArray.from_arrays(ends, text)):
+        content = arrow(pa.table({"question": column, "answer": column}))
+        assert len(content) < 5000
+        with pytest.raises(Refused, match="more than 20,000,000 rows"):
+            imports(content, "bomb.arrow")
+
+
+def test_a_text_that_stands_once_for_many_rows(imports, monkeypatch):
+    monkeypatch.setattr("core.data.columnar.ROW_BYTES", 1000)
+    monkeypatch.setattr("core.data.columnar.Columnar.HELD", 1000)
+    texts = pa.DictionaryArray.from_arrays([0, 1, 1, 0], ["short", "long " * 1000])
+    table = pa.table({"question": texts, "answer": ["a", "b", "c", "d"]})
+    result = imports(arrow(table), "a.arrow")
+    assert result.pairs == [("short", "a"), ("short", "d")]
+    assert result.finding("too_long").rows == [2, 3]
+
+
+@pytest.mark.parametrize("where", range(0, 400, 7))
+def test_sizes_that_lie(imports, where):
+    table = pa.table({"question": ["q"] * 50, "answer": ["a"] * 50})
+    file = io.BytesIO()
+    pa.parquet.write_table(table, file)
+    for content, name in ((arrow(table), "a.arrow"), (file.getvalue(), "a.parquet")):
+        lying = bytearray(content)
+        at = len(lying) - 8 - where if name == "a.parquet" else 8 + where
+        lying[at : at + 4] = b"\xff\xff\xff\x7f"
+        with suppress(DataProblem):  # in words, and nothing else is raised
+            assert len(imports(bytes(lying), name).rows) <= 50

@@ -1,0 +1,65 @@
+"""Tells another program that a run has ended: a POST of JSON to GRAFT_WEBHOOK.
+
+    {"text": "“Support bot” completed.", "run": ID, "name": …, "owner": …, "status": "completed",
+     "error": "", "hint": "", "seconds": 312.5}
+
+`text` is what Slack, Mattermost and others show. No example goes with it. The run never waits for
+the answer, and nothing depends on it: after three tries it is let go.
+"""
+
+import json
+import logging
+import threading
+import time
+from typing import Any
+from urllib.request import Request, urlopen
+
+from core.errors import Damaged
+from core.runs import ENDED, Run
+from core.settings import settings
+
+log = logging.getLogger(__name__)
+
+PAUSES = (0.0, 5.0, 60.0)  # seconds before each try
+PATIENCE = 10.0  # seconds for an answer
+
+
+def tell(run: Run) -> None:
+    """Tell of a run, if it has ended and somebody wants to know; from a thread of its own."""
+    address = settings().webhook
+    try:
+        if not address or (result := run.result) is None or result["status"] not in ENDED:
+            return
+    except Damaged:
+        return
+    message = _message(run, result)
+    threading.Thread(target=_post, args=(address, message), name="webhook", daemon=True).start()
+
+
+def _message(run: Run, result: dict[str, Any]) -> dict[str, Any]:
+    error = result.get("error", "")
+    return {
+        "text": f"“{run.name}” {result['status']}{f': {error}' if error else '.'}",
+        "run": run.id,
+        "name": run.name,
+        "owner": run.owner,
+        "status": result["status"],
+        "error": error,
+        "hint": result.get("hint", ""),
+        "seconds": result.get("seconds"),
+    }
+
+
+def _post(address: str, message: dict[str, Any]) -> None:
+    request = Request(
+        address,
+        json.dumps(message).encode(),
+        {"Content-Type": "application/json", "User-Agent": "Graft"},
+    )
+    for pause in PAUSES:
+        time.sleep(pause)
+        try:
+            urlopen(request, timeout=PATIENCE).close()
+            return
+        except OSError as error:  # the address may hold a secret: it is not logged
+            log.warning("GRAFT_WEBHOOK did not take the end of %s: %s", message["run"], error)

@@ -1,0 +1,42 @@
+"""Work that a page waits for, and what its buttons do to it."""
+
+import gradio as gr
+import pytest
+
+from ui.working import call_off, followed, is_waiting, under_way
+
+
+def request(page: str) -> gr.Request:
+    return gr.Request(session_hash=page)
+
+
+def test_a_page_calls_off_all_that_it_waits_for_and_nothing_of_another():
+    with under_way(request("a")) as one, under_way(request("a")) as other:
+        with under_way(request("b")) as elsewhere:
+            call_off(request("a"), "stop")
+            assert (one.called_off, other.called_off, elsewhere.called_off) == ("stop", "stop", "")
+        assert not is_waiting(request("b"))
+        assert is_waiting(request("a"))
+    assert not is_waiting(request("a"))
+    with under_way(request("a")) as anew:
+        assert not anew.called_off
+
+
+def test_work_that_fails_is_waited_for_no_more():
+    with pytest.raises(ZeroDivisionError), under_way(request("a")):
+        _ = 1 / 0
+    assert not is_waiting(request("a"))
+
+
+def test_work_is_asked_to_end_with_the_generator_that_follows_it():
+    heard = []
+
+    def work(progress):
+        while progress(0.5):
+            pass
+        heard.append("the end")
+
+    following = followed(work, lambda share: share)
+    assert next(following) == 0.5
+    following.close()
+    assert heard == ["the end"]
