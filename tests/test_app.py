@@ -24,7 +24,7 @@ from tests.serving import ROOT, serving
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
 
 
-def until(what, seconds=60.0):
+def until(what, seconds=120.0):
     end = time.monotonic() + seconds
     while not (value := what()):
         assert time.monotonic() < end, "it did not happen in time"

@@ -139,9 +139,10 @@ class Delimited:
         return text.count(quote) % 2 == 1 and any(cell.endswith(quote) for cell in cells)
 
     def _glued(self, cells: list[str]) -> bool:
-        """Whether a cell of several lines was closed by the mark right behind a delimiter."""
-        end = self.dialect.delimiter
-        return any(cell.endswith(end) and ("\n" in cell or "\r" in cell) for cell in cells)
+        """Whether a cell of several lines was closed by the marks right behind a delimiter."""
+        end, quote = self.dialect.delimiter, self.dialect.quotechar or "\0"
+        several = (cell for cell in cells if "\n" in cell or "\r" in cell)
+        return any(cell.rstrip(quote).endswith(end) for cell in several)
 
 
 class _Lines:

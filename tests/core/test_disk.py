@@ -183,7 +183,7 @@ def train(run):
     )  # fmt: skip
 
 
-def until(what, seconds=60):
+def until(what, seconds=120):
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "waited in vain"

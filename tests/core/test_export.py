@@ -15,7 +15,7 @@ from core import chat_process, loading, loop
 from core.chat_process import Chat
 from core.errors import NotFound
 from core.export import adapter_zip, file_name
-from core.loading import pick_device, pick_dtype
+from core.loading import pick_device
 from core.methods import METHODS
 from tests.core.test_generate import save_adapter
 
@@ -89,7 +89,7 @@ def assert_it_answers_as_in_the_chat(run, base, folder):
         "sampling": {"max_new_tokens": 30},
     }
     texts = [event[run.id] for event in chat.answer(request) if run.id in event]
-    dtype = str(pick_dtype(pick_device())).removeprefix("torch.")
+    dtype = str(chat_process.pick_dtype(pick_device())).removeprefix("torch.")
     whole = METHODS[run.config.method].kind == "full"
     given = [folder if whole else base, folder, dtype, run.config.quantization, question]
     elsewhere = subprocess.run(

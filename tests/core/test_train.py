@@ -51,7 +51,7 @@ def start(run, **environment) -> subprocess.Popen:
     )
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=150):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

@@ -82,6 +82,10 @@ def test_an_unclosed_quote_before_a_cell_that_needs_its_own_costs_one_row(import
     result = imports('question;answer\na;b\n"\nc;d\ne;"; f"\n')
     assert result.pairs == [("a", "b"), ("c", "d"), ("e", "; f")]
     assert result.finding("unclosed_quote").rows == [3]
+    # Also where that cell is one of quotation marks alone.
+    result = imports('question;answer\na;b\n"\nc;d\ne;"""; f"\n')
+    assert ("c", "d") in result.pairs
+    assert result.finding("unclosed_quote").rows == [3]
     # A cell of several lines beside a mark of inches is fine.
     result = imports('question;answer\n"c\nd";5"\n')
     assert result.pairs == [("c\nd", '5"')]
