@@ -12,7 +12,8 @@ Reads requests and writes events, one JSON object a line, on its standard input 
 
 A stopped request ends with {"id": 1, "done": true}. Everything that libraries print goes to
 standard error. It leaves when its input ends, after GRAFT_CHAT_IDLE seconds without a request, and
-between two answers when a trainer needs its memory (core.sharing).
+between two answers when a trainer needs its memory (core.sharing). Once it has answered beside a
+run on the processor's cores, it takes of them what others leave, for as long as it lives.
 """
 
 import gc
@@ -86,6 +87,8 @@ class Chat:
         place = self._settle(needs, runs[0].owner)
         notes += [place.note] if place.note else []
         device = torch.device(place.check())
+        if place.beside:
+            sharing.give_way()
         if not self._holds(base, quantization, device):
             yield {"phase": f"Loading {base.title}"}
             self._hold(base, quantization, device)
