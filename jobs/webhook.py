@@ -25,8 +25,10 @@ PATIENCE = 10.0  # seconds for an answer
 
 
 def tell(run: Run) -> None:
-    """Tell of a run that has ended, or that a full disk has paused, if somebody wants to know; from a
-    thread of its own."""
+    """Tell of a run that has ended, or that a full disk has paused, if somebody wants to know.
+
+    From a thread of its own.
+    """
     address = settings().webhook
     if not address:
         return
