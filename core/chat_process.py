@@ -87,13 +87,13 @@ class Chat:
         place = self._settle(needs, runs[0].owner)
         notes += [place.note] if place.note else []
         device = torch.device(place.check())
-        if place.beside:
-            sharing.give_way()
         if not self._holds(base, quantization, device):
             yield {"phase": f"Loading {base.title}"}
             self._hold(base, quantization, device)
             self._telling.took(demand(runs, {}, 0, device.type))
         adapters = [self._adapter(run) for run in runs]
+        if place.beside:  # loading is done once, and would take minutes with what a run leaves
+            sharing.give_way()
         assert self._mixed is not None
         mixed = self._mixed
         whole = {run.id: name for run, name in zip(runs, adapters, strict=True) if is_whole(run)}
