@@ -32,6 +32,7 @@ from typing import Any
 from core.errors import UserError
 from core.processes import is_alive
 from core.settings import Settings, settings, settle_data
+from core.uploads import LARGEST
 from core.users import Limits, users
 from jobs import children
 from jobs.worker import HELD, PATIENCE, serving
@@ -39,7 +40,6 @@ from jobs.worker import HELD, PATIENCE, serving
 log = logging.getLogger("graft")
 
 PORTS = 100  # how many ports are tried from the wanted one on
-MAX_UPLOAD = "2gb"
 
 
 def main(arguments: list[str]) -> int:
@@ -202,7 +202,7 @@ def launch(chosen: Settings) -> tuple[Any, str]:
                     run_history=False,
                     enable_monitoring=False,
                     mcp_server=True,
-                    max_file_size=MAX_UPLOAD,
+                    max_file_size=LARGEST,
                     blocked_paths=[str(chosen.data)],
                     app_kwargs={"middleware": middleware},
                     **theme.launch_options(),

@@ -12,7 +12,8 @@ Reads requests and writes events, one JSON object a line, on its standard input 
 
 A stopped request ends with {"id": 1, "done": true}. Everything that libraries print goes to
 standard error. It leaves when its input ends, after GRAFT_CHAT_IDLE seconds without a request, and
-between two answers when a trainer needs its memory (core.sharing).
+between two answers when a trainer needs its memory (core.sharing). Once it has answered beside a
+run on the processor's cores, it takes of them what others leave, for as long as it lives.
 """
 
 import gc
@@ -91,6 +92,8 @@ class Chat:
             self._hold(base, quantization, device)
             self._telling.took(demand(runs, {}, 0, device.type))
         adapters = [self._adapter(run) for run in runs]
+        if place.beside:  # loading is done once, and would take minutes with what a run leaves
+            sharing.give_way()
         assert self._mixed is not None
         mixed = self._mixed
         whole = {run.id: name for run, name in zip(runs, adapters, strict=True) if is_whole(run)}

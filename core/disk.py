@@ -1,4 +1,9 @@
-"""What takes room on the disk, and whether there is enough of it. Sizes are in bytes."""
+"""What takes room on the disk, and whether there is enough of it. Sizes are in bytes.
+
+Two questions have a bound each. Before something is begun or saved: does it fit, and leave others
+what they need (`lacking`)? After something has failed, for which libraries have many words: was it
+for want of room (`was_full`)?
+"""
 
 import os
 import shutil
@@ -16,22 +21,22 @@ from core.store import Store
 from core.uploads import Upload
 
 PARTS = ("checkpoints", "adapter")  # of a run; the rest is together
-LEAST_FREE = 20_000_000  # bytes that are left for the rest of the machine
-
-FULL = 1_000_000  # bytes: with less, a write has most likely failed
+LEFT_TO_OTHERS = 20_000_000  # bytes, before
+TOO_LITTLE = 1_000_000  # bytes, afterwards: a write fails with some left, smaller ones still fit
 
 
 def free(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
-def is_full(path: Path) -> bool:
-    return free(path) < FULL
+def was_full(path: Path) -> bool:
+    """Whether a write that has just failed there has most likely failed for want of room."""
+    return free(path) < TOO_LITTLE
 
 
 def lacking(path: Path, needed: int) -> str:
     """Why so many bytes should not be written there, in words; empty where they may be."""
-    there, needed = free(path), needed + LEAST_FREE
+    there, needed = free(path), needed + LEFT_TO_OTHERS
     if there >= needed:
         return ""
     return (

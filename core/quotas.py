@@ -24,13 +24,15 @@ def check_rows(owner: str, rows: int) -> None:
         )
 
 
-def check_disk(owner: str, folder: Path) -> None:
-    """Raise UserError where the person's `folder` is as large as it may be."""
+def check_disk(owner: str, folder: Path, coming: str = "") -> None:
+    """Raise UserError where the person's `folder` is as large as it may be, with datasets, runs,
+    uploads, trash and caches. `coming` is the name of what has just been put there."""
     most = limits(owner).disk
     if most is not None and (used := size_of(folder)) >= most * 1e9:
+        what = f"With “{coming}”, what you have here" if coming else "What you have here"
         raise UserError(
-            f"Your datasets and runs take {used / 1e9:.1f} GB, and you may have {most:g} GB.",
-            "Delete what you don't need, or ask who runs Graft for more.",
+            f"{what} takes {used / 1e9:.1f} GB, and you may have {most:g} GB.",
+            "Delete what you don't need (Disk shows it), or ask who runs Graft for more.",
         )
 
 

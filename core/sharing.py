@@ -10,10 +10,13 @@ A trainer that does not fit beside the chats asks them to leave. Each leaves whe
 finished, with its whole process, which is what surely gives all memory back. A question for which
 there is no room beside a run is answered on the CPU, where it would have been on a GPU, or refused,
 with the time at which the run should be done.
+
+Beside a run the processor's cores are the run's: a chat that computes there takes what is left.
 """
 
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -21,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+import psutil
 
 from core import hardware
 from core.errors import Damaged, DoesNotFit
@@ -32,6 +37,7 @@ from core.settings import settings
 
 PATIENCE = 300.0  # seconds that a trainer waits for the chats; then it goes on all the same
 LOOK_EVERY = 0.3  # seconds
+NICE = 12  # of a chat beside a run: of a core that both want, it gets a fifteenth
 
 Kind = str
 """cuda, mps or cpu"""
@@ -58,12 +64,18 @@ NOTHING = Share(0, "", 0, 0)
 @dataclass(frozen=True)
 class Place:
     """Where a chat can answer: on which device, None for nowhere; and the run that keeps it from
-    the best one."""
+    the best one, or with which it shares the cores there."""
 
     device: Kind | None
     beside: Run | None = None
     owner: str = ""
     """Who asks; they are not told the name of another person's run."""
+    has: Kind = "cuda"
+    """What that run has."""
+
+    @property
+    def shares_cores(self) -> bool:
+        return self.beside is not None and self.device == self.has == "cpu"
 
     @property
     def is_own(self) -> bool:
@@ -85,6 +97,8 @@ class Place:
         """For the person who asks; empty where there is nothing to say."""
         if self.beside is None or self.device is None:
             return ""
+        if self.shares_cores:
+            return f"Slower: {self.name} is training on the same processor{self.until}."
         return f"Slower, on the CPU: {self.name} is training on the GPU{self.until}."
 
     def check(self) -> Kind:
@@ -223,7 +237,24 @@ def place(best: Kind, needs: Callable[[Kind], int], chat: Share, owner: str) -> 
     more = {kind: needs(kind) - (chat.taken if chat.device == kind else 0) for kind in kinds}
     rooms = {kind: room(free(kind), others, kind) for kind in kinds}
     chosen = choose(best, more, rooms, asked=any(share.asks for share in training))
-    return Place(chosen, None if chosen == best else training[0].run, owner)
+    alone = chosen == best != "cpu"  # a GPU is shared fairly by itself
+    return Place(chosen, None if alone else training[0].run, owner, best)
+
+
+def give_way() -> None:
+    """Leave the processor's cores to others as long as they want them. There is no way back."""
+    process = psutil.Process()
+    if sys.platform == "win32":
+        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+    elif sys.platform == "linux":  # where each thread has a priority of its own
+        for thread in process.threads():
+            with suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, thread.id, NICE)
+        # Desktops give each session its share of the cores first (sched(7)).
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(NICE))
+    else:
+        process.nice(NICE)
 
 
 def make_room(

@@ -121,9 +121,15 @@ class Store:
 
         No other gets its id, even when it is gone. Those that nobody came back to are dropped.
         """
+
+        def checked(folder: Path) -> dict[str, Any]:
+            facts = fill(folder)
+            quotas.check_disk(self.owner, self.path, name)
+            return facts
+
         sweep(self.path / "uploads")
         quotas.check_disk(self.owner, self.path)
-        return Upload(self._create("uploads", name, FACTS, fill, unique=True))
+        return Upload(self._create("uploads", name, FACTS, checked, unique=True))
 
     # ---- runs
 

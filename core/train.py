@@ -80,7 +80,7 @@ def _lead(run: Run, accelerator: "Accelerator") -> int:
                 run.finish("stopped", step=0, seconds=0.0)
             return 0
         except Exception as error:
-            if disk.is_full(run.path):  # libraries have many words for it
+            if disk.was_full(run.path):
                 run.hold(disk.lacking(run.path, 0))
                 return 0
             if not isinstance(error, UserError):

@@ -24,6 +24,7 @@ from core.files import read_facts, write_json
 
 FACTS = "upload.json"
 KEPT = 24 * 3600  # seconds that a question waits for its answer
+LARGEST = 2_000_000_000  # bytes of one file
 PATIENCE = 10  # seconds that one tab waits for another to let go
 
 

@@ -31,7 +31,7 @@ def why(run: Run, status: int, kills_before: int | None) -> tuple[str, str]:
 
     `kills_before` is memory_kills() from before it started.
     """
-    if disk.is_full(run.path) or "No space left on device" in run.log():
+    if disk.was_full(run.path) or "No space left on device" in run.log():
         return "The disk is full.", f"Free some space, then try again. {_again(run)}"
     if status == -KILLED:
         return _killed(run, kills_before)

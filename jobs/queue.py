@@ -63,9 +63,9 @@ def position(run: Run) -> int | None:
 
 def held_up() -> str:
     """Why the next run is not begun although its turn has come, in words; empty where it is."""
-    free = disk.free(settings().data)
-    if free >= disk.LEAST_FREE:
+    if not disk.lacking(settings().data, 0):
         return ""
+    free = disk.free(settings().data)
     return (
         f"The disk is full ({free / 1e6:.0f} MB are free). It begins when there is space again: "
         "clean up what you don't need."

@@ -1,4 +1,5 @@
-"""Tells another program that a run has ended: a POST of JSON to GRAFT_WEBHOOK.
+"""Tells another program that a run has ended, or that a full disk has paused it: a POST of JSON to
+GRAFT_WEBHOOK.
 
     {"text": "“Support bot” completed.", "run": ID, "name": …, "owner": …, "status": "completed",
      "error": "", "hint": "", "seconds": 312.5}
@@ -14,7 +15,6 @@ import time
 from typing import Any
 from urllib.request import Request, urlopen
 
-from core.errors import Damaged
 from core.runs import ENDED, Run
 from core.settings import settings
 
@@ -25,28 +25,31 @@ PATIENCE = 10.0  # seconds for an answer
 
 
 def tell(run: Run) -> None:
-    """Tell of a run, if it has ended and somebody wants to know; from a thread of its own."""
+    """Tell of a run that has ended, or that a full disk has paused, if somebody wants to know.
+
+    From a thread of its own.
+    """
     address = settings().webhook
-    try:
-        if not address or (result := run.result) is None or result["status"] not in ENDED:
-            return
-    except Damaged:
+    if not address:
         return
-    message = _message(run, result)
-    threading.Thread(target=_post, args=(address, message), name="webhook", daemon=True).start()
+    stands = run.describe()
+    if stands["status"] in ENDED or (stands["status"] == "paused" and stands["error"]):
+        message = _message(run, stands)
+        threading.Thread(target=_post, args=(address, message), name="webhook", daemon=True).start()
 
 
-def _message(run: Run, result: dict[str, Any]) -> dict[str, Any]:
-    error = result.get("error", "")
+def _message(run: Run, stands: dict[str, Any]) -> dict[str, Any]:
+    status, error = stands["status"], stands["error"]
+    verb = "is paused" if status == "paused" else status
     return {
-        "text": f"“{run.name}” {result['status']}{f': {error}' if error else '.'}",
+        "text": f"“{run.name}” {verb}{f': {error}' if error else '.'}",
         "run": run.id,
         "name": run.name,
         "owner": run.owner,
-        "status": result["status"],
+        "status": status,
         "error": error,
-        "hint": result.get("hint", ""),
-        "seconds": result.get("seconds"),
+        "hint": stands["hint"],
+        "seconds": stands["result"].get("seconds"),
     }
 
 

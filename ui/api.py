@@ -27,7 +27,7 @@ from pydantic import TypeAdapter, ValidationError
 from core.diagnostics import diagnostics_zip
 from core.errors import NotFound, UserError, explain
 from core.store import Store
-from ui import actions, dataset_actions, disk_actions
+from ui import actions, dataset_actions, disk_actions, people_actions
 from ui.logins import owner
 
 log = logging.getLogger(__name__)
@@ -51,11 +51,11 @@ QUICK = (
     actions.resume_run,
     actions.move_run,
     actions.delete_run,
-    actions.people,
     dataset_actions.preview_fix,
     dataset_actions.dataset_rows,
     dataset_actions.rename_dataset,
     dataset_actions.delete_dataset,
+    people_actions.people,
     disk_actions.disk_usage,
     disk_actions.trash,
     disk_actions.put_back,

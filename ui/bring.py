@@ -17,7 +17,7 @@ from core import data, sources
 from core.data.encodings import ENCODINGS
 from core.errors import UserError
 from core.store import Store
-from core.uploads import Upload
+from core.uploads import LARGEST, Upload
 from ui import actions, page, views
 from ui.parts import fields, panel
 from ui.working import call_off, followed, under_way
@@ -51,6 +51,7 @@ def build() -> dict[str, gr.blocks.Block]:
                 file_count="multiple", file_types=[f".{kind}" for kind in KINDS],
                 label="Your file", show_label=False, elem_classes="upload", height=152,
             )  # fmt: skip
+            panel(views.bring.too_large(LARGEST))
         with gr.Tab("Paste"):
             pasted = gr.Textbox(
                 label="Your examples", lines=6, max_lines=16,

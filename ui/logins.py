@@ -3,6 +3,10 @@
 A browser gets a cookie for its session, which ends after hours without use, with the server, and
 when its person is removed from the file. Programs send name and password with each request (HTTP
 Basic), or log in like a browser, as Gradio's client does with `auth=(name, password)`.
+
+Wrong passwords are counted by where they come from: the address, which many may share, or for a
+person's own name the browser in which they have logged in before. So nobody else's tries shut them
+out there.
 """
 
 import asyncio
@@ -35,11 +39,11 @@ from ui import views
 
 log = logging.getLogger(__name__)
 
-COOKIE = "graft-session"
 UNUSED = 12 * 3600  # seconds after which a session ends
-REMEMBERED = 600  # seconds for which a program's password is not hashed again
-TRIES = RateLimitItemPerMinute(5, 5)  # that fail, for one name from one address
-TRIES_IN_ALL = RateLimitItemPerMinute(30, 5)  # from one address
+KNOWN = 30 * 24 * 3600  # seconds after its last login for which a browser is known
+REMEMBERED = 600  # seconds without use for which a program's password is not hashed again
+TRIES = RateLimitItemPerMinute(5, 5)  # that fail, for one name from one place (_from)
+TRIES_IN_ALL = RateLimitItemPerMinute(30, 5)  # from one place
 STARTED = "/gradio_api/startup-events"  # Gradio asks itself this as it starts
 USER = "graft.user"  # in the scope of a request: who asks
 GRAFT_ITSELF = "x-graft-itself"  # header with which this server's MCP tools ask this server
@@ -85,7 +89,8 @@ class Logins:
     def __init__(self, app: ASGIApp, users: Users, itself: str) -> None:
         self.app, self.users, self.itself = app, users, itself
         self._sessions: dict[str, tuple[User, float]] = {}  # by the token's hash; last used
-        self._programs: dict[str, tuple[User, float]] = {}  # by name and password's hash; checked
+        self._programs: dict[str, tuple[User, float]] = {}  # by name and password's hash; last used
+        self._browsers: dict[str, tuple[str, float]] = {}  # by a mark's hash: who logged in, when
         self._tries = MovingWindowRateLimiter(MemoryStorage())
         self._one_at_a_time = asyncio.Lock()  # a hash takes 64 MiB
 
@@ -129,15 +134,15 @@ class Logins:
     async def _name(self, request: Request) -> str:
         """Who asks, "" for nobody. Raises _Refused for a wrong name or password."""
         now = time.time()
-        if token := request.cookies.get(COOKIE):
+        if token := request.cookies.get(cookie("session", request)):
             found, used = self._sessions.get(_hash(token), (None, 0.0))
             if found and self._is_same(found) and now - used <= UNUSED:
                 self._sessions[_hash(token)] = found, now
                 return found.name
             self._sessions.pop(_hash(token), None)
         if given := _basic(request):
-            found, checked = self._programs.get(_hash(":".join(given)), (None, 0.0))
-            if not (found and self._is_same(found) and now - checked <= REMEMBERED):
+            found, used = self._programs.get(_hash(":".join(given)), (None, 0.0))
+            if not (found and self._is_same(found) and now - used <= REMEMBERED):
                 found = await self._check(request, *given)
                 self._programs[_hash(":".join(given))] = found, now
             return found.name
@@ -150,20 +155,24 @@ class Logins:
 
     async def _check(self, request: Request, name: str, password: str) -> User:
         """The person with this name and password. Raises _Refused."""
-        address = _address(request)
+        place = self._from(request, name)
         async with self._one_at_a_time:
-            if not (
-                self._tries.test(TRIES, name, address) and self._tries.test(TRIES_IN_ALL, address)
-            ):
+            if not (self._tries.test(TRIES, name, place) and self._tries.test(TRIES_IN_ALL, place)):
                 raise _Refused("Too many tries. Wait five minutes, then try again.", 429)
             found = await run_in_threadpool(self.users.check, name, password)
             if found is None:
-                self._tries.hit(TRIES, name, address)
+                self._tries.hit(TRIES, name, place)
                 if name in self.users.all():  # who mistypes their own name shuts nobody out
-                    self._tries.hit(TRIES_IN_ALL, address)
-                log.warning("A login as %r from %s failed.", name[:40], address)
+                    self._tries.hit(TRIES_IN_ALL, place)
+                log.warning("A login as %r from %s failed.", name[:40], _address(request))
                 raise _Refused("This name and this password don't belong together.", 401)
             return found
+
+    def _from(self, request: Request, name: str) -> str:
+        """What tries with this name are counted by: the browser known for it, or the address."""
+        mark = _hash(request.cookies.get(cookie("known", request), ""))
+        known, logged_in = self._browsers.get(mark, ("", 0.0))
+        return mark if known == name and time.time() - logged_in <= KNOWN else _address(request)
 
     # ---- the door itself
 
@@ -189,30 +198,41 @@ class Logins:
             # Gradio's client takes 400 for a wrong password.
             status = 400 if refused.status == 401 else refused.status
             return JSONResponse({"detail": str(refused)}, status)
-        token = secrets.token_urlsafe(32)
+        token, mark, now = secrets.token_urlsafe(32), secrets.token_urlsafe(32), time.time()
         self._forget_old()
-        self._sessions[_hash(token)] = found, time.time()
+        self._sessions[_hash(token)] = found, now
+        self._browsers[_hash(mark)] = found.name, now
         to = _within(request.query_params.get("to", ""))
         response: Response = (
             RedirectResponse(f".{to}", 303) if browser else JSONResponse({"success": True})
         )
-        response.set_cookie(
-            COOKIE, token, httponly=True, samesite="lax", secure=request.url.scheme == "https"
-        )
+        secure = request.url.scheme == "https"
+        for kind, value, kept in (("session", token, None), ("known", mark, KNOWN)):
+            response.set_cookie(
+                cookie(kind, request), value, kept, httponly=True, samesite="lax", secure=secure
+            )
         return response
 
     def _log_out(self, request: Request) -> Response:
         if request.method != "POST":  # a link on somebody's page must not
             return RedirectResponse("./", 303)
-        self._sessions.pop(_hash(request.cookies.get(COOKIE, "")), None)
+        name = cookie("session", request)
+        self._sessions.pop(_hash(request.cookies.get(name, "")), None)
         response = RedirectResponse("login", 303)
-        response.delete_cookie(COOKIE)
+        response.delete_cookie(name)
         return response
 
     def _forget_old(self) -> None:
         now = time.time()
         self._sessions = {k: v for k, v in self._sessions.items() if now - v[1] <= UNUSED}
         self._programs = {k: v for k, v in self._programs.items() if now - v[1] <= REMEMBERED}
+        self._browsers = {k: v for k, v in self._browsers.items() if now - v[1] <= KNOWN}
+
+
+def cookie(kind: str, request: Request) -> str:
+    """The name of a cookie: browsers keep them by host, and two Grafts may listen on one."""
+    _, port = request.scope.get("server") or ("", 0)
+    return f"graft-{kind}-{port}"
 
 
 class _Refused(Exception):

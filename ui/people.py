@@ -3,7 +3,7 @@
 import gradio as gr
 
 from core.errors import UserError
-from ui import actions, page, views
+from ui import page, people_actions, views
 from ui.parts import panel
 
 
@@ -15,6 +15,6 @@ def build(demo: gr.Blocks) -> None:
 
 def _people(request: gr.Request) -> str:
     try:
-        return views.people.overview(actions.people(page.store(request)))
+        return views.people.overview(people_actions.people(page.store(request)))
     except UserError as refused:
         return views.invitation(str(refused), refused.hint, "Home", "./")

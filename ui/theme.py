@@ -26,7 +26,7 @@ def launch_options() -> dict[str, Any]:
     The style sheet travels in the page's head: there it holds before the first paint, and Gradio
     leaves its selectors alone.
     """
-    files = ("style.css", "stream.js", "session.js", "tell.js")
+    files = ("style.css", "stream.js", "session.js", "tell.js", "upload.js")
     style, *scripts = ((HERE / file).read_text("utf-8") for file in files)
     scheme = '<meta name="color-scheme" content="light dark">'
     return {

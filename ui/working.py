@@ -15,6 +15,8 @@ from typing import TypeVar
 
 import gradio as gr
 
+from ui.logins import owner
+
 LOOK = 0.3  # seconds between two looks; what is done sooner tells nothing
 
 
@@ -55,7 +57,7 @@ def followed(
 class Work:
     """What a page waits for; `called_off` says why it should end, once it should."""
 
-    page: str
+    page: tuple[str, str]  # whose, and its session
     called_off: str = ""
 
 
@@ -65,7 +67,7 @@ _under_way: list[Work] = []
 @contextmanager
 def under_way(request: gr.Request) -> Iterator[Work]:
     """While this lasts, the page waits for the work."""
-    work = Work(request.session_hash)
+    work = Work(_page(request))
     _under_way.append(work)
     try:
         yield work
@@ -75,11 +77,18 @@ def under_way(request: gr.Request) -> Iterator[Work]:
 
 def is_waiting(request: gr.Request) -> bool:
     """Whether this page waits for work."""
-    return any(work.page == request.session_hash for work in _under_way)
+    page = _page(request)
+    return any(work.page == page for work in _under_way)
 
 
 def call_off(request: gr.Request, why: str = "cancel") -> None:
     """Ask all that this page waits for to end."""
+    page = _page(request)
     for work in list(_under_way):
-        if work.page == request.session_hash:
+        if work.page == page:
             work.called_off = why
+
+
+def _page(request: gr.Request) -> tuple[str, str]:
+    # The session alone is no secret: the browser makes it up, and sends it in addresses.
+    return owner(request), request.session_hash

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.files import read_jsonl, write_jsonl
+from core.uploads import LARGEST
 from tests.browser import stage
 
 FLOWERS = ("rose", "tulip", "lily", "orchid", "daisy", "peony", "iris", "violet", "poppy", "aster")
@@ -35,6 +36,25 @@ def map_columns(page: Page, **parts: str) -> None:
     for column, part in parts.items():
         name = column.replace("_", " ")
         page.get_by_role("combobox", name=name, exact=True).select_option(label=part)
+
+
+def test_a_file_that_is_too_large_is_not_sent_and_what_to_do_is_said(
+    page: Page, address, store, messy, tmp_path
+):
+    with (tmp_path / "all mail &lt; 2026.csv").open("wb") as large:
+        large.truncate(LARGEST + 600_000_000)  # nothing of it is on the disk
+    sent = []
+    page.on("request", lambda asked: sent.append(asked.url) if "/upload" in asked.url else None)
+    page.goto(f"{address}new")
+    file, said = page.locator("input[type=file]").first, page.get_by_role("alert")
+    for chosen in (large.name, [messy, large.name]):
+        file.set_input_files(chosen)
+        expect(said).to_contain_text("“all mail &lt; 2026.csv” has 2.6 GB")
+        expect(said).to_contain_text("Zip it")
+    assert sent == []
+    file.set_input_files(messy)
+    expect(page.get_by_role("heading", name="Which column is what?")).to_be_visible()
+    expect(said).to_be_hidden()
 
 
 def test_a_messy_table_from_its_columns_to_a_run(page: Page, address, store, messy):

@@ -49,6 +49,24 @@ def test_who_has_filled_their_disk_brings_nothing_more(anna):
             bring()
 
 
+def test_an_upload_counts_and_one_that_would_be_too_much_is_not_kept(anna):
+    def fill(folder):
+        (folder / "given").write_bytes(b"x" * size)
+        return {}
+
+    size = 2000
+    with pytest.raises(UserError, match=r"With “Mail”, what you have here takes .* 1e-06 GB"):
+        anna.create_upload("Mail", fill)
+    assert list((anna.path / "uploads").iterdir()) == []
+    size = 700
+    anna.create_upload("Mail", fill)
+    with pytest.raises(UserError, match="1e-06 GB"):
+        anna.create_upload("More mail", fill)
+    (anna.path / "uploads" / "filler").write_bytes(b"x" * 300)
+    with pytest.raises(UserError, match=r"What you have here takes .* 1e-06 GB"):
+        anna.create_dataset("More", made(1))
+
+
 def test_so_many_runs_wait_and_no_more(anna):
     quotas.check_waiting("anna", 0)
     with pytest.raises(UserError, match="1 of your runs wait already"):

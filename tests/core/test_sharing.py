@@ -17,7 +17,7 @@ import psutil
 import pytest
 import torch
 
-from core import chat_process, sharing
+from core import chat_process, hardware, sharing
 from core.chat import ChatServer
 from core.chat_process import Chat
 from core.errors import DoesNotFit, UserError
@@ -113,6 +113,8 @@ def test_on_a_gpu_that_trains_it_answers_on_the_cpu_and_says_so(make_adapted, mo
     monkeypatch.setattr(sharing, "free", {"cuda": 0, "cpu": 20 * 10**9}.get)
     told = [Share(1, "cuda", 10, 10, training)]
     monkeypatch.setattr(sharing, "shares", lambda: told)
+    gave_way = []  # this process should not: it goes on with other tests
+    monkeypatch.setattr(sharing, "give_way", lambda: gave_way.append(True))
     chat = Chat()
     request = {
         "runs": [str(run.path)],
@@ -123,6 +125,7 @@ def test_on_a_gpu_that_trains_it_answers_on_the_cpu_and_says_so(make_adapted, mo
     assert last["done"]
     assert before["notes"][0].startswith("Slower, on the CPU: bot is training on the GPU until ")
     assert chat._mixed.device.type == chat._telling.share.device == "cpu"
+    assert gave_way
 
     monkeypatch.setattr(sharing, "free", {"cuda": 0, "cpu": 10**7}.get)
     assert list(chat.answer(request))[-1]["done"]  # the model is there already
@@ -187,7 +190,6 @@ def test_where_both_fit_both_go_on(server, make_adapted, make_run):
     assert WAITING not in phases
     again = ask(server, tuned)
     assert again["base"] == before["base"]
-    assert again["notes"] == []
     assert server._child.pid == chat
     assert [share.to_come for share in sharing.shares() if share.run] != [0]
     run.stop()
@@ -217,10 +219,57 @@ def test_where_they_do_not_fit_the_answer_is_finished_first_and_then_the_trainin
     assert not chat.is_running() or chat.status() == psutil.STATUS_ZOMBIE
 
     # It fits beside it again: it was only the trainer that saw no room.
-    assert ask(server, tuned)["notes"] == []
+    (note,) = ask(server, tuned)["notes"]
+    assert note.startswith(f"Slower: {run.name} is training on the same processor until about")
+    if os.name == "posix":
+        assert psutil.Process(server._child.pid).nice() == sharing.NICE
+        assert psutil.Process(trainer.pid).nice() < sharing.NICE
     run.stop()
     assert trainer.wait(60) == 0
     assert run.status == "stopped"
+
+
+SPIN = """
+import os, sys, threading, time
+from core import sharing
+os.sched_setaffinity(0, {int(sys.argv[1])})
+def spin():
+    while True:
+        pass
+threading.Thread(target=spin, daemon=True).start()
+if sys.argv[2] == "chat":
+    sharing.give_way()
+print("spinning", flush=True)
+sys.stdin.read()
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="binds processes to a core, as Linux can")
+def test_where_both_want_a_core_the_run_has_nearly_all_of_it():
+    """Also of the threads that the chat had before, and in a session of its own."""
+    core = str(min(os.sched_getaffinity(0)))
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", SPIN, core, who], cwd=ROOT, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )
+        for who in ("trainer", "chat")
+    ]  # fmt: skip
+
+    def seconds():
+        return [psutil.Process(process.pid).cpu_times().user for process in both]
+
+    try:
+        for process in both:
+            assert process.stdout.readline() == b"spinning\n"
+        before = seconds()
+        wait_for(lambda: seconds()[0] - before[0] > 1.5)
+        trainer, chat = (now - then for now, then in zip(seconds(), before, strict=True))
+        assert chat < 0.1 * trainer
+    finally:
+        for process in both:
+            process.communicate()
 
 
 def test_the_name_of_another_persons_run_is_not_told(make_run):
@@ -252,7 +301,7 @@ def test_an_idle_chat_leaves_for_a_run_and_a_question_is_refused_until_it_is_ove
     with pytest.raises(DoesNotFit, match=r"no room .* beside bot, which is training until about"):
         ask(server, tuned)
     assert server._child.pid == first  # no process was started only to say so
-    assert server.place(tuned) == sharing.Place(None, run, tuned.owner)
+    assert server.place(tuned) == sharing.Place(None, run, tuned.owner, hardware.device().kind)
     run.stop()
     assert trainer.wait(60) == 0
     assert ask(server, tuned)["done"]

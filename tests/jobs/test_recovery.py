@@ -20,6 +20,7 @@ from core import sharing
 from core.chat import ChatServer
 from core.config import TrainConfig
 from core.errors import UserError
+from core.processes import identity, is_alive
 from core.store import Store
 from jobs import queue
 from jobs.children import ROOT
@@ -591,6 +592,46 @@ def test_whoever_is_killed_and_whenever_every_run_comes_to_its_end(start_worker,
         queue.submit(run)
     until(lambda: all(run.status == "completed" for run in runs))
     assert [steps(run) for run in runs] == [list(range(1, 41))] * 3
+
+
+def tree(pid):
+    """Bytes that the process and all that descend from it hold."""
+    held = 0
+    for process in [top := psutil.Process(pid), *top.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            held += process.memory_info().rss
+    return held
+
+
+def session(leader):
+    """The processes of a session, also those that have lost their parent."""
+    found = []
+    for pid in psutil.pids():
+        with suppress(ProcessLookupError):
+            found += [pid] if os.getsid(pid) == leader else []
+    return found
+
+
+@POSIX
+@pytest.mark.long
+def test_after_a_pause_a_stop_and_a_throwing_away_all_memory_is_free(start_worker):
+    """The trainer's process is gone, nothing that it began is left, the worker has not grown."""
+    config = TrainConfig(base_model="starter", max_steps=5000, eval_fraction=0, lora_r=2)
+    run = Store().create_run(config, [ROW] * 8, [])
+    worker = start_worker("worker.TRAINER = 'core.train'")
+    until(serving)
+    time.sleep(1)
+    before = tree(worker.pid)
+    for leave in (run.pause, run.stop, run.discard):
+        queue.submit(run)
+        until(is_running(run), 120)
+        until(lambda: tree(worker.pid) > before + 150e6, 120)  # the model and what computes with it
+        trainer = identity(run.pid)
+        leave()
+        until(lambda: run.status != "running" or not run.path.exists())
+        until(lambda trainer=trainer: not session(trainer["pid"]), 10)
+        assert not is_alive(trainer)
+        assert tree(worker.pid) < before + 15e6
 
 
 HOLDER = """

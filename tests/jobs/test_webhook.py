@@ -59,6 +59,20 @@ def test_the_end_of_a_run_is_told_once_it_is_taken(told, caplog):
     assert "500" in caplog.text
 
 
+def test_a_pause_by_the_disk_is_told_and_one_that_somebody_asked_for_is_not(told):
+    run = new_run()
+    run.enqueue()
+    run.pause()
+    webhook.tell(run)
+    run.hold("The disk is nearly full: 12 MB are free, 40 MB are needed.")
+    webhook.tell(run)
+    until(lambda: len(told) == 2)
+    ((_, first), (_, message)) = told
+    assert first == message  # the second try
+    assert message["text"].startswith("“Support bot” is paused: The disk is nearly full")
+    assert (message["status"], message["hint"]) == ("paused", "Clean up, then resume.")
+
+
 def test_an_address_that_is_none_is_refused(monkeypatch):
     monkeypatch.setenv("GRAFT_WEBHOOK", "file:///etc/passwd")
     with pytest.raises(UserError, match="GRAFT_WEBHOOK"):

@@ -38,5 +38,5 @@ def test_a_line_that_does_not_move_says_why(monkeypatch):
     dataset = prepare.new_dataset(Store(), "Numbers", ROWS)
     id = actions.start_run(Store(), {"dataset": dataset.id, "base_model": "starter"})["id"]
     assert (actions.run(Store(), id)["position"], actions.run(Store(), id)["phase"]) == (1, "")
-    monkeypatch.setattr(disk, "LEAST_FREE", 1 << 60)
+    monkeypatch.setattr(disk, "LEFT_TO_OTHERS", 1 << 60)
     assert "The disk is full" in actions.run(Store(), id)["phase"]

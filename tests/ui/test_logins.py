@@ -1,6 +1,7 @@
 """The door, around an app that only says who was let in."""
 
 import re
+import time
 
 import pytest
 from starlette.responses import HTMLResponse
@@ -11,6 +12,7 @@ from ui import logins
 
 PASSWORD = "correct horse"
 BROWSER = {"accept": "text/html"}
+SESSION = "graft-session-80"
 
 
 async def inside(scope, receive, send):
@@ -53,10 +55,12 @@ def test_a_login_leads_to_where_one_wanted_and_lets_in(door):
     assert "to=/runs%3Frun%3Da" in page
     led = log_in(door, to="/runs?run=a")
     assert (led.status_code, led.headers["location"]) == (303, "./runs?run=a")
-    cookie = led.headers["set-cookie"].lower()
-    assert "httponly" in cookie
-    assert "samesite=lax" in cookie
-    assert "secure" not in cookie
+    cookies = led.headers.get_list("set-cookie")
+    assert [cookie.partition("=")[0] for cookie in cookies] == [SESSION, "graft-known-80"]
+    for cookie in map(str.lower, cookies):
+        assert "httponly" in cookie
+        assert "samesite=lax" in cookie
+        assert "secure" not in cookie
     page = door.get("/runs", headers=BROWSER)
     assert page.text == "in as anna"
     assert page.headers["cache-control"] == "no-store"
@@ -65,7 +69,7 @@ def test_a_login_leads_to_where_one_wanted_and_lets_in(door):
 def test_over_tls_the_cookie_is_for_tls_only(known):
     door = TestClient(logins.Logins(inside, known, ""), base_url="https://graft.example")
     led = log_in(door, follow_redirects=False)
-    assert "secure" in led.headers["set-cookie"].lower()
+    assert all("secure" in cookie.lower() for cookie in led.headers.get_list("set-cookie"))
 
 
 @pytest.mark.parametrize(
@@ -102,6 +106,47 @@ def test_after_some_wrong_tries_the_right_one_waits_too(door):
     assert log_in(door, "ben", "another horse").status_code == 303
 
 
+def test_the_tries_of_others_at_the_same_address_shut_nobody_out_of_their_own_browser(door):
+    log_in(door)
+    door.post("/logout")
+    stranger = TestClient(door.app, follow_redirects=False)
+    for _ in range(5):
+        log_in(stranger, password="wrong")
+    assert log_in(stranger).status_code == 429
+    assert log_in(door).status_code == 303
+    # What is known of a browser is of use for one name, and for as many tries.
+    log_in(stranger, "ben", "another horse")
+    assert log_in(stranger).status_code == 429
+    assert [log_in(door, password="wrong").status_code for _ in range(5)] == [401] * 5
+    assert log_in(door).status_code == 429
+
+
+def test_a_program_that_is_at_work_is_not_shut_out_by_the_tries_of_others(door, monkeypatch):
+    now = time.time()
+    monkeypatch.setattr(logins.time, "time", lambda: now)
+    ben = {"auth": ("ben", "another horse")}
+    assert door.get("/", **ben).text == "in as ben"
+    for _ in range(5):
+        log_in(door, "ben", "wrong")
+    for _ in range(3):
+        now += logins.REMEMBERED - 1
+        assert door.get("/", **ben).text == "in as ben"
+
+
+def test_two_grafts_on_one_host_have_sessions_of_their_own(known):
+    """Browsers send the cookies of a host to each of its ports."""
+    one, other = (
+        TestClient(logins.Logins(inside, known, ""), f"http://localhost:{port}")
+        for port in (7860, 7861)
+    )
+    log_in(one, follow_redirects=False)
+    log_in(other, follow_redirects=False)
+    both = {**one.cookies, **other.cookies}
+    for client in (one, other):
+        client.cookies = both
+        assert client.get("/").text == "in as anna"
+
+
 def test_a_session_that_is_not_used_ends(door, monkeypatch):
     log_in(door)
     assert door.get("/").text == "in as anna"
@@ -113,11 +158,11 @@ def test_a_session_that_is_not_used_ends(door, monkeypatch):
 
 def test_a_logout_ends_it_and_a_link_to_it_does_not(door):
     log_in(door)
-    token = door.cookies[logins.COOKIE]
+    token = door.cookies[SESSION]
     door.get("/logout")
     assert door.get("/").text == "in as anna"
     assert door.post("/logout").headers["location"] == "login"
-    door.cookies.set(logins.COOKIE, token)  # which somebody kept
+    door.cookies.set(SESSION, token)  # which somebody kept
     assert door.get("/").status_code == 401
 
 
@@ -145,7 +190,7 @@ def test_a_program_s_new_password_counts_at_once(door, known):
 
 
 def test_a_session_that_has_ended_does_not_stand_before_a_right_password(door):
-    door.cookies.set(logins.COOKIE, "of yesterday")
+    door.cookies.set(SESSION, "of yesterday")
     assert door.get("/", auth=("ben", "another horse")).text == "in as ben"
 
 

@@ -190,6 +190,7 @@ def rendered():
     training: Any = SimpleNamespace(name=HOSTILE, id=HOSTILE, owner="a", seconds_left=lambda: 60)
     for owner in ("a", "b"):
         yield f"shared_cpu {owner}", views.compare.shared(Place("cpu", training, owner))
+        yield f"shared_cores {owner}", views.compare.shared(Place("cpu", training, owner, "cpu"))
         yield f"shared_none {owner}", views.compare.shared(Place(None, training, owner))
 
 

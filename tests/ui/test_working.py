@@ -2,7 +2,10 @@
 
 import gradio as gr
 import pytest
+from starlette.requests import Request as StarletteRequest
 
+from core.users import Users
+from ui import logins
 from ui.working import call_off, followed, is_waiting, under_way
 
 
@@ -20,6 +23,24 @@ def test_a_page_calls_off_all_that_it_waits_for_and_nothing_of_another():
     assert not is_waiting(request("a"))
     with under_way(request("a")) as anew:
         assert not anew.called_off
+
+
+def test_another_person_calls_nothing_off_under_the_same_session(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRAFT_AUTH", str(tmp_path / "users.json"))
+    known = Users(tmp_path / "users.json")
+    for name in ("anna", "ben"):
+        known.put(name, "correct horse")
+
+    def asked(name):
+        scope = {"type": "http", "headers": [], logins.USER: name}
+        return gr.Request(StarletteRequest(scope), session_hash="a")
+
+    with under_way(asked("anna")) as work:
+        assert not is_waiting(asked("ben"))
+        call_off(asked("ben"))
+        assert work.called_off == ""
+        call_off(asked("anna"))
+        assert work.called_off == "cancel"
 
 
 def test_work_that_fails_is_waited_for_no_more():

@@ -49,6 +49,17 @@ def recognised(facts: Mapping[str, Any]) -> str:
     )
 
 
+def too_large(most: int) -> str:
+    """Hidden until a file of more than so many bytes is chosen (upload.js)."""
+    return (
+        f'<div class="too-large notice bad" role="alert" data-most="{most}" hidden>'
+        '<strong class="word">Problem</strong><div><p>“<span class="name"></span>” has '
+        f'<span class="size"></span>, and a file may have {words.size(most)} at most.</p>'
+        "<p>Nothing was uploaded. Zip it, which makes text much smaller, or bring a part of it.</p>"
+        "</div></div>"
+    )
+
+
 def tested(facts: Mapping[str, Any]) -> str:
     """With what a run of this dataset is tested."""
     if facts.get("held_out"):

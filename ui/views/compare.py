@@ -32,6 +32,8 @@ def shared(place: Place) -> str:
     hint, look = "It leaves no memory for answers. Ask when it has finished", ""
     name = f"“{place.name}”" if place.is_own else place.name.capitalize()
     training = f"{name} is training{place.until}."
+    if place.shares_cores:
+        return notice(training, "It goes first on the processor; answers are slower.", "warn")
     if place.device:
         return notice(training, "It has the GPU; answers come from the CPU, slower.", kind="warn")
     if place.beside and place.is_own:
