@@ -12,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 
+from core import coach
 from core.errors import NotFound, UserError
 from core.runs import Run
 from core.store import Store
@@ -152,7 +153,7 @@ def _show(request: gr.Request) -> tuple:
     return (
         views.runs.run_heading(told),
         views.runs.run_actions(told),
-        views.runs.run_chart(told, metrics) + views.runs.run_ranks(told),
+        views.runs.run_chart(told, metrics, coach.of(run, metrics)) + views.runs.run_ranks(told),
         views.runs.run_figures(told, metrics),
         views.runs.run_settings(told, _own_tests(store, run)),
         "",

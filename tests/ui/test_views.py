@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from core.coach import Judgement
 from core.config import TrainConfig, complete
 from core.sharing import Place
 from ui import views
@@ -181,7 +182,8 @@ def rendered():
     yield "run_ranks", views.runs.run_ranks(a_run(ranks={"step": 9, "ranks": {HOSTILE: 3}}))
     yield "run_heading", views.runs.run_heading(run)
     yield "run_actions", views.runs.run_actions(run)
-    yield "run_chart", views.runs.run_chart(run, METRICS)
+    judgement = Judgement("memorising", HOSTILE, HOSTILE)
+    yield "run_chart", views.runs.run_chart(run, METRICS, judgement)
     yield "run_figures", views.runs.run_figures(run, METRICS)
     yield "run_settings", views.runs.run_settings(run)
     yield "log", views.runs.log(HOSTILE)
@@ -310,6 +312,14 @@ def test_what_was_measured_stands_beside_what_was_expected():
     text = Elements(views.runs.run_figures(run, METRICS)).text
     assert "600 MBat its highest, 700 MB expected" in text
     assert "expected" not in Elements(views.runs.run_figures(a_run(), METRICS)).text
+
+
+def test_the_coach_stands_under_the_chart_with_a_sign_of_its_own():
+    judgement = Judgement("memorising", "Memorising since step 30.", "Fewer rounds.")
+    shown = Elements(views.runs.run_chart(a_run(), METRICS, judgement))
+    assert shown.text.endswith("Memorising since step 30. Fewer rounds.")
+    assert shown.all("p")[-1] == {"class": "coach warn", "role": "status"}
+    assert "coach" not in views.runs.run_chart(a_run(), METRICS)
 
 
 def test_adaloras_ranks_are_shown_where_it_put_them():
