@@ -114,6 +114,13 @@ MODEL = {
 RANKS = {f"model.layers.{n}.self_attn.{p}_proj": 4 * n for n in range(3) for p in "qv"}
 
 
+WATCHED = {
+    "questions": [{"question": "Open?", "expected": "Yes, until six."}], "held_out": True,
+    "times": [{"step": 0, "answers": ["No idea"]}, {"step": 30, "answers": ["yes until  six"]}],
+    "left_out": [{"step": 20, "left_out": "it takes long"}],
+}  # fmt: skip
+
+
 USAGE = {
     "free": 8e9, "total": 3e10, "used": 4e8, "models": 2e9, "caches": {"tokens": 3e6},
     "runs": [
@@ -184,6 +191,7 @@ def rendered():
     yield "run_actions", views.runs.run_actions(run)
     judgement = Judgement("memorising", HOSTILE, HOSTILE)
     yield "run_chart", views.runs.run_chart(run, METRICS, judgement)
+    yield "watch", views.watch.watch(hostile(WATCHED))
     yield "run_figures", views.runs.run_figures(run, METRICS)
     yield "run_settings", views.runs.run_settings(run)
     yield "log", views.runs.log(HOSTILE)
@@ -320,6 +328,44 @@ def test_the_coach_stands_under_the_chart_with_a_sign_of_its_own():
     assert shown.text.endswith("Memorising since step 30. Fewer rounds.")
     assert shown.all("p")[-1] == {"class": "coach warn", "role": "status"}
     assert "coach" not in views.runs.run_chart(a_run(), METRICS)
+
+
+def test_what_it_answered_is_shown_from_time_to_time_and_its_changes_are_marked():
+    html = views.watch.watch(WATCHED, 60)
+    shown = Elements(html)
+    for word in ("1 question kept back", "Before learning", "After step 30 of 60",
+                 "Yes, until six.", "As expected",
+                 "Not answered after step 20: it takes long."):  # fmt: skip
+        assert word in shown.text
+    hidden = [tag for tag in shown.all("div") + shown.all("span") if "hidden" in tag]
+    assert {tag["data-at"] for tag in hidden} == {"0"}  # the newest is seen
+    (slider,) = shown.all("input")
+    assert (slider["max"], slider["value"]) == ("1", "1")
+    assert "range" not in views.watch.watch({**WATCHED, "times": WATCHED["times"][:1]})
+    unasked = Elements(views.watch.watch({**WATCHED, "times": []}))
+    assert unasked.text == "Watch it learnNot answered after step 20: it takes long."
+    assert views.watch.watch(None) == ""
+    assert views.watch.watch({**WATCHED, "times": [], "left_out": []}) == ""
+    many = [{"step": step, "answers": ["a"]} for step in range(1000)]
+    shown = Elements(views.watch.watch({**WATCHED, "times": many}))
+    assert shown.all("input")[0]["data-names"].split("|")[::59] == [
+        "Before learning", "After step 999",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "marked"),
+    [
+        ("a b c", "a b c", "a b c"),
+        ("a c", "a b c", "a <mark>b</mark> c"),
+        ("x", "a <b>\n c", "<mark>a &lt;b&gt;\n c</mark>"),
+        ("", "a", "<mark>a</mark>"),
+        (None, "a & b", "a &amp; b"),
+        ("a b", "b", "b"),
+    ],
+)
+def test_words_that_were_not_there_before_are_marked(before, now, marked):
+    assert views.watch.changed(now, before) == marked
 
 
 def test_adaloras_ranks_are_shown_where_it_put_them():
