@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from core import coach, estimates, prepare, preview, sources
+from core import coach, estimates, prepare, pretest, preview, sources
 from core.chat import ChatServer
 from core.config import TrainConfig, parse_config
 from core.errors import NotFound, UserError
@@ -198,6 +198,12 @@ def measuring(store: Store, config: dict[str, Any]) -> Iterator[float]:
     """Read the whole dataset for `lengths`, where that isn't done yet. Yields the share that is
     done, 1.0 at the end; closing the iterator breaks it off."""
     return preview.measuring(store, _config(store, config))
+
+
+def ask_original(store: Store, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What the base model answers before anything is trained, as it is and with three examples in
+    the prompt; as `pretest.ask`."""
+    return pretest.ask(chat_server(), store, _config(store, config))
 
 
 def start_run(store: Store, config: dict[str, Any]) -> dict[str, Any]:

@@ -114,6 +114,15 @@ MODEL = {
 RANKS = {f"model.layers.{n}.self_attn.{p}_proj": 4 * n for n in range(3) for p in "qv"}
 
 
+TRIAL = {
+    "questions": [{"question": "Open?", "expected": "Yes.", "plain": "No.", "shown": "yes",
+                   "plain_right": False, "shown_right": True}],
+    "examples": [{"question": "Late?", "expected": "No."}], "held_out": True, "model": "Starter",
+    "dataset": "Shop", "phase": "", "notes": ["Slower."], "done": True,
+    "verdict": {"kind": "prompt", "text": "Try that first."},
+}  # fmt: skip
+
+
 WATCHED = {
     "questions": [{"question": "Open?", "expected": "Yes, until six."}], "held_out": True,
     "times": [{"step": 0, "answers": ["No idea"]}, {"step": 30, "answers": ["yes until  six"]}],
@@ -185,6 +194,11 @@ def rendered():
     yield "headline", views.tokens.headline(hostile(LENGTHS))
     yield "xray", views.tokens.xray(seen)
     yield "summary", views.new.summary(hostile(FACTS), run["config"], hostile(ESTIMATE))
+    yield "pretest", views.pretest.trial(hostile(TRIAL))
+    yield (
+        "pretest_working",
+        views.pretest.trial({**hostile(TRIAL), "done": False, "phase": HOSTILE, "questions": []}),
+    )
     yield "changing", views.new.changing(hostile(ESTIMATE))
     yield "run_ranks", views.runs.run_ranks(a_run(ranks={"step": 9, "ranks": {HOSTILE: 3}}))
     yield "run_heading", views.runs.run_heading(run)
@@ -351,6 +365,21 @@ def test_what_it_answered_is_shown_from_time_to_time_and_its_changes_are_marked(
     assert shown.all("input")[0]["data-names"].split("|")[::59] == [
         "Before learning", "After step 999",
     ]  # fmt: skip
+
+
+def test_before_training_the_answers_of_the_original_stand_beside_the_expected_ones():
+    text = Elements(views.pretest.trial(TRIAL)).text
+    for word in ("Try that first.", "Slower.", "ExpectedYes.", "As it isNo.✕ Other",
+                 "With 1 exampleyes✓ As wanted", "1 question of “Shop”, that would be kept back",
+                 "answered by Starter"):  # fmt: skip
+        assert word in text
+    growing = Elements(views.pretest.trial({**TRIAL, "done": False})).text
+    assert "It answers…" in growing
+    assert "As wanted" not in growing.replace("As wanted is", "")
+    fresh = {**TRIAL["questions"][0], "plain": "", "shown": ""}
+    waiting = views.pretest.trial({**TRIAL, "done": False, "phase": "Loading Starter",
+                                   "questions": [fresh]})  # fmt: skip
+    assert Elements(waiting).text == "Loading Starter…Slower."
 
 
 @pytest.mark.parametrize(
