@@ -7,8 +7,8 @@ Reads requests and writes events, one JSON object a line, on its standard input 
     {"stop": 1}
 
     {"id": 1, "phase": "Loading the model"}
-    {"id": 1, "base": "so far", "<run id>": "so far", "phase": "", "notes": […]}
     {"id": 1, "answers": ["so far", …], "phase": "", "notes": […]}
+    {"id": 1, "base": "so far", "<run id>": "so far", "phase": "", "notes": […]}
     {"id": 1, …, "done": true, "tokens": {…}, "seconds": {…}, "changed": {…}}
     {"id": 1, "error": "what", "hint": "what to do", "repairable": true}
 
@@ -162,6 +162,19 @@ class Chat:
             "changed": self._changed(runs, adapters, read),
         }
 
+    def _changed(self, runs: list[Run], adapters: list[str], ids: list[int]) -> dict[str, float]:
+        """By run: at what share of the places it would go on otherwise than the base model."""
+        assert self._mixed is not None
+        base = choices(self._mixed, ids, [None])
+        changed = {}
+        for run, name in zip(runs, adapters, strict=True):
+            if is_whole(run):
+                tuned = choices(self._whole_model(name, run.adapter), ids, [None])
+            else:
+                tuned = choices(self._mixed, ids, [name])
+            changed[run.id] = float((base != tuned).float().mean())
+        return changed
+
     def answer_original(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """As `answer`, for a request to the base model alone: some of its conversations at a time,
         all with the likeliest words."""
@@ -191,19 +204,6 @@ class Chat:
                     event = {"answers": [answer.text(tokenizer) for answer in answers], "phase": ""}
                 yield event
         yield {"answers": [a.text(tokenizer) for a in answers], "phase": "", "done": True}
-
-    def _changed(self, runs: list[Run], adapters: list[str], ids: list[int]) -> dict[str, float]:
-        """By run: at what share of the places it would go on otherwise than the base model."""
-        assert self._mixed is not None
-        base = choices(self._mixed, ids, [None])
-        changed = {}
-        for run, name in zip(runs, adapters, strict=True):
-            if is_whole(run):
-                tuned = choices(self._whole_model(name, run.adapter), ids, [None])
-            else:
-                tuned = choices(self._mixed, ids, [name])
-            changed[run.id] = float((base != tuned).float().mean())
-        return changed
 
     def _whole_model(self, name: str, folder: Path | None) -> MixedModel:
         if self._whole is None or self._whole[0] != name:
