@@ -73,6 +73,7 @@ def one(shape: str, kind: str, quantization: str, options: argparse.Namespace) -
             max_length=longest,
             train_on=rows.train_on(kind),
             eval_steps=1_000_000,
+            samples=0,
             warmup_steps=0,
         )
         run = Store().create_run(config, rows.documents(made), [])

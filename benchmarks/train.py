@@ -248,6 +248,7 @@ class Job:
             max_length=max(self.lengths),
             train_on=rows.train_on(self.kind),
             eval_steps=1_000_000,
+            samples=0,  # the others answer nothing meanwhile
             seed=SEED,
         )
         os.environ["GRAFT_DATA"] = str(folder / "data")

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -33,6 +33,7 @@ from core.whole import whole_adapter
 
 BASE = "base"
 MOST_RUNS = 8  # compared at once, and kept in memory
+AT_ONCE = 10  # conversations that a base model answers in one batch
 HEARTBEAT = 0.2  # seconds, after which an iterator yields even if there is nothing new
 ROLES = ("system", "user", "assistant")
 SMALLEST_FIRST: tuple[Bits, ...] = ("4bit", "8bit", "none")
@@ -86,6 +87,30 @@ class ChatServer:
             check_answerable(run)
         return self._answers(request, [BASE, *(run.id for run in runs)])
 
+    def ask_original(
+        self,
+        base: BaseModel,
+        quantization: Bits,
+        conversations: Sequence[Sequence[Message]],
+        limit: int,
+        owner: str,
+    ) -> Iterator[dict[str, Any]]:
+        """Answers of a base model alone, greedily, of at most `limit` tokens, while they grow.
+
+        Yields `answers`, one for each conversation, and done, phase, waiting and notes as `compare`
+        does; and ends as that.
+        """
+        request = {
+            "id": next(self._numbers),
+            "original": base.id,
+            "quantization": quantization,
+            "conversations": [[_message(message) for message in one] for one in conversations],
+            "limit": limit,
+            "owner": owner,
+        }
+        for shown in self._answers(request, []):
+            yield {"answers": [""] * len(conversations), **shown}
+
     def place(self, run: Run) -> sharing.Place:
         """Where a question about the run would be answered now.
 
@@ -96,10 +121,12 @@ class ChatServer:
     def _place(
         self, runs: Sequence[Run], messages: Mapping[str, Sequence[Message]], limit: int
     ) -> sharing.Place:
+        return self._place_for(partial(demand, runs, messages, limit), runs[0].owner)
+
+    def _place_for(self, needs: Callable[[str], int], owner: str) -> sharing.Place:
         child = self._child
         chat = sharing.share_of(child.pid) if child else sharing.NOTHING
-        needs = partial(demand, runs, messages, limit)
-        return sharing.place(hardware.device().kind, needs, chat, runs[0].owner)
+        return sharing.place(hardware.device().kind, needs, chat, owner)
 
     def close(self) -> None:
         """End the chat process. The next question starts another one."""
@@ -134,10 +161,14 @@ class ChatServer:
         """What the chat process says about the request; the empty event is a heartbeat."""
         fresh = self._child is None or not self._child.alive
         if fresh:
-            runs = [Run(Path(folder)) for folder in request["runs"]]
-            limit = request["sampling"]["max_new_tokens"]
             # A process that could only say that there is no room for it would take some.
-            self._place(runs, request["messages"], limit).check()
+            if "original" in request:
+                needs = partial(demand_of_original, find(request["original"]), request)
+                self._place_for(needs, request["owner"]).check()
+            else:
+                runs = [Run(Path(folder)) for folder in request["runs"]]
+                limit = request["sampling"]["max_new_tokens"]
+                self._place(runs, request["messages"], limit).check()
             self._child = _Child()
         child = self._child
         assert child is not None
@@ -222,6 +253,17 @@ def demand(
     # Where the tokens aren't counted yet: one has three characters at least, in most languages.
     tokens = min(asked // 3 + limit * len(messages), base.context * len(messages))
     return planner.answering(base, common_bits(runs), kind, tokens, any(map(is_whole, runs)))
+
+
+def demand_of_original(base: BaseModel, request: Mapping[str, Any], kind: str) -> int:
+    """As `demand`, where the base model answers `AT_ONCE` conversations of a request at a time."""
+    asked = [
+        sum(len(message["content"]) for message in one) // 3 + request["limit"]
+        for one in request["conversations"]
+    ]
+    most = max((sum(asked[at : at + AT_ONCE]) for at in range(0, len(asked), AT_ONCE)), default=0)
+    tokens = min(most, base.context * AT_ONCE)
+    return planner.answering(base, request["quantization"], kind, tokens)
 
 
 class _Child:

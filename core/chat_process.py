@@ -3,9 +3,11 @@
 Reads requests and writes events, one JSON object a line, on its standard input and output:
 
     {"id": 1, "runs": [folders], "messages": {side: conversation}, "sampling": {…}}
+    {"id": 1, "original": model, "conversations": […], "quantization": …, "limit": …, "owner": …}
     {"stop": 1}
 
     {"id": 1, "phase": "Loading the model"}
+    {"id": 1, "answers": ["so far", …], "phase": "", "notes": […]}
     {"id": 1, "base": "so far", "<run id>": "so far", "phase": "", "notes": […]}
     {"id": 1, …, "done": true, "tokens": {…}, "seconds": {…}, "changed": {…}}
     {"id": 1, "error": "what", "hint": "what to do", "repairable": true}
@@ -35,12 +37,14 @@ import torch
 
 from core import sharing
 from core.chat import (
+    AT_ONCE,
     BASE,
     MOST_RUNS,
     check_answerable,
     common_base,
     common_bits,
     demand,
+    demand_of_original,
     is_whole,
 )
 from core.errors import DoesNotFit, UserError, explain, is_out_of_memory
@@ -174,6 +178,36 @@ class Chat:
             changed[run.id] = float((base != tuned).float().mean())
         return changed
 
+    def answer_original(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """As `answer`, for a request to the base model alone: some of its conversations at a time,
+        all with the likeliest words."""
+        base, conversations = find(request["original"]), request["conversations"]
+        needs = partial(demand_of_original, base, request)
+        place = self._settle(needs, request["owner"])
+        device = torch.device(place.check())
+        if not self._holds(base, request["quantization"], device):
+            yield {"phase": f"Loading {base.title}"}
+            self._hold(base, request["quantization"], device)
+            nothing = {**request, "conversations": []}
+            self._telling.took(demand_of_original(base, nothing, device.type))
+        assert self._mixed is not None and base.path is not None
+        tokenizer, limit = Tokenizer.load(base.path), request["limit"]
+        yield {"phase": "Reading the questions", "notes": [place.note] if place.note else []}
+        answers = []
+        for messages in conversations:
+            ids, _ = fit(tokenizer, messages, base.context, limit)
+            answers.append(Answer(ids, None, min(limit, base.context - len(ids))))
+        told = 0.0
+        for at in range(0, len(answers), AT_ONCE):
+            together = answers[at : at + AT_ONCE]
+            for _ in generate(self._mixed, together, Sampling(), self._stop_ids):
+                event: dict[str, Any] = {}
+                if time.monotonic() - told > 1 / EVENTS_PER_SECOND:
+                    told = time.monotonic()
+                    event = {"answers": [answer.text(tokenizer) for answer in answers], "phase": ""}
+                yield event
+        yield {"answers": [a.text(tokenizer) for a in answers], "phase": "", "done": True}
+
     def _whole_model(self, name: str, folder: Path | None) -> MixedModel:
         if self._whole is None or self._whole[0] != name:
             self._whole = None  # before the next one comes
@@ -287,7 +321,8 @@ def serve(requests: "queue.Queue[dict]", stopped: set[int], emit: Callable[..., 
         number = request["id"]
         emit(id=number, phase="Starting")
         try:
-            for event in chat.answer(request):
+            work = chat.answer_original if "original" in request else chat.answer
+            for event in work(request):
                 if number in stopped:
                     emit(id=number, done=True)
                     break

@@ -213,6 +213,15 @@ class TrainConfig(BaseModel):
         ge=0,
         le=1000,
     )
+    samples: int = setting(
+        5,
+        "Questions to watch",
+        "Answered before, while and after it learns, so that you can see it change; what it learns "
+        "is the same, and it takes a twentieth of the time at most. 0: none.",
+        "samples",
+        ge=0,
+        le=10,
+    )
     seed: int = setting(42, "Seed", "The same seed gives the same run.", "seed", ge=0, le=2**31)
 
     @field_validator("target_modules")

@@ -30,6 +30,7 @@ from core import (
     losses,
     planner,
     sharing,
+    watching,
 )
 from core.batches import Example, Pair, batch_of_step, micro_batches
 from core.card import model_card
@@ -162,6 +163,10 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         write_jsonl(
             run.path / "metrics.jsonl", [r for r in run.metrics() if r["step"] <= state.step]
         )
+
+    watch = watching.Watch(
+        run, config, plain, tokenizer, context, accelerator, state, leaving.reason
+    )
 
     all_tokens, all_learned = totals_of(examples)
 
@@ -306,6 +311,8 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
     lack = lacking()
     if not lack and held_out and state.step == 0:
         eval_loss = test()
+    if not lack and state.step == 0:
+        watch.answer(surely=True)
 
     # ---- learning
     say("Learning")
@@ -393,6 +400,7 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
                 break
             if held_out:
                 eval_loss = test()
+            watch.answer(surely=at_end)
             keep()
             patience = config.early_stopping_patience
             if held_out and patience and state.tests_without_gain >= patience:
@@ -417,6 +425,7 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         adapters.load_weights(plain, checkpoints.best(run))
         used_step = state.best_step
         _write_ranks(run, plain, used_step)
+    watch.answer(surely=True, step=used_step)
     result = {
         "seconds": round(state.seconds, 1),
         "step": state.step,

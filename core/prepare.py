@@ -162,18 +162,10 @@ def new_run(store: Store, config: TrainConfig) -> Run:
 
     Raises UserError where the dataset or the base model is missing or can't be used.
     """
-    dataset = _dataset(store, config.dataset)
+    dataset = dataset_of(store, config.dataset)
     base = models.find(config.base_model)
-    rows = list(dataset.rows())
+    rows, tests = divided(dataset, config)
     objective = objective_for(config, preference="chosen" in rows[0] if rows else False)
-    tests = list(dataset.tests())
-    if tests:
-        tested = Tested(tests)
-        rows = [row for row in rows if row not in tested]
-    else:
-        labels = dataset.facts["shape"] == "classification"
-        learned, kept_back = split(rows, config.eval_fraction, config.seed, by_answer=labels)
-        rows, tests = [rows[index] for index in learned], [rows[index] for index in kept_back]
     name = config.name.strip() or dataset.name
     config = config.model_copy(update={"name": name, "objective": objective})
     config, earlier_adapter = earlier.adopt(config, base, store)
@@ -185,9 +177,22 @@ def new_run(store: Store, config: TrainConfig) -> Run:
     return run
 
 
+def divided(
+    dataset: Dataset, config: TrainConfig
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows to learn from, and those to test with: the dataset's own, or a share."""
+    rows, tests = list(dataset.rows()), list(dataset.tests())
+    if tests:
+        tested = Tested(tests)
+        return [row for row in rows if row not in tested], tests
+    labels = dataset.facts["shape"] == "classification"
+    learned, kept_back = split(rows, config.eval_fraction, config.seed, by_answer=labels)
+    return [rows[index] for index in learned], [rows[index] for index in kept_back]
+
+
 def row(store: Store, config: TrainConfig, number: int) -> dict[str, Any]:
     """The row of the configuration's dataset with this number, counted from 0."""
-    dataset = _dataset(store, config.dataset)
+    dataset = dataset_of(store, config.dataset)
     there = 0 <= number < dataset.facts["rows"]
     found = next(islice(dataset.rows(), number, None), None) if there else None
     if found is None:
@@ -199,7 +204,8 @@ def row(store: Store, config: TrainConfig, number: int) -> dict[str, Any]:
     return found
 
 
-def _dataset(store: Store, id: str) -> Dataset:
+def dataset_of(store: Store, id: str) -> Dataset:
+    """The chosen dataset. Raises UserError, naming the setting, where there is none."""
     if not id:
         raise UserError(
             "dataset (Examples): none is chosen.", "Choose your examples first.", field="dataset"

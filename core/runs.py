@@ -10,6 +10,7 @@
     estimate.json    what the planner expected it to take: steps, seconds, memory by part
     plan.json        what the trainer found and decided: steps, tokens, lengths, packing
     metrics.jsonl    one row per logged step
+    samples.jsonl    a few questions, and what it answered to them at each test
     train.log        what the trainer printed
     start/           the earlier adapter that it goes on from, if any
     ranks.json       AdaLoRA: step, and the rank that each module has then

@@ -1,9 +1,9 @@
 """python -m core.train RUN_FOLDER: one run, from its rows to its adapter.
 
 Reads config.json, train.jsonl and eval.jsonl of the folder; writes plan.json, metrics.jsonl,
-checkpoints/, adapter/ and, last, result.json. It needs neither web nor queue, and it is the same
-program that starts a run and that resumes one: where there is a checkpoint it goes on from it,
-with the same losses as if it had never stopped.
+samples.jsonl, checkpoints/, adapter/ and, last, result.json. It needs neither web nor queue, and it
+is the same program that starts a run and that resumes one: where there is a checkpoint it goes on
+from it, with the same losses as if it had never stopped.
 
 It ends in one of these ways: completed; stopped, when the run's `stop` file asks for it, with the
 adapter and a checkpoint kept; paused or discarded, when that asks for it, with a checkpoint alone

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from core import estimates, prepare, preview, sources
+from core import coach, estimates, prepare, pretest, preview, sources
 from core.chat import ChatServer
 from core.config import TrainConfig, parse_config
 from core.errors import NotFound, UserError
@@ -195,6 +195,12 @@ def measuring(store: Store, config: dict[str, Any]) -> Iterator[float]:
     return preview.measuring(store, _config(store, config))
 
 
+def ask_original(store: Store, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What the base model answers before anything is trained, as it is and with three examples in
+    the prompt; as `pretest.ask`."""
+    return pretest.ask(chat_server(), store, _config(store, config))
+
+
 def start_run(store: Store, config: dict[str, Any]) -> dict[str, Any]:
     """Let a new run wait for its turn. It trains in a process of its own, whatever the caller does.
 
@@ -218,7 +224,7 @@ def runs(store: Store) -> list[dict[str, Any]]:
     """All runs, newest first.
 
     Returns:
-        A list of runs, each as from `run`.
+        A list of runs, each as from `run` but for the judgement.
     """
     line = queue.Line.now()
     return [told(run, line) for run in store.runs()]
@@ -234,9 +240,13 @@ def run(store: Store, id: str) -> dict[str, Any]:
         damaged: its files can't be read, and it can only be deleted), phase (what a running one
         does, or why the line doesn't move), position in the line while queued, begins_at and
         ends_at (as far as is known, in seconds since the epoch), progress {step, total_steps,
-        epoch, loss, eval_loss, seconds_left, tokens_per_second}, config, error, hint, result.
+        epoch, loss, eval_loss, seconds_left, tokens_per_second}, config, error, hint, result; and
+        judgement {verdict, text, hint}: whether it learns ("early", "untested", "learning",
+        "stalled", "memorising", "unlearning", "not learning"), null where nothing is known.
     """
-    return told(store.run(id), queue.Line.now())
+    run = store.run(id)
+    judged = coach.of(run, run.metrics())
+    return {**told(run, queue.Line.now()), "judgement": judged.describe() if judged else None}
 
 
 def metrics(store: Store, id: str) -> list[dict[str, Any]]:

@@ -6,22 +6,13 @@ No script and no outside file; at most MOST points a curve, so that long runs st
 from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import accumulate
-from math import floor, isfinite, log10
-from typing import Any
+from math import floor, log10
 
+from core.coach import Metrics, Point, series
 from ui import words
 
 MOST = 500
 HOVERS = 60
-
-Point = tuple[float, float]
-Metrics = Sequence[dict[str, Any]]
-
-
-def series(metrics: Metrics, key: str) -> list[Point]:
-    """(step, value) of the rows that have a finite value. A step that was repeated counts once."""
-    found = {row["step"]: row[key] for row in metrics if row.get(key) is not None}
-    return [(step, value) for step, value in sorted(found.items()) if isfinite(value)]
 
 
 def smoothed(points: Sequence[Point]) -> list[Point]:

@@ -33,7 +33,7 @@ SECTIONS = {
     ),
     "What it learns from, and how it is tested": (
         "objective", "beta", "train_on", "max_length", "too_long", "eval_fraction", "eval_steps",
-        "early_stopping_patience",
+        "early_stopping_patience", "samples",
     ),
 }  # fmt: skip
 

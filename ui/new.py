@@ -17,7 +17,7 @@ from core.errors import UserError
 from core.prepare import import_dataset
 from core.store import Store
 from starter.samples import SAMPLES
-from ui import actions, api, bring, checkup, form, learned, page, tested, views
+from ui import actions, api, bring, checkup, form, learned, page, pretest, tested, views
 from ui.parts import cards, notes, panel
 
 MISSING = {"dataset": "Choose your examples first", "base_model": "Choose another model"}
@@ -43,6 +43,7 @@ def build(demo: gr.Blocks) -> None:
                     preset, settings, changing, seeded = _settings_step()
                 with gr.Column(elem_classes="step"):
                     name, review = _review_step()
+                    trial = pretest.build()
                 onward = panel(views.new.onward(0))
             with gr.Column(elem_classes=["aside", "card"]):
                 summary = panel(views.new.summary())
@@ -84,6 +85,7 @@ def build(demo: gr.Blocks) -> None:
     summary.click(_remedy, None, smaller, **page.DIRECT).then(_refresh, **follows)
     looked_at = [rows, dataset.change, *other_model]
     learned.wire(data["learned"], values, settings, _config, looked_at)
+    pretest.wire(trial, values, _config, chosen)
     gr.on(chosen, _by_model, inputs_kwargs=values, outputs=[preset, settings["target_modules"]],
           trigger_mode="always_last", **page.DIRECT)  # fmt: skip
     model["base_model"].input(lambda: "", None, model["other"], **page.DIRECT)

@@ -98,6 +98,37 @@ put();
 new MutationObserver(put).observe(document.body, { childList: true, subtree: true });
 """
 
+# A slider shows what belongs to one time: the elements with data-at of its number. It stays with
+# the newest until the person moves it, and comes back to it when it is moved there. Each time has a
+# name, and the one that was chosen is known by it: the panel is made anew as times are added.
+SCRUB = """
+let chosen = null;
+const show = () => {
+  const slider = element.querySelector('input[type=range]');
+  if (!slider) return;
+  const names = slider.dataset.names.split('|');
+  const known = names.indexOf(chosen);
+  if (known >= 0) slider.value = known;
+  slider.setAttribute('aria-valuetext', names[slider.value]);
+  element.querySelectorAll('[data-at]').forEach((part) => {
+    part.hidden = part.dataset.at !== slider.value;
+  });
+};
+element.addEventListener('input', (event) => {
+  const { value, max, dataset } = event.target;
+  chosen = value === max ? null : dataset.names.split('|')[value];
+  show();
+});
+watch('value', () => {
+  const focused = element.querySelector('input:focus');
+  setTimeout(() => {
+    show();
+    if (focused) element.querySelector('input')?.focus({ preventScroll: true });
+  });
+});
+show();
+"""
+
 
 def panel(value: str = "", **props: Any) -> gr.HTML:
     """A piece of HTML; its elements with data-action trigger `click` with {action, id}."""
@@ -117,6 +148,11 @@ def cards(html: str = "", value: str | None = None, **props: Any) -> gr.HTML:
         apply_default_css=False,
         **props,
     )
+
+
+def scrubber() -> gr.HTML:
+    """A panel with a slider that shows one time of many (views.watch)."""
+    return gr.HTML("", js_on_load=SCRUB, apply_default_css=False)
 
 
 def notes() -> gr.HTML:

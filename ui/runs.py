@@ -12,12 +12,13 @@ from typing import Any
 
 import gradio as gr
 
+from core import coach, samples
 from core.errors import NotFound, UserError
 from core.runs import Run
 from core.store import Store
 from jobs import queue
 from ui import actions, api, chart, page, views, words
-from ui.parts import panel
+from ui.parts import panel, scrubber
 
 BUSY, IDLE = 1.5, 10  # seconds between two looks
 MOST = 50  # runs on a page of the list
@@ -30,6 +31,7 @@ def build(demo: gr.Blocks) -> None:
         buttons = panel()
         dialogs = panel(views.runs.run_dialogs())
         curves = panel()
+        watched = scrubber()
         figures = panel()
         settings = panel()
         rows = panel()
@@ -38,7 +40,7 @@ def build(demo: gr.Blocks) -> None:
         archive = gr.DownloadButton(visible="hidden", elem_id="archive")
         address = gr.Textbox(visible=False)
     timer, log_timer = gr.Timer(BUSY), gr.Timer(BUSY, active=False)
-    shown = [heading, buttons, curves, figures, settings, rows, fold, timer]
+    shown = [heading, buttons, curves, watched, figures, settings, rows, fold, timer]
     demo.load(_show, None, shown, **page.DIRECT)
     timer.tick(_show, None, shown, **page.DIRECT)
     fold.expand(lambda: gr.Timer(active=True), None, log_timer, **page.DIRECT)
@@ -131,7 +133,7 @@ def _show(request: gr.Request) -> tuple:
         found, older = listed(runs[start : start + MOST], line), len(runs[start + MOST :])
         busy = any(run["status"] in ("running", "queued") for run, _ in found)
         return (
-            views.heading("Runs", _in_words(line)) + page.deleted(request), "", "", "", "",
+            views.heading("Runs", _in_words(line)) + page.deleted(request), *[""] * 5,
             views.runs.listing(found, older, start),
             gr.Accordion(visible=False), gr.Timer(BUSY if busy else IDLE),
         )  # fmt: skip
@@ -139,20 +141,21 @@ def _show(request: gr.Request) -> tuple:
         run = store.run(id)
     except NotFound as error:
         return (
-            views.heading("Runs"), "", "", "", "", views.runs.no_such_run(str(error)),
+            views.heading("Runs"), *[""] * 5, views.runs.no_such_run(str(error)),
             gr.Accordion(visible=False), gr.Timer(IDLE),
         )  # fmt: skip
     told, metrics = facts(run, queue.Line.now()), run.metrics()
     if told["status"] == "damaged":
         return (
-            views.runs.run_heading(told), views.runs.run_actions(told), "", "", "", "",
+            views.runs.run_heading(told), views.runs.run_actions(told), *[""] * 5,
             gr.Accordion(visible=True), gr.Timer(IDLE),
         )  # fmt: skip
     busy = told["status"] in ("running", "queued")
     return (
         views.runs.run_heading(told),
         views.runs.run_actions(told),
-        views.runs.run_chart(told, metrics) + views.runs.run_ranks(told),
+        views.runs.run_chart(told, metrics, coach.of(run, metrics)) + views.runs.run_ranks(told),
+        views.watch.watch(samples.read(run), told["progress"]["total_steps"]),
         views.runs.run_figures(told, metrics),
         views.runs.run_settings(told, _own_tests(store, run)),
         "",

@@ -84,6 +84,7 @@ def make_run(tiny_model):
             "batch_size": 4,
             "lora_r": 4,
             "learning_rate": 0.01,
+            "samples": 0,
         } | settings
         return Store().create_run(TrainConfig(**settings), rows[:24], rows[24:])
 

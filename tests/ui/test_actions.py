@@ -3,6 +3,7 @@
 import pytest
 
 from core import disk, prepare
+from core.files import append_jsonl, write_json
 from core.store import Store
 from jobs import queue
 from ui import actions
@@ -40,3 +41,19 @@ def test_a_line_that_does_not_move_says_why(monkeypatch):
     assert (actions.run(Store(), id)["position"], actions.run(Store(), id)["phase"]) == (1, "")
     monkeypatch.setattr(disk, "LEFT_TO_OTHERS", 1 << 60)
     assert "The disk is full" in actions.run(Store(), id)["phase"]
+
+
+def test_a_run_that_is_told_of_is_judged():
+    dataset = prepare.new_dataset(Store(), "Numbers", ROWS)
+    id = actions.start_run(Store(), {"dataset": dataset.id, "base_model": "starter"})["id"]
+    assert actions.run(Store(), id)["judgement"] is None  # it has not begun
+    run = Store().run(id)
+    write_json(run.path / "plan.json", {"eval_rows": 3, "config": {"eval_steps": 10}})
+    for step, loss in enumerate((3.2, 1.6, 1.1, 1.0, 1.1, 1.3)):
+        append_jsonl(run.path / "metrics.jsonl", {"step": 10 * step, "eval_loss": loss})
+    judgement = actions.run(Store(), id)["judgement"]
+    assert judgement["verdict"] == "memorising"
+    assert "since step 30" in judgement["text"]
+    assert "fewer times" in judgement["hint"]
+    run.finish("failed", error="It broke.", hint="")
+    assert actions.run(Store(), id)["judgement"] is None

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from core.coach import Judgement
 from core.config import TrainConfig, complete
 from core.sharing import Place
 from ui import views
@@ -113,6 +114,22 @@ MODEL = {
 RANKS = {f"model.layers.{n}.self_attn.{p}_proj": 4 * n for n in range(3) for p in "qv"}
 
 
+TRIAL = {
+    "questions": [{"question": "Open?", "expected": "Yes.", "plain": "No.", "shown": "yes",
+                   "plain_right": False, "shown_right": True}],
+    "examples": [{"question": "Late?", "expected": "No."}], "held_out": True, "model": "Starter",
+    "dataset": "Shop", "phase": "", "notes": ["Slower."], "done": True,
+    "verdict": {"kind": "prompt", "text": "Try that first."},
+}  # fmt: skip
+
+
+WATCHED = {
+    "questions": [{"question": "Open?", "expected": "Yes, until six."}], "held_out": True,
+    "times": [{"step": 0, "answers": ["No idea"]}, {"step": 30, "answers": ["yes until  six"]}],
+    "left_out": [{"step": 20, "left_out": "it takes long"}],
+}  # fmt: skip
+
+
 USAGE = {
     "free": 8e9, "total": 3e10, "used": 4e8, "models": 2e9, "caches": {"tokens": 3e6},
     "runs": [
@@ -177,11 +194,18 @@ def rendered():
     yield "headline", views.tokens.headline(hostile(LENGTHS))
     yield "xray", views.tokens.xray(seen)
     yield "summary", views.new.summary(hostile(FACTS), run["config"], hostile(ESTIMATE))
+    yield "pretest", views.pretest.trial(hostile(TRIAL))
+    yield (
+        "pretest_working",
+        views.pretest.trial({**hostile(TRIAL), "done": False, "phase": HOSTILE, "questions": []}),
+    )
     yield "changing", views.new.changing(hostile(ESTIMATE))
     yield "run_ranks", views.runs.run_ranks(a_run(ranks={"step": 9, "ranks": {HOSTILE: 3}}))
     yield "run_heading", views.runs.run_heading(run)
     yield "run_actions", views.runs.run_actions(run)
-    yield "run_chart", views.runs.run_chart(run, METRICS)
+    judgement = Judgement("memorising", HOSTILE, HOSTILE)
+    yield "run_chart", views.runs.run_chart(run, METRICS, judgement)
+    yield "watch", views.watch.watch(hostile(WATCHED))
     yield "run_figures", views.runs.run_figures(run, METRICS)
     yield "run_settings", views.runs.run_settings(run)
     yield "log", views.runs.log(HOSTILE)
@@ -311,6 +335,67 @@ def test_what_was_measured_stands_beside_what_was_expected():
     text = Elements(views.runs.run_figures(run, METRICS)).text
     assert "600 MBat its highest, 700 MB expected" in text
     assert "expected" not in Elements(views.runs.run_figures(a_run(), METRICS)).text
+
+
+def test_the_coach_stands_under_the_chart_with_a_sign_of_its_own():
+    judgement = Judgement("memorising", "Memorising since step 30.", "Fewer rounds.")
+    shown = Elements(views.runs.run_chart(a_run(), METRICS, judgement))
+    assert shown.text.endswith("Memorising since step 30. Fewer rounds.")
+    assert shown.all("p")[-1] == {"class": "coach warn", "role": "status"}
+    assert "coach" not in views.runs.run_chart(a_run(), METRICS)
+
+
+def test_what_it_answered_is_shown_from_time_to_time_and_its_changes_are_marked():
+    html = views.watch.watch(WATCHED, 60)
+    shown = Elements(html)
+    for word in ("1 question kept back", "Before learning", "After step 30 of 60",
+                 "Yes, until six.", "As expected",
+                 "Not answered after step 20: it takes long."):  # fmt: skip
+        assert word in shown.text
+    hidden = [tag for tag in shown.all("div") + shown.all("span") if "hidden" in tag]
+    assert {tag["data-at"] for tag in hidden} == {"0"}  # the newest is seen
+    (slider,) = shown.all("input")
+    assert (slider["max"], slider["value"]) == ("1", "1")
+    assert "range" not in views.watch.watch({**WATCHED, "times": WATCHED["times"][:1]})
+    unasked = Elements(views.watch.watch({**WATCHED, "times": []}))
+    assert unasked.text == "Watch it learnNot answered after step 20: it takes long."
+    assert views.watch.watch(None) == ""
+    assert views.watch.watch({**WATCHED, "times": [], "left_out": []}) == ""
+    many = [{"step": step, "answers": ["a"]} for step in range(1000)]
+    shown = Elements(views.watch.watch({**WATCHED, "times": many}))
+    assert shown.all("input")[0]["data-names"].split("|")[::59] == [
+        "Before learning", "After step 999",
+    ]  # fmt: skip
+
+
+def test_before_training_the_answers_of_the_original_stand_beside_the_expected_ones():
+    text = Elements(views.pretest.trial(TRIAL)).text
+    for word in ("Try that first.", "Slower.", "ExpectedYes.", "As it isNo.✕ Other",
+                 "With 1 exampleyes✓ As wanted", "1 question of “Shop”, that would be kept back",
+                 "answered by Starter"):  # fmt: skip
+        assert word in text
+    growing = Elements(views.pretest.trial({**TRIAL, "done": False})).text
+    assert "It answers…" in growing
+    assert "As wanted" not in growing.replace("As wanted is", "")
+    fresh = {**TRIAL["questions"][0], "plain": "", "shown": ""}
+    waiting = views.pretest.trial({**TRIAL, "done": False, "phase": "Loading Starter",
+                                   "questions": [fresh]})  # fmt: skip
+    assert Elements(waiting).text == "Loading Starter…Slower."
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "marked"),
+    [
+        ("a b c", "a b c", "a b c"),
+        ("a c", "a b c", "a <mark>b</mark> c"),
+        ("x", "a <b>\n c", "<mark>a &lt;b&gt;\n c</mark>"),
+        ("", "a", "<mark>a</mark>"),
+        (None, "a & b", "a &amp; b"),
+        ("a b", "b", "b"),
+    ],
+)
+def test_words_that_were_not_there_before_are_marked(before, now, marked):
+    assert views.watch.changed(now, before) == marked
 
 
 def test_adaloras_ranks_are_shown_where_it_put_them():

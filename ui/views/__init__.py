@@ -13,10 +13,12 @@ from ui.views import (
     login,
     new,
     people,
+    pretest,
     rows,
     runs,
     settings,
     tokens,
+    watch,
 )
 from ui.views.parts import (
     device_chip,
@@ -46,6 +48,7 @@ __all__ = [
     "new",
     "notice",
     "people",
+    "pretest",
     "radio_cards",
     "rows",
     "runs",
@@ -55,4 +58,5 @@ __all__ = [
     "tokens",
     "top_bar",
     "undo",
+    "watch",
 ]

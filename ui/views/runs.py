@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
+from core.coach import Judgement
 from core.methods import adalora_ranks
 from ui import chart, ranks, words
 from ui.views.parts import asks, button, dialog, invitation, link
@@ -187,8 +188,10 @@ def run_dialogs() -> str:
     )  # fmt: skip
 
 
-def run_chart(run: dict[str, Any], metrics: chart.Metrics) -> str:
-    """The chart with its legend and its figures as a table, or what there will be."""
+def run_chart(
+    run: dict[str, Any], metrics: chart.Metrics, judgement: Judgement | None = None
+) -> str:
+    """The chart with its legend and what it comes to, or what there will be."""
     drawn = chart.loss_chart(metrics, run["progress"]["total_steps"])
     if not drawn:
         waiting = {
@@ -203,7 +206,21 @@ def run_chart(run: dict[str, Any], metrics: chart.Metrics) -> str:
         '<li><svg viewBox="0 0 28 8" aria-hidden="true"><path class="eval" d="M1 4H27"/>'
         '</svg>Test, on examples kept back <span class="small">eval loss</span></li>'
         '<li class="small">Lower is better</li></ul>'
-        f"{drawn}</section>"
+        f"{drawn}{_judged(judgement)}</section>"
+    )
+
+
+SIGNS = {"learning": "good", "memorising": "warn", "unlearning": "bad", "not learning": "warn"}
+
+
+def _judged(judgement: Judgement | None) -> str:
+    """The coach's sentence, with a sign before it."""
+    if judgement is None:
+        return ""
+    hint = f' <span class="hint">{escape(judgement.hint)}</span>' if judgement.hint else ""
+    return (
+        f'<p class="coach {SIGNS.get(judgement.verdict, "")}" role="status">'
+        f"<strong>{escape(judgement.text)}</strong>{hint}</p>"
     )
 
 
