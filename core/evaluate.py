@@ -20,7 +20,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -40,7 +40,7 @@ from core.methods import METHODS
 from core.mixed import MixedModel
 from core.models import BaseModel, find
 from core.processes import is_alive, named_parent
-from core.report import Report
+from core.report import NOTHING_ASKED, SIDES, Report, compared
 from core.runs import ENDED, Run
 from core.sampling import Sampling
 from core.tokenizer import Tokenizer
@@ -53,15 +53,7 @@ SHARE, LEAST, MOST = 0.25, 120.0, 900.0  # of the run's seconds, for the answers
 LONGEST, BRIEF = 512, 64  # tokens of an answer, and of one to a general question
 TEXTS_AT_ONCE = 1024  # tokens of the general texts in a forward pass
 LARGEST_LOSS = 50.0  # whose exponential can still be written down
-SHOWN = 5  # rows of each kind of example
 CLIPPED = 4000  # characters of a text that are kept
-SIDES = ("base", "tuned")
-NOTHING_ASKED: dict[str, Any] = {
-    "kind": None,
-    "figures": None,
-    "comparison": None,
-    "examples": None,
-}
 LOOK_EVERY = 0.5  # seconds
 
 
@@ -125,8 +117,8 @@ def evaluate(run: Run, report: Report, telling: sharing.Telling) -> None:
     if answered:
         known = [turns.answer(row).strip() for row in [*run.rows("train"), *rows]]
         kind = scores.kind_of([text for text in known if text])
-        answers = [_compared(kind, tokenizer, one, pair) for one, pair in answered]
-        card |= _figures(kind, known, answers)
+        answers = [_row(kind, tokenizer, one, pair) for one, pair in answered]
+        card |= compared(kind, known, answers)
         for at, name in enumerate(SIDES):
             card["figures"][name]["ended"] = fmean(pair[at].stopped for _, pair in answered)
     card["seconds"] = round(time.monotonic() - started, 1)
@@ -337,7 +329,7 @@ def _together(
 # ---- what comes of it
 
 
-def _compared(
+def _row(
     kind: scores.Kind, tokenizer: Tokenizer, asked: Asked, pair: Sequence[Answer]
 ) -> dict[str, Any]:
     """A row of answers.jsonl."""
@@ -351,37 +343,6 @@ def _compared(
             f"{name}_score": scores.score(kind, asked.expected, text)
             for name, text in texts.items()
         },
-    }
-
-
-def _figures(
-    kind: scores.Kind, known: Sequence[str], answers: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    """kind, figures, comparison and examples of the card."""
-    expected = [row["expected"] for row in answers]
-    before, after = ([row[f"{name}_score"] for row in answers] for name in SIDES)
-    comparison = scores.compare(before, after, scores.TIE[kind])
-    return {
-        "kind": kind,
-        "figures": {
-            name: scores.figures(kind, expected, [row[name] for row in answers], known)
-            for name in SIDES
-        },
-        "comparison": {**asdict(comparison), "clear": comparison.clear},
-        "examples": _examples(answers, scores.TIE[kind]),
-    }
-
-
-def _examples(answers: Sequence[dict[str, Any]], tie: float) -> dict[str, Any]:
-    def gain(row: dict[str, Any]) -> float:
-        return row["tuned_score"] - row["base_score"]
-
-    best = sorted(answers, key=lambda row: (-row["tuned_score"], -gain(row)))
-    back = sorted((row for row in answers if gain(row) < -tie), key=gain)
-    return {
-        "best": best[:SHOWN],
-        "worst": sorted(answers, key=lambda row: (row["tuned_score"], gain(row)))[:SHOWN],
-        "back": back[:SHOWN],
     }
 
 
@@ -420,9 +381,9 @@ def main() -> int:
         report.begin()
         _leave_when_asked(run, telling)
         evaluate(run, report, telling)
-    except NotFound:
-        return 0  # deleted
     except Exception as error:
+        if not run.path.is_dir():  # deleted meanwhile
+            return 0
         if not isinstance(error, UserError):
             traceback.print_exc()
         what, hint = explain(error)

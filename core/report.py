@@ -21,15 +21,25 @@ still to be made. It never changes how the run itself stands. What is in a card:
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from core import scores
+from core.card import with_report
 from core.errors import Damaged, NotFound, UserError
-from core.files import read_facts, read_jsonl, write_json, write_jsonl
+from core.files import read_facts, read_jsonl, write_json, write_jsonl, write_text
 from core.processes import identity, is_alive
 from core.runs import Run
 
 State = Literal["none", "waiting", "making", "failed", "made"]
+SIDES = ("base", "tuned")
+NOTHING_ASKED: dict[str, Any] = {
+    **dict.fromkeys(("kind", "figures", "comparison")),
+    "examples": {"best": [], "worst": [], "back": []},
+}
+"""What a card has instead of `compared` where there was nothing to ask."""
+SHOWN = 5  # rows of each kind of example
 MOST_TRIES = 3  # times that it is begun again after it ended without a word
 
 
@@ -41,7 +51,7 @@ class Report:
 
     @property
     def state(self) -> State:
-        if not self._answerable:
+        if not self.answerable:
             return "none"
         evaluation = self.evaluation
         if "error" in evaluation:
@@ -67,7 +77,8 @@ class Report:
         return list(read_jsonl(self.run.path / "answers.jsonl", forgiving=True))
 
     @property
-    def _answerable(self) -> bool:
+    def answerable(self) -> bool:
+        """Whether it has ended with something that can be reported on."""
         return self.run.status in ("completed", "stopped") and self.run.adapter is not None
 
     def _read(self, name: str, *keys: str) -> dict[str, Any]:
@@ -86,7 +97,7 @@ class Report:
 
     def ask_again(self) -> None:
         """As a person does. Raises UserError where there is nothing that could answer."""
-        if not self._answerable:
+        if not self.answerable:
             raise UserError(
                 f"{self.run.name} has nothing to report on yet: it is {self.run.status}.",
                 "Wait until it has finished, or stop it and keep what it learned.",
@@ -108,14 +119,22 @@ class Report:
         self._write("evaluation.json", {**self.evaluation, **told})
 
     def finish(self, card: dict[str, Any], answers: list[dict[str, Any]]) -> None:
+        """Raises NotFound where the run was deleted."""
         self._check_there()
         write_jsonl(self.run.path / "answers.jsonl", answers)
+        self._tell_model_card(card)
         self._write("report.json", card)
         (self.run.path / "evaluation.json").unlink(missing_ok=True)
 
     def fail(self, error: str, hint: str) -> None:
         tries = self.evaluation.get("tries", 0)
         self._write("evaluation.json", {"tries": tries, "error": error, "hint": hint})
+
+    def _tell_model_card(self, card: dict[str, Any]) -> None:
+        """The adapter's README.md says what the report card says."""
+        readme = self.run.path / "adapter" / "README.md"
+        if readme.exists():
+            write_text(readme, with_report(readme.read_text("utf-8"), card), parents=False)
 
     def _check_there(self) -> None:
         if not self.run.path.is_dir():
@@ -126,3 +145,36 @@ class Report:
             write_json(self.run.path / name, value, parents=False)
         except FileNotFoundError:
             raise NotFound(f"There is no run {self.run.id}.") from None
+
+
+def compared(
+    kind: scores.Kind, known: Sequence[str], answers: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """kind, figures, comparison and examples of a card. `known`: every expected answer, those of
+    the rows that were learned from too; `answers`: as in answers.jsonl."""
+    expected = [row["expected"] for row in answers]
+    before, after = ([row[f"{name}_score"] for row in answers] for name in SIDES)
+    comparison = scores.compare(before, after, scores.TIE[kind])
+    return {
+        "kind": kind,
+        "figures": {
+            name: scores.figures(kind, expected, [row[name] for row in answers], known)
+            for name in SIDES
+        },
+        "comparison": {**asdict(comparison), "clear": comparison.clear},
+        "examples": _examples(answers, scores.TIE[kind]),
+    }
+
+
+def _examples(answers: Sequence[dict[str, Any]], tie: float) -> dict[str, Any]:
+    def gain(row: dict[str, Any]) -> float:
+        return row["tuned_score"] - row["base_score"]
+
+    some = [row for row in answers if row["tuned_score"] > 0]
+    lacking = [row for row in answers if row["tuned_score"] < 1]
+    back = [row for row in answers if gain(row) < -tie]
+    return {
+        "best": sorted(some, key=lambda row: (-row["tuned_score"], -gain(row)))[:SHOWN],
+        "worst": sorted(lacking, key=lambda row: (row["tuned_score"], gain(row)))[:SHOWN],
+        "back": sorted(back, key=gain)[:SHOWN],
+    }

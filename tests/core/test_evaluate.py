@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from accelerate import Accelerator
 from core import evaluate, loop, sharing
 from core.chat import is_whole
 from core.errors import UserError
+from core.export import adapter_zip
 from core.files import read_json, write_json
 from core.generate import Answer, generate
 from core.loading import load_base
@@ -21,6 +23,7 @@ from core.report import Report
 from core.sampling import Sampling
 from core.tokenizer import Tokenizer
 from core.tokens import encode_prompt
+from core.verdict import verdict
 from tests.core.conftest import ROWS
 from tests.core.test_train import ROOT, rounding
 
@@ -73,6 +76,12 @@ def test_the_answers_are_those_of_each_model_alone(make_run):
                 pass
             assert answer.text(tokenizer).strip().startswith(row[side]), row
     assert report.card["kind"] == "labels"
+    with zipfile.ZipFile(adapter_zip(run)) as archive:
+        (readme,) = (name for name in archive.namelist() if name.endswith("README.md"))
+        card = archive.read(readme).decode()
+    assert verdict(report.card).evidence in card
+    assert card.count("## Report card") == 1
+    assert card.index("## Report card") < card.index("## Settings") < card.index("## Use it")
     assert report.card["figures"]["tuned"]["accuracy"] > report.card["figures"]["base"]["accuracy"]
     assert sum(report.card["figures"]["tuned"]["confusion"]["red"].values()) == 2
 
@@ -164,10 +173,10 @@ def test_it_leaves_when_its_run_is_deleted(make_adapted):
         [sys.executable, "-m", "core.evaluate", str(run.path)],
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while Report(run).state != "making":
         assert time.monotonic() < end
         time.sleep(0.01)
     run.delete()
-    assert maker.wait(30) == 0
+    assert maker.wait(60) == 0
     assert not run.path.exists()
