@@ -59,7 +59,7 @@ def _made(report: Report, ending: threading.Event) -> int:
     log.info("The report card of %s is made by process %s", report.run.id, maker.pid)
     said, since = report.evaluation, time.monotonic()
     try:
-        while not ending.is_set():
+        while not ending.is_set() and report.answerable:  # it may learn on, or be deleted
             try:
                 return maker.wait(0.2)
             except subprocess.TimeoutExpired:

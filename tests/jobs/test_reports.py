@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from core.config import TrainConfig
+from core.files import write_text
 from core.report import Report
 from core.store import Store
 from jobs import queue, reports
@@ -57,13 +58,14 @@ def test_after_a_run_its_report_card_is_made_though_the_worker_is_killed_meanwhi
     assert not (run.path / "evaluation.json").exists()
 
 
-def ended(name="bot"):
+def ended(name="bot", status="completed"):
     """A run that has ended with an adapter, and whose card is to be made."""
     run = new_run(name)
+    write_text(run.path / "checkpoints" / "step-000005" / "trainer.pt", "")
     (run.path / "adapter").mkdir()
     (run.path / "adapter" / "adapter_config.json").write_text("{}")
     Report(run).ask()
-    run.finish("completed")
+    run.finish(status)
     return run
 
 
@@ -105,6 +107,16 @@ def test_one_that_leaves_each_time_is_given_up(start_worker):
     until(lambda: report.state == "failed")
     assert report.evaluation["tries"] == reports.MOST_TRIES
     assert "begun 3 times" in report.evaluation["error"]
+
+
+@POSIX
+def test_a_run_that_is_to_learn_on_does_not_wait_for_its_card(start_worker):
+    run = ended("stays", "stopped")
+    start_worker(f"pass; {SLEEPS}")
+    until(lambda: Report(run).state == "making")
+    queue.submit(run)
+    until(lambda: run.status == "completed")
+    assert [row["step"] for row in run.metrics()] == list(range(6, 11))
 
 
 @POSIX
