@@ -1,11 +1,15 @@
 """The model card that goes with an adapter: what it is, from what, and how to use it."""
 
+import re
 from typing import Any
 
 from core.config import TrainConfig
 from core.methods import METHODS, OBJECTIVES
 from core.models import BaseModel
 from core.runs import Run
+from core.verdict import verdict
+
+REPORT = "## Report card"
 
 
 def model_card(run: Run, config: TrainConfig, base: BaseModel, result: dict[str, Any]) -> str:
@@ -69,6 +73,16 @@ answer = model.generate(**prompt, max_new_tokens=100)
 print(tokenizer.decode(answer[0, prompt["input_ids"].shape[1]:], skip_special_tokens=True))
 ```
 """
+
+
+def with_report(text: str, report: dict[str, Any]) -> str:
+    """The card with what the run's report card says, in the place of what an earlier one said."""
+    said = verdict(report)
+    paragraphs = (f"**{said.headline}** {said.evidence} {said.rows}", said.general, said.advice)
+    section = "\n\n".join(filter(None, (REPORT, *(one.strip() for one in paragraphs)))) + "\n\n"
+    without = re.sub(rf"^{REPORT}\n.*?(?=^## )", "", text, flags=re.DOTALL | re.MULTILINE)
+    before, settings, after = without.partition("## Settings\n")
+    return before + section + settings + after if settings else f"{without}\n{section}"
 
 
 def _loading(base: BaseModel, config: TrainConfig, dtype: str) -> str:

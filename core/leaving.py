@@ -1,6 +1,5 @@
 """Why a trainer should leave before its end: it was asked to, or its parent process is gone."""
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -11,7 +10,8 @@ from accelerate.utils import broadcast_object_list
 
 from core import hub
 from core.models import BaseModel, find
-from core.runs import Ask, Run, is_alive
+from core.processes import is_alive, named_parent
+from core.runs import Ask, Run
 
 Outcome = Literal["completed", "stopped", "paused", "discarded", "interrupted"]
 ASKED: dict[Ask, Outcome] = {"keep": "stopped", "pause": "paused", "discard": "discarded"}
@@ -23,11 +23,7 @@ class Leaving:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._terminated = False
-        parent = os.environ.get("GRAFT_PARENT")
-        self._parent: dict[str, Any] | None = None
-        if parent:
-            pid, created = parent.split(":")
-            self._parent = {"pid": int(pid), "created": float(created)}
+        self._parent = named_parent()
         for name in {"SIGTERM", "SIGBREAK"} & set(dir(signal)):  # Windows has the second
             signal.signal(getattr(signal, name), self._terminate)
 

@@ -44,6 +44,7 @@ from core.leaving import Leaving, Outcome, downloaded, together
 from core.losses import Sums
 from core.methods import METHODS
 from core.models import check_method, find
+from core.report import Report
 from core.runs import Run
 from core.tokenizer import Tokenizer
 
@@ -444,6 +445,7 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         model_card(run, config, base, result),
         checkpoints.initial(run) if method.residual else None,
     )
+    Report(run).ask()  # before the last word: whoever is killed now, the card is made
     run.finish(outcome, **result)
     return outcome
 

@@ -32,6 +32,14 @@ def is_alive(process: dict[str, Any]) -> bool:
     return found is not None and abs(found - process["created"]) < 1
 
 
+def named_parent() -> dict[str, Any] | None:
+    """The process of GRAFT_PARENT ("pid:created"), without which this one has no work to do."""
+    if not (named := os.environ.get("GRAFT_PARENT")):
+        return None
+    pid, created = named.split(":")
+    return {"pid": int(pid), "created": float(created)}
+
+
 def _start(pid: int) -> float | None:
     """When it started; None where there is no such process any more."""
     if sys.platform == "linux":

@@ -18,6 +18,7 @@
     checkpoints/     step-000200/, complete only when its last file (trainer.pt) is there
     adapter/         PEFT format, or a whole model; tokenizer, chat template, model card
     result.json      written last: status, error, hint, seconds, final and best losses
+    report.json      the report card, made afterwards; core.report has its files
     .spare           some bytes, so that the last word still fits when the disk is full
 
 Status is derived from these facts each time it is asked for, so a dead process can't leave a

@@ -11,7 +11,7 @@ GRAFT_CHAT_IDLE   seconds without a question after which the chat's memory is fr
 GRAFT_KEEP_FREE   GB of the machine's memory that are left to other programs   0
 
 Two more are read where they are used: GRAFT_ALLOW_OPEN by app.py, and GRAFT_PARENT, which the
-worker sets, by the trainer.
+worker sets, by what it starts.
 """
 
 import math

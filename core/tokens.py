@@ -117,9 +117,11 @@ def _last_answer(whole: Tokenized) -> Tokenized:
     return replace(whole, spans=whole.spans[-1:])
 
 
-def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
+def encode_prompt(
+    tokenizer: Tokenizer, messages: Sequence[Message], tools: list[Any] | None = None
+) -> list[int]:
     """The ids after which the model answers: exactly the prefix that it was trained on."""
-    rendered = render(tokenizer, messages, add_generation_prompt=True)
+    rendered = render(tokenizer, messages, tools, add_generation_prompt=True)
     pieces = _pieces(tokenizer, rendered)
     return _join(tokenizer, rendered, pieces, tokenizer.encode_all(pieces), show=False).ids
 

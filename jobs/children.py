@@ -8,6 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from core.computing import for_computing
+from core.processes import identity
+
 ROOT = Path(__file__).resolve().parent.parent
 END_SIGNALS = [
     getattr(signal, name)
@@ -27,6 +30,12 @@ def start(module: str, *arguments: str, **options: Any) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, **options
     )
+
+
+def computing() -> dict[str, str]:
+    """The environment of a child that computes, and leaves when this process is gone."""
+    this = identity()
+    return {**for_computing(), **os.environ, "GRAFT_PARENT": f"{this['pid']}:{this['created']}"}
 
 
 def ask_to_end(pid: int) -> None:

@@ -18,6 +18,7 @@ from huey.api import TaskWrapper
 
 from core import disk, quotas
 from core.errors import Damaged
+from core.report import Report
 from core.runs import Run
 from core.settings import settings
 
@@ -81,6 +82,14 @@ def waiting() -> list[Run]:
     """The runs in the line, the next one first."""
     line = [(_since(run), run) for run in _with("queued.json") if run.status == "queued"]
     return [run for _, run in sorted(line, key=lambda pair: (pair[0], pair[1].id))]
+
+
+def unreported() -> list[Run]:
+    """The runs whose report card is to be made and that nobody makes now, first asked first."""
+    found = [Report(run) for run in _with("evaluation.json")]
+    wanted = [report for report in found if report.state == "waiting"]
+    wanted.sort(key=lambda report: (report.evaluation.get("at", 0), report.run.id))
+    return [report.run for report in wanted]
 
 
 @dataclass(frozen=True)
@@ -170,12 +179,13 @@ def connect(train: Callable[[str], None] | None = None) -> tuple[SqliteHuey, Tas
 
 
 def rebuild(huey: SqliteHuey, train: TaskWrapper, besides: Run | None = None) -> list[Run]:
-    """Tell huey of the waiting runs that it does not know, without losing the order of waiting.
+    """Tell huey of the waiting runs that it does not know, without losing the order of waiting; and
+    behind them of those whose report card is still to be made.
 
     `besides` is the run that the worker holds already. Returns the runs that were missing.
     """
     known = {task.args[0] for task in huey.pending()}
-    line = [run for run in waiting() if run != besides]
+    line = [run for run in (*waiting(), *unreported()) if run != besides]
     missing = [run for run in line if reference(run) not in known]
     if missing:
         _tell_anew(huey, train, line)

@@ -1,4 +1,5 @@
-"""python -m jobs.worker: trains the waiting runs one after another, each in a process of its own.
+"""python -m jobs.worker: trains the waiting runs one after another, each in a process of its own,
+and has the report card of each made when it has ended (jobs.reports).
 
 One worker serves a data directory; it holds worker.lock for life, and the system lets go of the
 lock however the worker dies. When it dies, its trainer saves a checkpoint and goes. When it is
@@ -21,13 +22,12 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from core.computing import for_computing
 from core.errors import Damaged, NotFound, UserError, explain
 from core.files import read_facts, write_json
 from core.processes import identity, is_alive
 from core.runs import Run
 from core.settings import settings, settle_data
-from jobs import children, postmortem, queue, webhook
+from jobs import children, postmortem, queue, reports, webhook
 
 log = logging.getLogger("worker")
 
@@ -75,9 +75,17 @@ class Worker:
             huey.storage.close()
 
     def train(self, reference: str) -> None:
-        """One run, from the line to its result; nothing where it does not wait any more."""
+        """One run, from the line to its result and its report card, or what of this is missing."""
         run = queue.find(reference)
         self.current = run
+        try:
+            self._end(run)
+            reports.make(run, self.ending)
+        finally:
+            self.current = None
+
+    def _end(self, run: Run) -> None:
+        """Bring a run that waits to its end."""
         try:
             self._wait_for_space(run)
             if not self.ending.is_set() and run.status == "queued":
@@ -88,8 +96,6 @@ class Worker:
             log.exception("%s could not be trained", run.id)
             self._fail(run, *explain(error))
             webhook.tell(run)
-        finally:
-            self.current = None
 
     def _wait_for_space(self, run: Run) -> None:
         told = False
@@ -107,7 +113,7 @@ class Worker:
                 str(run.path),
                 stdout=printed,
                 stderr=subprocess.STDOUT,
-                env={**for_computing(), **os.environ, "GRAFT_PARENT": _this_process()},
+                env=children.computing(),
             )
         log.info("%s is trained by process %s", run.id, trainer.pid)
         try:
@@ -232,11 +238,6 @@ def main() -> int:
             log.warning("Can't serve %s: %s; trying again", data, error)
         worker.ending.wait(1)
     return 0
-
-
-def _this_process() -> str:
-    process = identity()
-    return f"{process['pid']}:{process['created']}"
 
 
 if __name__ == "__main__":

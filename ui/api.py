@@ -26,8 +26,18 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.diagnostics import diagnostics_zip
 from core.errors import NotFound, UserError, explain
+from core.export import file_name
+from core.files import write_text
 from core.store import Store
-from ui import actions, dataset_actions, disk_actions, people_actions
+from ui import (
+    actions,
+    dataset_actions,
+    disk_actions,
+    people_actions,
+    report_actions,
+    theme,
+    views,
+)
 from ui.logins import owner
 
 log = logging.getLogger(__name__)
@@ -51,6 +61,8 @@ QUICK = (
     actions.resume_run,
     actions.move_run,
     actions.delete_run,
+    report_actions.report,
+    report_actions.make_report,
     dataset_actions.preview_fix,
     dataset_actions.dataset_rows,
     dataset_actions.rename_dataset,
@@ -88,6 +100,7 @@ def register(demo: gr.Blocks) -> None:
             gr.api(endpoint(action), api_name=action.__name__, concurrency_limit=2)
         gr.api(endpoint(download_adapter), api_name="download_adapter", concurrency_limit=2)
         gr.api(endpoint(download_diagnostics), api_name="download_diagnostics", concurrency_limit=2)
+        gr.api(endpoint(download_report), api_name="download_report", concurrency_limit=2)
         gr.api(endpoint(download_dataset), api_name="download_dataset", concurrency_limit=2)
         # Closing the stream must reach the chat process, so it goes through Gradio's queue.
         gr.api(endpoint(actions.compare), api_name="compare", concurrency_limit=8)
@@ -145,6 +158,25 @@ def download_diagnostics(store: Store, id: str) -> gr.FileData:
     """
     archive = diagnostics_zip(store.run(id))
     return handed_out(archive, archive.name)
+
+
+def download_report(store: Store, id: str) -> gr.FileData:
+    """The report card of a run as a page of its own, which needs nothing else.
+
+    Parameters:
+        id: the run's id
+    Returns:
+        An HTML file.
+    """
+    told = report_actions.report(store, id)
+    if told["state"] != "made":
+        raise NotFound(f"{told['name']} has no report card.", "Have it made.", field="id")
+    run = store.run(id)
+    made = (run.path / "report.json").stat().st_mtime
+    model = views.settings.model_title(run.config.model_dump())
+    file = run.path / "export" / f"{file_name(run.name) or run.id}-report.html"
+    write_text(file, views.report.document(told, model, made, theme.style()))
+    return handed_out(file, file.name)
 
 
 def download_dataset(store: Store, id: str) -> gr.FileData:

@@ -17,7 +17,7 @@ from core.errors import NotFound, UserError
 from core.runs import Run
 from core.store import Store
 from jobs import queue
-from ui import actions, api, chart, page, views, words
+from ui import actions, api, chart, page, report, views, words
 from ui.parts import panel, scrubber
 
 BUSY, IDLE = 1.5, 10  # seconds between two looks
@@ -30,9 +30,11 @@ def build(demo: gr.Blocks) -> None:
         panel(views.runs.tell())
         buttons = panel()
         dialogs = panel(views.runs.run_dialogs())
+        verdict = panel()
         curves = panel()
         watched = scrubber()
         figures = panel()
+        card = panel()
         settings = panel()
         rows = panel()
         with gr.Accordion("Log", open=False, visible=False, elem_classes="card") as fold:
@@ -50,6 +52,7 @@ def build(demo: gr.Blocks) -> None:
         clicked.click(_act, None, [archive, address], **page.DIRECT).then(
             _show, None, shown, **page.DIRECT
         )
+    report.attach(demo, verdict, card, archive)
     address.change(None, address, None, js=page.HERE)
     archive.change(None, None, None, js=CLICK)
 

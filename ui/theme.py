@@ -26,15 +26,20 @@ def launch_options() -> dict[str, Any]:
     The style sheet travels in the page's head: there it holds before the first paint, and Gradio
     leaves its selectors alone.
     """
-    files = ("style.css", "stream.js", "session.js", "tell.js", "upload.js")
-    style, *scripts = ((HERE / file).read_text("utf-8") for file in files)
+    names = ("stream", "session", "tell", "upload")
+    scripts = [(HERE / f"{name}.js").read_text("utf-8") for name in names]
     scheme = '<meta name="color-scheme" content="light dark">'
     return {
         "theme": _theme(),
-        "head": f"{scheme}<style>{style}</style><script>{' '.join(scripts)}</script>",
+        "head": f"{scheme}<style>{style()}</style><script>{' '.join(scripts)}</script>",
         "favicon_path": str(HERE / "favicon.svg"),
         "footer_links": [],
     }
+
+
+def style() -> str:
+    """The style sheet."""
+    return "".join((HERE / f"{name}.css").read_text("utf-8") for name in ("style", "report"))
 
 
 def _theme() -> gr.themes.Base:

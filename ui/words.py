@@ -105,6 +105,12 @@ def when(moment: float, now: float | None = None) -> str:
     return f"{time.strftime('%A', then)} {day}" if days < 180 else f"{day} {then.tm_year}"
 
 
+def date(moment: float) -> str:
+    """'3 November 2025'."""
+    then = time.localtime(moment)
+    return f"{then.tm_mday} {time.strftime('%B %Y', then)}"
+
+
 def soon(moment: float, now: float | None = None) -> str:
     """An estimate: 'in a moment', 'in about 6 min', 'at about 14:20', 'tomorrow at about 02:40',
     'in about 3 days'.

@@ -13,6 +13,7 @@ from core.files import append_jsonl, write_bytes, write_json
 from core.store import Store
 from jobs import queue
 from tests.browser import stage
+from tests.cards import LABELLED, card_of, put
 
 PATHS = ("", "new", "runs", "compare", "datasets", "disk")
 
@@ -448,6 +449,30 @@ def test_ranks_are_shown_where_adalora_put_them(page: Page, address, store):
     page.goto(f"{address}runs?run={run.id}")
     expect(page.get_by_role("img", name=re.compile("Ranks of 4 layers: "))).to_be_visible()
     expect(page.get_by_text("1 to 4, on average 2.5. Each began with 24.")).to_be_visible()
+
+
+def test_a_report_card_is_read_unfolded_and_taken_home(page: Page, address, store, tmp_path):
+    run = stage.finish(stage.add_run(store, "Sorter"), "completed")
+    page.goto(f"{address}runs?run={run.id}")
+    page.get_by_role("button", name="Make the report card").click()
+    expect(page.get_by_text("made when the device is free")).to_be_visible()
+    put(run, card_of("labels", LABELLED, general=(30, 28, 20)))
+    expect(page.get_by_role("heading", name="Better than the original.")).to_be_visible()
+    expect(page.get_by_text("12 of 14 right instead of 2: +71 points")).to_be_visible()
+    expect(page.get_by_text("Forgot much")).to_be_visible()
+    expect(page.get_by_text("lower its strength")).to_be_visible()
+    page.get_by_text("What it takes for what").click()
+    confused = page.get_by_role("row", name=re.compile("^No "))
+    expect(confused.get_by_role("cell", name="4").last).to_be_visible()
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert not stage.reaching_out(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download report card").click()
+    assert download.value.suggested_filename == "Sorter-report.html"
+    download.value.save_as(tmp_path / "card.html")
+    page.goto(f"file://{tmp_path / 'card.html'}")
+    expect(page.get_by_role("heading", name="Better than the original.")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_compare_opens_at_the_newest_run_that_has_finished(page: Page, address, store):

@@ -52,6 +52,7 @@ def test_dates_are_said_from_where_we_stand():
     assert at(2026, 3, 29, 23, 59) == "yesterday 23:59"
     assert at(2026, 3, 28, 1, 0) == "Saturday 28 March"
     assert at(2025, 3, 28, 1, 0) == "28 March 2025"
+    assert words.date(now) == "30 March 2026"
 
 
 def a_run(status, **more):

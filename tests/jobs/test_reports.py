@@ -1,0 +1,137 @@
+"""Report cards: made after each run by a process of its own, whoever dies meanwhile."""
+
+import os
+import signal
+
+import psutil
+import pytest
+
+from core.config import TrainConfig
+from core.files import write_text
+from core.report import Report
+from core.store import Store
+from jobs import queue, reports
+from tests.jobs.test_recovery import POSIX, new_run, until
+
+COLOURS = ("red", "green", "blue")
+ROWS = [
+    {
+        "messages": [
+            {"role": "user", "content": f"Which colour has number {number}?"},
+            {"role": "assistant", "content": COLOURS[number % 3]},
+        ]
+    }
+    for number in range(60)
+]
+REAL = "worker.TRAINER = 'core.train'"
+
+
+@pytest.fixture
+def run():
+    config = TrainConfig(base_model="starter", max_steps=2, eval_steps=2, lora_r=2, max_length=64)
+    return Store().create_run(config, ROWS[:12], ROWS[12:])
+
+
+def test_after_a_run_its_report_card_is_made_though_the_worker_is_killed_meanwhile(
+    run, start_worker
+):
+    report = Report(run)
+    queue.submit(run)
+    worker = start_worker(REAL)
+    until(lambda: run.status == "completed", 120)
+    until(lambda: report.evaluation.get("done"), 120)
+    assert report.state == "making"
+    maker = report.evaluation["pid"]
+    worker.kill()
+    until(lambda: not psutil.pid_exists(maker))
+    assert (report.state, report.card, run.status) == ("waiting", {}, "completed")
+    assert queue.unreported() == [run]
+
+    # The next worker makes it, behind the runs that wait.
+    other = new_run("other", 5)
+    queue.submit(other)
+    start_worker()
+    until(lambda: report.state == "made", 120)
+    assert other.status == "completed"
+    assert report.card["rows"] == {"held_out": 48, "asked": 48}
+    assert sorted(row["row"] for row in report.answers) == list(range(48))
+    assert not (run.path / "evaluation.json").exists()
+
+
+def ended(name="bot", status="completed"):
+    """A run that has ended with an adapter, and whose card is to be made."""
+    run = new_run(name)
+    write_text(run.path / "checkpoints" / "step-000005" / "trainer.pt", "")
+    (run.path / "adapter").mkdir()
+    (run.path / "adapter" / "adapter_config.json").write_text("{}")
+    Report(run).ask()
+    run.finish(status)
+    return run
+
+
+def test_a_card_that_can_not_be_made_is_said_and_the_run_stays_as_it_ended(start_worker):
+    run = ended()
+    report = Report(run)
+    worker = start_worker()
+    until(lambda: report.state == "failed", 60)
+    assert run.status == "completed"
+    assert "adapter_model.safetensors is missing" in report.evaluation["error"]
+    assert queue.unreported() == []
+    report.ask_again()
+    assert report.state == "waiting"
+    until(lambda: report.state == "failed", 60)
+    assert worker.poll() is None
+
+
+SLEEPS = "from jobs import reports; reports.EVALUATOR = 'tests.jobs.evaluator'"
+
+
+@POSIX
+def test_one_that_dies_without_a_word_is_not_shown_as_being_made(start_worker, data_dir):
+    run = ended("dies")
+    report = Report(run)
+    start_worker(f"pass; {SLEEPS}")
+    until(lambda: report.state == "making")
+    os.kill(report.evaluation["pid"], signal.SIGKILL)
+    until(lambda: report.state == "failed")
+    assert "ended without a result (exit status -9)" in report.evaluation["error"]
+    assert "report.log" in report.evaluation["hint"]
+    assert "begun" in (data_dir / "report.log").read_text()
+
+
+@POSIX
+def test_one_that_leaves_each_time_is_given_up(start_worker):
+    run = ended("leaves")
+    report = Report(run)
+    start_worker(f"worker.LOOK_EVERY = 0.2; {SLEEPS}")
+    until(lambda: report.state == "failed")
+    assert report.evaluation["tries"] == reports.MOST_TRIES
+    assert "begun 3 times" in report.evaluation["error"]
+
+
+@POSIX
+def test_a_run_that_is_to_learn_on_does_not_wait_for_its_card(start_worker):
+    run = ended("stays", "stopped")
+    start_worker(f"pass; {SLEEPS}")
+    until(lambda: Report(run).state == "making")
+    queue.submit(run)
+    until(lambda: run.status == "completed")
+    assert [row["step"] for row in run.metrics()] == list(range(6, 11))
+
+
+@POSIX
+def test_a_worker_that_ends_takes_it_with_it_and_a_deleted_run_is_let_go(start_worker):
+    run, other = ended(), ended("other")
+    report = Report(run)
+    worker = start_worker(f"pass; {SLEEPS}")
+    until(lambda: report.state == "making")
+    maker = report.evaluation["pid"]
+    worker.terminate()
+    assert worker.wait(30) == 0
+    assert not psutil.pid_exists(maker)
+    assert queue.unreported() == [run, other]
+    start_worker(f"pass; {SLEEPS}")
+    until(lambda: report.state == "making")
+    run.delete()
+    until(lambda: Report(other).state == "making")
+    assert not run.path.exists()
