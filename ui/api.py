@@ -27,7 +27,7 @@ from pydantic import TypeAdapter, ValidationError
 from core.diagnostics import diagnostics_zip
 from core.errors import NotFound, UserError, explain
 from core.store import Store
-from ui import actions, dataset_actions, disk_actions
+from ui import actions, dataset_actions, disk_actions, vote_actions
 from ui.logins import owner
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ QUICK = (
     disk_actions.delete_checkpoints,
     disk_actions.clear_caches,
     disk_actions.remove_upload,
+    vote_actions.votes,
 )
 # They go through all rows of a dataset, which takes a while where there are many.
 THOROUGH = (
@@ -73,6 +74,7 @@ THOROUGH = (
     dataset_actions.delete_rows,
     dataset_actions.add_rows,
     dataset_actions.new_dataset,
+    vote_actions.votes_dataset,
 )
 
 

@@ -1,7 +1,8 @@
 """New: four steps from examples to a run, and a card that always shows what will run.
 
 The examples, and a run to start from, travel in the address (/new?dataset=ID, ?sample=ID, ?run=ID,
-and ?upload=ID while a question about a file is open);
+?onward=ID beside the examples for a training that begins with what that run learned, and ?upload=ID
+while a question about a file is open);
 everything else is in the form, so the server keeps nothing between two clicks.
 """
 
@@ -11,10 +12,13 @@ from typing import Any
 import gradio as gr
 
 from core import hub, models
+from core.chat import is_whole
 from core.config import PRESETS, TrainConfig, problems
 from core.datasets import TOLD_BETTER
 from core.errors import UserError
+from core.methods import METHODS
 from core.prepare import import_dataset
+from core.runs import Run
 from core.store import Store
 from starter.samples import SAMPLES
 from ui import actions, api, bring, checkup, form, learned, page, tested, views
@@ -195,9 +199,30 @@ def _open(request: gr.Request) -> list[Any]:
         settings = form.write(config).values()
         return [dataset, known, config["base_model"], config["preset"], *settings, note]
     dataset = asked.get("dataset") or ""
+    if id := asked.get("onward"):
+        return [dataset, known, *_onward(store.run(id))]
     if sample := asked.get("sample"):
         dataset = _take_sample(sample, request)
     return [dataset, known, *[gr.skip()] * (3 + len(form.NAMES))]
+
+
+def _onward(run: Run) -> list[Any]:
+    """(base model, preset, settings, a note) of a training that begins with what the run learned,
+    or with the original where its way of learning can't go on."""
+    known = run.config
+    base, start, note = known.base_model, "", f"It begins with the original of {run.name}."
+    if METHODS[known.method].continues:
+        start, note = run.id, f"It goes on from what {run.name} learned."
+    elif is_whole(run):
+        base, note = str(run.adapter), f"It goes on from the model that {run.name} left."
+    config = TrainConfig(
+        base_model=base,
+        method=known.method,
+        quantization=known.quantization,
+        continue_from=start,
+    )
+    settings = form.write(config.model_dump()).values()
+    return [base, config.preset, *settings, views.notice(note, kind="good")]
 
 
 def _take_sample(sample: str, request: gr.Request) -> str:

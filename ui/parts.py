@@ -23,6 +23,22 @@ element.addEventListener('click', (event) => {
 });
 """
 
+# A key presses the button whose data-keys names it, but not while somebody types or holds it down.
+KEYS = (
+    CLICKS
+    + """
+document.addEventListener('keydown', (event) => {
+  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+  if (event.target.closest?.('input, textarea, select, [contenteditable]')) return;
+  const pressed = [...element.querySelectorAll('[data-keys]')].find(
+    (button) => button.dataset.keys.split(' ').includes(event.key));
+  if (!pressed?.checkVisibility()) return;
+  event.preventDefault();
+  pressed.click();
+});
+"""
+)
+
 # The chosen radio is the component's value; the browser's own radios bring the keyboard with them.
 CHOICES = """
 const show = () => element.querySelectorAll('input[type=radio]').forEach((radio) => {
@@ -102,6 +118,11 @@ new MutationObserver(put).observe(document.body, { childList: true, subtree: tru
 def panel(value: str = "", **props: Any) -> gr.HTML:
     """A piece of HTML; its elements with data-action trigger `click` with {action, id}."""
     return gr.HTML(value, js_on_load=CLICKS, apply_default_css=False, **props)
+
+
+def keyed(**props: Any) -> gr.HTML:
+    """A panel whose buttons with data-keys can be pressed by these keys too."""
+    return gr.HTML("", js_on_load=KEYS, apply_default_css=False, **props)
 
 
 def cards(html: str = "", value: str | None = None, **props: Any) -> gr.HTML:

@@ -1,8 +1,8 @@
-"""The whole site: seven pages that share the server and the runs, but no components."""
+"""The whole site: eight pages that share the server and the runs, but no components."""
 
 import gradio as gr
 
-from ui import api, compare, datasets, disk, home, new, people, runs
+from ui import api, compare, datasets, disk, home, new, people, runs, vote
 
 
 def build() -> gr.Blocks:
@@ -14,6 +14,7 @@ def build() -> gr.Blocks:
         ("New", "new", new),
         ("Runs", "runs", runs),
         ("Compare", "compare", compare),
+        ("Vote", "vote", vote),
         ("Datasets", "datasets", datasets),
         ("Disk", "disk", disk),
         ("People", "people", people),

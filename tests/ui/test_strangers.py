@@ -49,6 +49,8 @@ FOREIGN = {
     "put_back": ["TRASHED"],
     "delete_checkpoints": ["RUN"],
     "remove_upload": ["UPLOAD"],
+    "votes": ["RUN"],
+    "votes_dataset": ["RUN"],
     **dict.fromkeys(
         ["datasets", "models", "runs", "people", "import_dataset", "import_text",
          "import_from_hub", "new_dataset", "disk_usage", "trash", "empty_trash", "clear_caches"]

@@ -17,6 +17,7 @@ from ui.views import (
     runs,
     settings,
     tokens,
+    vote,
 )
 from ui.views.parts import (
     device_chip,
@@ -55,4 +56,5 @@ __all__ = [
     "tokens",
     "top_bar",
     "undo",
+    "vote",
 ]

@@ -141,6 +141,7 @@ def run_actions(run: dict[str, Any]) -> str:
         buttons.append(
             f'<a class="button primary" href="compare?run={quote(run["id"])}">Compare answers</a>'
         )
+        buttons.append(link(f"vote?run={quote(run['id'])}", "Vote blind", ""))
         buttons.append(button("download", "Download adapter", id))
     if status in ("running", "queued") and not run.get("stopping"):
         label = "Stop" if status == "running" else "Leave the line"
