@@ -17,7 +17,7 @@ from core.runs import Run
 from core.store import Store
 from jobs import queue
 from ui import actions, api, chart, page, views, words
-from ui.parts import panel
+from ui.parts import panel, ticked
 
 BUSY, IDLE = 1.5, 10  # seconds between two looks
 MOST = 50  # runs on a page of the list
@@ -32,7 +32,7 @@ def build(demo: gr.Blocks) -> None:
         curves = panel()
         figures = panel()
         settings = panel()
-        rows = panel()
+        rows = ticked()
         with gr.Accordion("Log", open=False, visible=False, elem_classes="card") as fold:
             log = panel()
         archive = gr.DownloadButton(visible="hidden", elem_id="archive")

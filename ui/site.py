@@ -1,8 +1,8 @@
-"""The whole site: eight pages that share the server and the runs, but no components."""
+"""The whole site: nine pages that share the server and the runs, but no components."""
 
 import gradio as gr
 
-from ui import api, compare, datasets, disk, home, new, people, runs, vote
+from ui import api, beside, compare, datasets, disk, home, new, people, runs, vote
 
 
 def build() -> gr.Blocks:
@@ -13,6 +13,7 @@ def build() -> gr.Blocks:
     for name, path, page in (
         ("New", "new", new),
         ("Runs", "runs", runs),
+        ("Beside", "beside", beside),
         ("Compare", "compare", compare),
         ("Vote", "vote", vote),
         ("Datasets", "datasets", datasets),

@@ -4,6 +4,7 @@ The parts that every page uses stand here; those of one page in the module of it
 """
 
 from ui.views import (
+    beside,
     bring,
     compare,
     datasets,
@@ -33,6 +34,7 @@ from ui.views.parts import (
 )
 
 __all__ = [
+    "beside",
     "bring",
     "compare",
     "datasets",
