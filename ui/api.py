@@ -27,7 +27,7 @@ from pydantic import TypeAdapter, ValidationError
 from core.diagnostics import diagnostics_zip
 from core.errors import NotFound, UserError, explain
 from core.store import Store
-from ui import actions, dataset_actions, disk_actions, vote_actions
+from ui import ablation_actions, actions, dataset_actions, disk_actions, vote_actions
 from ui.logins import owner
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,9 @@ QUICK = (
     disk_actions.clear_caches,
     disk_actions.remove_upload,
     vote_actions.votes,
+    ablation_actions.ablation,
+    ablation_actions.estimate_ablation,
+    ablation_actions.start_ablation,
 )
 # They go through all rows of a dataset, which takes a while where there are many.
 THOROUGH = (

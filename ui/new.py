@@ -21,7 +21,7 @@ from core.prepare import import_dataset
 from core.runs import Run
 from core.store import Store
 from starter.samples import SAMPLES
-from ui import actions, api, bring, checkup, form, learned, page, tested, views
+from ui import ablation, actions, api, bring, checkup, form, learned, page, tested, views
 from ui.parts import cards, notes, panel
 
 MISSING = {"dataset": "Choose your examples first", "base_model": "Choose another model"}
@@ -51,6 +51,7 @@ def build(demo: gr.Blocks) -> None:
             with gr.Column(elem_classes=["aside", "card"]):
                 summary = panel(views.new.summary())
                 start = gr.Button(MISSING["dataset"], variant="primary", interactive=False)
+                several = panel(views.new.several())
         wrong = notes()
         step = gr.Number(0, visible=False)
         address = gr.Textbox(visible=False)
@@ -101,6 +102,9 @@ def build(demo: gr.Blocks) -> None:
     # Only when it changes: a button that comes anew under the mouse loses the click.
     step.change(lambda step: views.new.onward(int(step)), step, onward, **page.DIRECT)
     start.click(_start, inputs_kwargs=values, outputs=address, **page.DIRECT).success(
+        None, address, None, js=page.HERE
+    )
+    several.click(_several, inputs_kwargs=values, outputs=address, **page.DIRECT).success(
         None, address, None, js=page.HERE
     )
 
@@ -400,6 +404,10 @@ def _stepper(step: float, dataset: str) -> str:
 def _start(request: gr.Request, **values: Any) -> str:
     with api.errors_in_words():
         return "runs?run=" + actions.start_run(page.store(request), _config(values))["id"]
+
+
+def _several(**values: Any) -> str:
+    return ablation.address(_config(values))
 
 
 def _facts(store: Store, dataset: str) -> dict[str, Any] | None:

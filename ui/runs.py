@@ -12,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 
+from core import ablation
 from core.errors import NotFound, UserError
 from core.runs import Run
 from core.store import Store
@@ -66,6 +67,7 @@ def facts(run: Run, line: queue.Line) -> dict[str, Any]:
         "expected": run.expected,
         "ranks": run.ranks,
         "folder": str(run.path),
+        "group": ablation.marked(run).get("id", ""),
         "stopping": run.asked,
         "has_adapter": run.adapter is not None,
         "has_checkpoint": run.checkpoint is not None,

@@ -1,8 +1,8 @@
-"""The whole site: nine pages that share the server and the runs, but no components."""
+"""The whole site: ten pages that share the server and the runs, but no components."""
 
 import gradio as gr
 
-from ui import api, beside, compare, datasets, disk, home, new, people, runs, vote
+from ui import ablation, api, beside, compare, datasets, disk, home, new, people, runs, vote
 
 
 def build() -> gr.Blocks:
@@ -14,6 +14,7 @@ def build() -> gr.Blocks:
         ("New", "new", new),
         ("Runs", "runs", runs),
         ("Beside", "beside", beside),
+        ("Ablation", "ablation", ablation),
         ("Compare", "compare", compare),
         ("Vote", "vote", vote),
         ("Datasets", "datasets", datasets),

@@ -4,6 +4,7 @@ The parts that every page uses stand here; those of one page in the module of it
 """
 
 from ui.views import (
+    ablation,
     beside,
     bring,
     compare,
@@ -34,6 +35,7 @@ from ui.views.parts import (
 )
 
 __all__ = [
+    "ablation",
     "beside",
     "bring",
     "compare",

@@ -57,13 +57,22 @@ def page(
             kind="warn",
         )
     if not alike:
-        notes += notice(
-            "They were not tested on the same.",
-            "Other examples, another model or another way of counting: their test losses can’t be "
-            "compared with each other.",
-            kind="warn",
-        )
+        notes += _not_alike()
     return notes + _curves(runs) + _results(runs, sort) + _settings(runs, differ)
+
+
+def results(runs: Sequence[Told], differ: Sequence[str], alike: bool = True) -> str:
+    """The tables alone, in the order of the runs; their links lead to the page with the curves."""
+    return ("" if alike else _not_alike()) + _results(runs, "") + _settings(runs, differ)
+
+
+def _not_alike() -> str:
+    return notice(
+        "They were not tested on the same.",
+        "Other examples, another model or another way of counting: their test losses can’t be "
+        "compared with each other.",
+        kind="warn",
+    )
 
 
 def nothing() -> str:

@@ -147,9 +147,13 @@ def _why(run: dict[str, Any]) -> str:
 
 
 def _notes(run: dict[str, Any]) -> str:
-    """What the trainer had to change on its way, in its own sentences."""
-    notes = run.get("plan", {}).get("notes", ())
-    return "".join(f'<p class="small">{escape(note)}</p>' for note in notes)
+    """Where it belongs, and what the trainer had to change on its way, in its own sentences."""
+    notes, group = run.get("plan", {}).get("notes", ()), run.get("group")
+    together = ""
+    if group:
+        address = f"ablation?group={quote(group)}"
+        together = f'<p class="small">One of several that <a href="{address}">try settings</a></p>'
+    return together + "".join(f'<p class="small">{escape(note)}</p>' for note in notes)
 
 
 def run_actions(run: dict[str, Any]) -> str:
@@ -179,6 +183,7 @@ def run_actions(run: dict[str, Any]) -> str:
         buttons.append(again)
     elif status == "completed":
         buttons.append(again)
+        buttons.append(link(f"ablation?run={quote(run['id'])}", "Try several settings"))
     if status not in ("running", "queued"):
         kind = "" if status == "damaged" else "quiet"  # there is nothing else to do here
         buttons.append(asks("delete-run", "Delete", kind=kind))

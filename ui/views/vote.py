@@ -118,7 +118,7 @@ def verdict(state: Ballots) -> str:
         onward = button("teach", "Teach it what you prefer", "", "primary")
         onward += button("keep", "Keep as a dataset", "")
     return (
-        f'<section class="card verdict {tally.verdict}" aria-label="Verdict"><h2>'
+        f'<section class="card outcome {tally.verdict}" aria-label="Verdict"><h2>'
         f"{HEADLINES[tally.verdict]}</h2>{''.join(lines)}{_scale(tally)}"
         f'<dl class="counts">{counts}</dl>'
         '<p class="small">The range holds what very many votes would show, with 95 % confidence '
