@@ -27,7 +27,7 @@ BUSY, IDLE = 3, 30  # seconds between two looks
 
 def build(demo: gr.Blocks) -> None:
     with page.frame(demo, "Ablation"):
-        panel(views.heading("Try several settings"))
+        panel(views.heading("Try several values"))
         shown = panel()
         with gr.Column(visible=False, elem_classes="axes") as axes:
             fields = {axis: _axis(axis) for axis in AXES}

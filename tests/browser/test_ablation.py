@@ -24,8 +24,8 @@ def end(run: Run, losses: list[float], size: int) -> None:
 def test_from_ticks_to_the_one_that_is_used(page: Page, address, store):
     page.goto(f"{address}new?dataset={stage.add_dataset(store)}")
     expect(page.get_by_role("button", name="Start training")).to_be_visible()
-    page.get_by_role("button", name="Try several settings").click()
-    expect(page.get_by_role("heading", name="Try several settings")).to_be_visible()
+    page.get_by_role("button", name="Try several values").click()
+    expect(page.get_by_role("heading", name="Try several values")).to_be_visible()
     # At first some ranks are ticked; others can be, and the promise follows.
     expect(page.get_by_role("button", name="Start 3 runs")).to_be_enabled()
     for rank in ("4", "16", "64"):

@@ -209,7 +209,7 @@ def test_text_from_people_files_and_models_never_becomes_markup(name, html):
         ("running", {"stopping": "keep"}, []),
         ("queued", {}, ["Pause", "Leave the line"]),
         ("completed", {}, ["Compare answers", "Vote blind", "Download adapter",
-                           "Change and run again", "Try several settings", "Delete"]),
+                           "Change and run again", "Try several values", "Delete"]),
         ("stopped", {}, ["Compare answers", "Vote blind", "Download adapter", "Continue",
                          "Change and run again", "Delete"]),
         ("stopped", {"has_adapter": False}, ["Continue", "Change and run again", "Delete"]),

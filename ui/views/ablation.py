@@ -25,7 +25,7 @@ def nothing_to_try(what: str = "", hint: str = "") -> str:
     """There is nothing to begin with yet, or no longer."""
     return invitation(
         what or "What shall be tried?",
-        hint or "Choose examples and a model first; “Try several settings” is below Start.",
+        hint or "Choose examples and a model first; “Try several values” is below Start.",
         "Teach a model",
         "new",
     )

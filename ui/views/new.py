@@ -30,7 +30,7 @@ def stepper(active: int, done: Sequence[bool]) -> str:
 
 def several() -> str:
     """The way to several runs instead of one."""
-    return button("several", "Try several settings", "", "quiet")
+    return button("several", "Try several values", "", "quiet")
 
 
 def onward(step: int) -> str:

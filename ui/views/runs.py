@@ -183,7 +183,7 @@ def run_actions(run: dict[str, Any]) -> str:
         buttons.append(again)
     elif status == "completed":
         buttons.append(again)
-        buttons.append(link(f"ablation?run={quote(run['id'])}", "Try several settings"))
+        buttons.append(link(f"ablation?run={quote(run['id'])}", "Try several values"))
     if status not in ("running", "queued"):
         kind = "" if status == "damaged" else "quiet"  # there is nothing else to do here
         buttons.append(asks("delete-run", "Delete", kind=kind))
