@@ -36,11 +36,18 @@ def check_disk(owner: str, folder: Path, coming: str = "") -> None:
         )
 
 
-def check_waiting(owner: str, waiting: int) -> None:
-    """Raise UserError where the person has so many runs in the line already."""
+def check_waiting(owner: str, waiting: int, more: int = 1) -> None:
+    """Raise UserError where the person has so many runs in the line that `more` are too many."""
     most = limits(owner).waiting
-    if most is not None and waiting >= most:
+    if most is None or waiting + more <= most:
+        return
+    if more > 1:
         raise UserError(
-            f"{waiting} of your runs wait already, and you may have {most} in the line.",
-            "Start it when one of them has begun.",
+            f"These are {more} runs; {waiting} of yours wait already, and you may have {most} in "
+            "the line.",
+            "Start fewer, or start them later.",
         )
+    raise UserError(
+        f"{waiting} of your runs wait already, and you may have {most} in the line.",
+        "Start it when one of them has begun.",
+    )

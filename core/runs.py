@@ -17,6 +17,8 @@
     references.json  DPO: how likely the reference model finds the answers of each row
     checkpoints/     step-000200/, complete only when its last file (trainer.pt) is there
     adapter/         PEFT format, or a whole model; tokenizer, chat template, model card
+    ablation.json    which other runs it tries settings with, and which settings these are
+    votes.jsonl      blind votes between it and its original
     result.json      written last: status, error, hint, seconds, final and best losses
     report.json      the report card, made afterwards; core.report has its files
     .spare           some bytes, so that the last word still fits when the disk is full

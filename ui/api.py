@@ -30,6 +30,7 @@ from core.export import file_name
 from core.files import write_text
 from core.store import Store
 from ui import (
+    ablation_actions,
     actions,
     dataset_actions,
     disk_actions,
@@ -37,6 +38,7 @@ from ui import (
     report_actions,
     theme,
     views,
+    vote_actions,
 )
 from ui.logins import owner
 
@@ -75,6 +77,10 @@ QUICK = (
     disk_actions.delete_checkpoints,
     disk_actions.clear_caches,
     disk_actions.remove_upload,
+    vote_actions.votes,
+    ablation_actions.ablation,
+    ablation_actions.estimate_ablation,
+    ablation_actions.start_ablation,
 )
 # They go through all rows of a dataset, which takes a while where there are many.
 THOROUGH = (
@@ -85,6 +91,7 @@ THOROUGH = (
     dataset_actions.delete_rows,
     dataset_actions.add_rows,
     dataset_actions.new_dataset,
+    vote_actions.votes_dataset,
 )
 
 

@@ -13,6 +13,7 @@ from ui import words
 
 MOST = 500
 HOVERS = 60
+STEPS, LOSS = "Updates made · steps", "Error · loss"
 
 
 def smoothed(points: Sequence[Point]) -> list[Point]:
@@ -66,7 +67,7 @@ def sparkline(metrics: Metrics, width: int = 144, height: int = 40) -> str:
     if len(points) < 2:
         return ""
     points = thinned(points, 60)
-    place = _Scale(points, (0, width), (0, height), pad=3)
+    place = Scale(points, (0, width), (0, height), pad=3)
     end = place(points[-1])
     return (
         f'<svg class="sparkline" viewBox="0 0 {width} {height}" aria-hidden="true">'
@@ -75,7 +76,7 @@ def sparkline(metrics: Metrics, width: int = 144, height: int = 40) -> str:
     )
 
 
-class _Scale:
+class Scale:
     """From (step, value) to pixels, y upside down."""
 
     def __init__(self, points, across: tuple[float, float], down: tuple[float, float], pad=0.0):
@@ -94,6 +95,36 @@ class _Scale:
         )
 
 
+Tick = tuple[float, str]
+"""A value and what is written there."""
+
+
+def axes(place: Scale, across: Sequence[Tick], up: Sequence[Tick], below: str, beside: str) -> str:
+    """Grid, ticks and titles of a chart whose scale leaves 52 to the left and 48 below."""
+    grid = []
+    for value, said in up:
+        y = place((place.x0, value))[1]
+        grid.append(
+            f'<path class="grid" d="M{place.left} {y:.1f}H{place.right}"/>'
+            f'<text class="tick" x="{place.left - 8}" y="{y + 4:.1f}" text-anchor="end">'
+            f"{said}</text>"
+        )
+    for value, said in across:
+        x = place((value, place.y0))[0]
+        grid.append(
+            f'<text class="tick" x="{x:.1f}" y="{place.bottom + 20}" text-anchor="middle">'
+            f"{said}</text>"
+        )
+    middle = (place.top + place.bottom) / 2
+    return (
+        "".join(grid) + f'<path class="axis" d="M{place.left} {place.bottom}H{place.right}"/>'
+        f'<text class="title" x="{(place.left + place.right) / 2}" y="{place.bottom + 42}" '
+        f'text-anchor="middle">{below}</text>'
+        f'<text class="title" transform="translate(12 {middle}) rotate(-90)" '
+        f'text-anchor="middle">{beside}</text>'
+    )
+
+
 class _Plot:
     def __init__(self, train, test, total_steps, width, height, kind):
         self.train, self.smooth, self.test = thinned(train), thinned(smoothed(train)), thinned(test)
@@ -105,7 +136,7 @@ class _Plot:
             (0.0, max(0.0, min(values) - 0.06 * spread)),
             (last, max(values) + 0.06 * spread),
         ]
-        self.place = _Scale(corners, (52, width - 12), (14, height - 48))
+        self.place = Scale(corners, (52, width - 12), (14, height - 48))
         self.best = min(test, key=lambda point: point[1]) if len(test) > 1 else None
 
     def svg(self) -> str:
@@ -123,28 +154,12 @@ class _Plot:
     def _axes(self) -> str:
         place = self.place
         across = ticks(place.x0, place.x1, 10 if self.kind == "wide" else 4)
-        up = ticks(place.y0, place.y1, 5)
-        grid = []
-        for value in up:
-            y = place((place.x0, value))[1]
-            grid.append(
-                f'<path class="grid" d="M{place.left} {y:.1f}H{place.right}"/>'
-                f'<text class="tick" x="{place.left - 8}" y="{y + 4:.1f}" text-anchor="end">'
-                f"{value:g}</text>"
-            )
-        for step in across:
-            x = place((step, place.y0))[0]
-            grid.append(
-                f'<text class="tick" x="{x:.1f}" y="{place.bottom + 20}" text-anchor="middle">'
-                f"{step:,.0f}</text>"
-            )
-        middle = (place.top + place.bottom) / 2
-        return (
-            "".join(grid) + f'<path class="axis" d="M{place.left} {place.bottom}H{place.right}"/>'
-            f'<text class="title" x="{(place.left + place.right) / 2}" y="{self.height - 6}" '
-            'text-anchor="middle">Updates made · steps</text>'
-            f'<text class="title" transform="translate(12 {middle}) rotate(-90)" '
-            'text-anchor="middle">Error · loss</text>'
+        return axes(
+            place,
+            [(step, f"{step:,.0f}") for step in across],
+            [(value, f"{value:g}") for value in ticks(place.y0, place.y1, 5)],
+            STEPS,
+            LOSS,
         )
 
     def _dots(self) -> Iterator[str]:

@@ -24,6 +24,7 @@ Turn = dict[str, Any]
 """question; base and tuned, the answers so far; phase, notes and changed as the chat tells them"""
 
 GO = "(run) => { window.location.href = 'compare?run=' + encodeURIComponent(run) }"
+VOTE = "(run) => { window.location.href = 'vote' + (run ? `?run=${encodeURIComponent(run)}` : '') }"
 IN_THE_ADDRESS = """(run) => {
   if (run) window.history.replaceState(null, '', 'compare?run=' + encodeURIComponent(run));
 }"""
@@ -34,6 +35,7 @@ def build(demo: gr.Blocks) -> None:
         with gr.Row(elem_classes="compare-head"):
             panel(views.heading("Compare answers"))
             run = gr.Dropdown(label="Your model", allow_custom_value=True, elem_classes="picker")
+            blind = panel(views.vote.invited(), elem_classes="beside")
         shared = panel()
         empty = panel()
         with gr.Column(visible=False) as arena:
@@ -57,6 +59,7 @@ def build(demo: gr.Blocks) -> None:
         None, run, None, js=IN_THE_ADDRESS
     )
     run.input(None, run, None, js=GO)
+    blind.click(None, run, None, js=VOTE)
     run.change(_shared, run, shared, **page.DIRECT)
     gr.Timer(5).tick(_shared, run, shared, **page.DIRECT)
     growing: dict[str, Any] = {

@@ -1,7 +1,8 @@
 """New: four steps from examples to a run, and a card that always shows what will run.
 
 The examples, and a run to start from, travel in the address (/new?dataset=ID, ?sample=ID, ?run=ID,
-and ?upload=ID while a question about a file is open);
+?onward=ID beside the examples for a training that begins with what that run learned, and ?upload=ID
+while a question about a file is open);
 everything else is in the form, so the server keeps nothing between two clicks.
 """
 
@@ -11,13 +12,28 @@ from typing import Any
 import gradio as gr
 
 from core import hub, models
+from core.chat import is_whole
 from core.config import PRESETS, TrainConfig, problems
 from core.datasets import TOLD_BETTER
 from core.errors import UserError
+from core.methods import METHODS
 from core.prepare import import_dataset
+from core.runs import Run
 from core.store import Store
 from starter.samples import SAMPLES
-from ui import actions, api, bring, checkup, form, learned, page, pretest, tested, views
+from ui import (
+    ablation,
+    actions,
+    api,
+    bring,
+    checkup,
+    form,
+    learned,
+    page,
+    pretest,
+    tested,
+    views,
+)
 from ui.parts import cards, notes, panel
 
 MISSING = {"dataset": "Choose your examples first", "base_model": "Choose another model"}
@@ -48,6 +64,7 @@ def build(demo: gr.Blocks) -> None:
             with gr.Column(elem_classes=["aside", "card"]):
                 summary = panel(views.new.summary())
                 start = gr.Button(MISSING["dataset"], variant="primary", interactive=False)
+                several = panel(views.new.several())
         wrong = notes()
         step = gr.Number(0, visible=False)
         address = gr.Textbox(visible=False)
@@ -99,6 +116,9 @@ def build(demo: gr.Blocks) -> None:
     # Only when it changes: a button that comes anew under the mouse loses the click.
     step.change(lambda step: views.new.onward(int(step)), step, onward, **page.DIRECT)
     start.click(_start, inputs_kwargs=values, outputs=address, **page.DIRECT).success(
+        None, address, None, js=page.HERE
+    )
+    several.click(_several, inputs_kwargs=values, outputs=address, **page.DIRECT).success(
         None, address, None, js=page.HERE
     )
 
@@ -197,9 +217,30 @@ def _open(request: gr.Request) -> list[Any]:
         settings = form.write(config).values()
         return [dataset, known, config["base_model"], config["preset"], *settings, note]
     dataset = asked.get("dataset") or ""
+    if id := asked.get("onward"):
+        return [dataset, known, *_onward(store.run(id))]
     if sample := asked.get("sample"):
         dataset = _take_sample(sample, request)
     return [dataset, known, *[gr.skip()] * (3 + len(form.NAMES))]
+
+
+def _onward(run: Run) -> list[Any]:
+    """(base model, preset, settings, a note) of a training that begins with what the run learned,
+    or with the original where its way of learning can't go on."""
+    known = run.config
+    base, start, note = known.base_model, "", f"It begins with the original of {run.name}."
+    if METHODS[known.method].continues:
+        start, note = run.id, f"It goes on from what {run.name} learned."
+    elif is_whole(run):
+        base, note = str(run.adapter), f"It goes on from the model that {run.name} left."
+    config = TrainConfig(
+        base_model=base,
+        method=known.method,
+        quantization=known.quantization,
+        continue_from=start,
+    )
+    settings = form.write(config.model_dump()).values()
+    return [base, config.preset, *settings, views.notice(note, kind="good")]
 
 
 def _take_sample(sample: str, request: gr.Request) -> str:
@@ -377,6 +418,10 @@ def _stepper(step: float, dataset: str) -> str:
 def _start(request: gr.Request, **values: Any) -> str:
     with api.errors_in_words():
         return "runs?run=" + actions.start_run(page.store(request), _config(values))["id"]
+
+
+def _several(**values: Any) -> str:
+    return ablation.address(_config(values))
 
 
 def _facts(store: Store, dataset: str) -> dict[str, Any] | None:

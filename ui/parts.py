@@ -23,6 +23,60 @@ element.addEventListener('click', (event) => {
 });
 """
 
+# A key presses the button whose data-keys names it, but not while somebody types or holds it down.
+KEYS = (
+    CLICKS
+    + """
+document.addEventListener('keydown', (event) => {
+  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+  if (event.target.closest?.('input, textarea, select, [contenteditable]')) return;
+  const pressed = [...element.querySelectorAll('[data-keys]')].find(
+    (button) => button.dataset.keys.split(' ').includes(event.key));
+  if (!pressed?.checkVisibility()) return;
+  event.preventDefault();
+  pressed.click();
+});
+"""
+)
+
+# Ticked boxes (data-tick="id") stay ticked when the list comes anew, on its other pages too; a bar
+# (.ticked) then says how many there are, and its link names them all.
+TICKS = (
+    CLICKS
+    + """
+const read = () => new Set(JSON.parse(sessionStorage.getItem('graft-ticked') ?? '[]'));
+const show = () => {
+  const ticked = read();
+  element.querySelectorAll('[data-tick]').forEach((box) => {
+    box.checked = ticked.has(box.dataset.tick);
+  });
+  const bar = element.querySelector('.ticked');
+  if (!bar) return;
+  bar.hidden = !ticked.size;
+  bar.querySelector('.count').textContent = ticked.size;
+  const link = bar.querySelector('a');
+  link.href = 'beside?runs=' + [...ticked].map(encodeURIComponent).join(',');
+  link.hidden = ticked.size < 2;
+};
+const keep = (ticked) => {
+  sessionStorage.setItem('graft-ticked', JSON.stringify([...ticked]));
+  show();
+};
+element.addEventListener('change', ({ target }) => {
+  if (target.dataset.tick === undefined) return;
+  const ticked = read();
+  if (target.checked) ticked.add(target.dataset.tick);
+  else ticked.delete(target.dataset.tick);
+  keep(ticked);
+});
+element.addEventListener('click', (event) => {
+  if (event.target.closest('[data-untick]')) keep(new Set());
+});
+watch('value', () => setTimeout(show));
+setTimeout(show);
+"""
+)
+
 # The chosen radio is the component's value; the browser's own radios bring the keyboard with them.
 CHOICES = """
 const show = () => element.querySelectorAll('input[type=radio]').forEach((radio) => {
@@ -133,6 +187,16 @@ show();
 def panel(value: str = "", **props: Any) -> gr.HTML:
     """A piece of HTML; its elements with data-action trigger `click` with {action, id}."""
     return gr.HTML(value, js_on_load=CLICKS, apply_default_css=False, **props)
+
+
+def keyed(**props: Any) -> gr.HTML:
+    """A panel whose buttons with data-keys can be pressed by these keys too."""
+    return gr.HTML("", js_on_load=KEYS, apply_default_css=False, **props)
+
+
+def ticked() -> gr.HTML:
+    """A panel with a list whose boxes can be ticked."""
+    return gr.HTML("", js_on_load=TICKS, apply_default_css=False)
 
 
 def cards(html: str = "", value: str | None = None, **props: Any) -> gr.HTML:

@@ -12,13 +12,13 @@ from typing import Any
 
 import gradio as gr
 
-from core import coach, samples
+from core import ablation, coach, samples
 from core.errors import NotFound, UserError
 from core.runs import Run
 from core.store import Store
 from jobs import queue
 from ui import actions, api, chart, page, report, views, words
-from ui.parts import panel, scrubber
+from ui.parts import panel, scrubber, ticked
 
 BUSY, IDLE = 1.5, 10  # seconds between two looks
 MOST = 50  # runs on a page of the list
@@ -36,7 +36,7 @@ def build(demo: gr.Blocks) -> None:
         figures = panel()
         card = panel()
         settings = panel()
-        rows = panel()
+        rows = ticked()
         with gr.Accordion("Log", open=False, visible=False, elem_classes="card") as fold:
             log = panel()
         archive = gr.DownloadButton(visible="hidden", elem_id="archive")
@@ -71,6 +71,7 @@ def facts(run: Run, line: queue.Line) -> dict[str, Any]:
         "expected": run.expected,
         "ranks": run.ranks,
         "folder": str(run.path),
+        "group": ablation.marked(run).get("id", ""),
         "stopping": run.asked,
         "has_adapter": run.adapter is not None,
         "has_checkpoint": run.checkpoint is not None,

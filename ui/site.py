@@ -1,8 +1,8 @@
-"""The whole site: seven pages that share the server and the runs, but no components."""
+"""The whole site: ten pages that share the server and the runs, but no components."""
 
 import gradio as gr
 
-from ui import api, compare, datasets, disk, home, new, people, runs
+from ui import ablation, api, beside, compare, datasets, disk, home, new, people, runs, vote
 
 
 def build() -> gr.Blocks:
@@ -13,7 +13,10 @@ def build() -> gr.Blocks:
     for name, path, page in (
         ("New", "new", new),
         ("Runs", "runs", runs),
+        ("Beside", "beside", beside),
+        ("Ablation", "ablation", ablation),
         ("Compare", "compare", compare),
+        ("Vote", "vote", vote),
         ("Datasets", "datasets", datasets),
         ("Disk", "disk", disk),
         ("People", "people", people),

@@ -23,7 +23,8 @@ CONTRACT = {
     "delete_rows", "add_rows", "new_dataset", "rename_dataset", "delete_dataset",
     "download_dataset",
     "disk_usage", "trash", "put_back", "empty_trash", "delete_checkpoints", "clear_caches",
-    "remove_upload",
+    "remove_upload", "votes", "votes_dataset",
+    "ablation", "estimate_ablation", "start_ablation",
 }  # fmt: skip
 QUESTIONS = "question,answer\n" + "".join(
     f"What is {a} and {b}?,{a} and {b} make {a + b}.\n" for a in range(6) for b in range(5)

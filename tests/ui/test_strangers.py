@@ -52,6 +52,11 @@ FOREIGN = {
     "put_back": ["TRASHED"],
     "delete_checkpoints": ["RUN"],
     "remove_upload": ["UPLOAD"],
+    "votes": ["RUN"],
+    "votes_dataset": ["RUN"],
+    "ablation": ["RUN"],
+    "estimate_ablation": [{"dataset": "DATASET"}, {"lora_r": [4, 8]}],
+    "start_ablation": [{"dataset": "DATASET"}, {"lora_r": [4, 8]}],
     **dict.fromkeys(
         ["datasets", "models", "runs", "people", "import_dataset", "import_text",
          "import_from_hub", "new_dataset", "disk_usage", "trash", "empty_trash", "clear_caches"]

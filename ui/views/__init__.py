@@ -4,6 +4,8 @@ The parts that every page uses stand here; those of one page in the module of it
 """
 
 from ui.views import (
+    ablation,
+    beside,
     bring,
     compare,
     datasets,
@@ -19,6 +21,7 @@ from ui.views import (
     runs,
     settings,
     tokens,
+    vote,
     watch,
 )
 from ui.views.parts import (
@@ -35,6 +38,8 @@ from ui.views.parts import (
 )
 
 __all__ = [
+    "ablation",
+    "beside",
     "bring",
     "compare",
     "datasets",
@@ -60,5 +65,6 @@ __all__ = [
     "tokens",
     "top_bar",
     "undo",
+    "vote",
     "watch",
 ]

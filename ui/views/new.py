@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from ui import words
-from ui.views.parts import CURRENT, facts, notice, only_if
+from ui.views.parts import CURRENT, button, facts, notice, only_if
 from ui.views.settings import model_title
 
 STEPS = ("Data", "Model", "Settings", "Review")
@@ -26,6 +26,11 @@ def stepper(active: int, done: Sequence[bool]) -> str:
         for i, title in enumerate(STEPS)
     )
     return f'<ol class="stepper" aria-label="Steps">{items}</ol>'
+
+
+def several() -> str:
+    """The way to several runs instead of one."""
+    return button("several", "Try several values", "", "quiet")
 
 
 def onward(step: int) -> str:

@@ -20,8 +20,8 @@ def run_pill(run: dict[str, Any]) -> str:
     return f'<span class="pill {run["status"]}">{words.pill(run)}</span>'
 
 
-def run_row(run: dict[str, Any], curve: str) -> str:
-    """A run in a list: name, pill, curve, what to do, one main action."""
+def run_row(run: dict[str, Any], curve: str, box: bool = False) -> str:
+    """A run in a list: name, pill, curve, what to do, one main action; with a `box` to tick."""
     id, status = escape(run["id"]), run["status"]
     address = f"runs?run={quote(run['id'])}"
     progress, result = run["progress"], run["result"]
@@ -47,7 +47,8 @@ def run_row(run: dict[str, Any], curve: str) -> str:
     facts = " · ".join(part for part in told if part)
     return (
         f'<article class="card row"{_told(run)}><div class="what"><div class="named">'
-        f'<h3><a href="{address}">{escape(run["name"])}</a></h3>{run_pill(run)}</div>'
+        f'{_box(run) if box else ""}<h3><a href="{address}">{escape(run["name"])}</a></h3>'
+        f"{run_pill(run)}</div>"
         f"<p>{escape(words.status_line(run))}</p>"
         f'<p class="small">{facts}</p></div>'
         f'<div class="curve">{curve}{bar(run)}</div>'
@@ -74,8 +75,25 @@ def _told(run: dict[str, Any]) -> str:
     return "".join(f' data-{key}="{escape(str(value))}"' for key, value in facts.items())
 
 
-def run_list(listed: Iterable[Listed]) -> str:
-    return f'<div class="rows">{"".join(run_row(run, curve) for run, curve in listed)}</div>'
+def _box(run: dict[str, Any]) -> str:
+    return (
+        f'<label class="tick"><input type="checkbox" data-tick="{escape(run["id"])}" '
+        f'aria-label="Show {escape(run["name"])} beside others"></label>'
+    )
+
+
+def _ticked() -> str:
+    """What can be done with the ticked runs; there once one is."""
+    return (
+        '<div class="card ticked" hidden><p role="status"><span class="count"></span> ticked</p>'
+        '<button type="button" class="button quiet" data-untick>Clear</button>'
+        '<a class="button primary" href="beside">Show beside each other</a></div>'
+    )
+
+
+def run_list(listed: Iterable[Listed], boxes: bool = False) -> str:
+    rows = "".join(run_row(run, curve, boxes) for run, curve in listed)
+    return f'<div class="rows">{rows}</div>'
 
 
 def listing(listed: Sequence[Listed], older: int = 0, start: int = 0) -> str:
@@ -84,7 +102,8 @@ def listing(listed: Sequence[Listed], older: int = 0, start: int = 0) -> str:
         ways = [('<a href="runs">The first runs</a>', start)]
         ways.append((f'<a href="runs?from={start + len(listed)}">{older:,} more</a>', older))
         more = " · ".join(way for way, there in ways if there)
-        return run_list(listed) + (f'<p class="more">{more}</p>' if more else "")
+        listing = run_list(listed, boxes=True) + (f'<p class="more">{more}</p>' if more else "")
+        return listing + _ticked()
     return invitation(
         "No runs yet",
         "A run is one training: its settings, its examples, its curve and its adapter.",
@@ -129,9 +148,13 @@ def _why(run: dict[str, Any]) -> str:
 
 
 def _notes(run: dict[str, Any]) -> str:
-    """What the trainer had to change on its way, in its own sentences."""
-    notes = run.get("plan", {}).get("notes", ())
-    return "".join(f'<p class="small">{escape(note)}</p>' for note in notes)
+    """Where it belongs, and what the trainer had to change on its way, in its own sentences."""
+    notes, group = run.get("plan", {}).get("notes", ()), run.get("group")
+    together = ""
+    if group:
+        address = f"ablation?group={quote(group)}"
+        together = f'<p class="small">One of several that <a href="{address}">try settings</a></p>'
+    return together + "".join(f'<p class="small">{escape(note)}</p>' for note in notes)
 
 
 def run_actions(run: dict[str, Any]) -> str:
@@ -142,6 +165,7 @@ def run_actions(run: dict[str, Any]) -> str:
         buttons.append(
             f'<a class="button primary" href="compare?run={quote(run["id"])}">Compare answers</a>'
         )
+        buttons.append(link(f"vote?run={quote(run['id'])}", "Vote blind", ""))
         buttons.append(button("download", "Download adapter", id))
     if status in ("running", "queued") and not run.get("stopping"):
         label = "Stop" if status == "running" else "Leave the line"
@@ -160,6 +184,7 @@ def run_actions(run: dict[str, Any]) -> str:
         buttons.append(again)
     elif status == "completed":
         buttons.append(again)
+        buttons.append(link(f"ablation?run={quote(run['id'])}", "Try several values"))
     if status not in ("running", "queued"):
         kind = "" if status == "damaged" else "quiet"  # there is nothing else to do here
         buttons.append(asks("delete-run", "Delete", kind=kind))
