@@ -65,8 +65,9 @@ class ChatServer:
             waiting             how many are served before; 0: it is this one's turn
             notes               sentences for the person: what was left out, and why
 
-        and in the last one `tokens` and `seconds` by side, and `changed` by run: at what share of
-        the places of the base model's text this adapter would have gone on differently.
+        and in the last one `tokens` and `seconds` by side; by run `changed`, at what share of the
+        places of the base model's text this adapter would have gone on differently, and
+        `adapters`, the fingerprint of its weights.
 
         Closing the iterator stops the answers after the token that is being computed. Raises
         UserError, here or while iterating, in words.

@@ -353,10 +353,13 @@ def compare(
         run: the run's id, or a list of ids of runs with the same base model
         message: what to ask; or a conversation, a list of {role, content}; or one conversation for
             each side, {"base": […], "tuned": […]}, with run ids where there are several
-        sampling: max_new_tokens, temperature, top_p, seed
+        sampling: max_new_tokens, temperature, top_p, seed, repetition_penalty; and strength of the
+            adapters, 0 (the base model) to 1.5
     Returns:
-        A stream of {base, tuned, done, phase, …}: the answers so far; the last has done: true.
-        `tuned` is the first run's answer; each run's answer also stands under its id.
+        A stream of {base, tuned, done, phase, …}: the answers so far; the last has done: true, and
+        by run changed (the share of next tokens that it chooses differently from the base) and
+        adapters (the first digits of its weights' sha256). `tuned` is the first run's answer; each
+        run's answer also stands under its id.
     """
     ids = [run] if isinstance(run, str) else run
     if not ids:
