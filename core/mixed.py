@@ -58,10 +58,10 @@ class Delta:
             bias = 0 if self.bias is None else self.bias
             full = (y - bias + self.scaling * (inside @ self.b)) * self.rescale + bias
             y.copy_(full if strength == 1 else y + strength * (full - y))
-        elif y.dtype == self.b.dtype:  # as it was computed while it learned (core.lora)
+        elif y.dtype == self.b.dtype:
             y.addmm_(inside, self.b, alpha=self.scaling * strength)
         else:
-            y += self.scaling * strength * (inside @ self.b)
+            y.add_(inside @ self.b, alpha=self.scaling * strength)
 
 
 @dataclass(frozen=True)
@@ -249,9 +249,10 @@ class MixedModel:
             raise _misfit(module)
         a, b = a.to(self.device), b.to(self.device)
         if "magnitude_vector" not in tensors:
-            # In the model's own type, as while it learned; fp16 is too coarse for that.
-            own = self.model.dtype
-            kind = torch.float32 if own == torch.float16 else own
+            # In the model's own type, as while it learned, where that is quick: on a CPU, each
+            # product of two small bf16 matrices costs ten of fp32. fp16 is too coarse.
+            kind = torch.bfloat16 if self.model.dtype == torch.bfloat16 else torch.float32
+            kind = torch.float32 if self.device.type == "cpu" else kind
             return Delta(a.to(kind), b.T.contiguous().to(kind), scaling)
         length = torch.linalg.norm(_dense_weight(layer).to(a.dtype) + scaling * (b @ a), dim=1)
         magnitude = tensors["magnitude_vector"].to(length)

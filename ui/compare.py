@@ -166,7 +166,7 @@ def _open(request: gr.Request) -> tuple:
         (run.name, run.id) for run in usable if run.config.base_model == base and run != chosen
     ]
     named = request.query_params.get("with", "").split(",")
-    others = [id for _, id in fitting if id in named][:MORE]
+    others = [id for id in named if id in (fits for _, fits in fitting)][:MORE]
     beside = gr.Dropdown(fitting, value=others, visible=bool(fitting))
     sides = _sides(store, chosen.id, others)
     arena = gr.Column(visible=True)
