@@ -20,7 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from core import hardware, planner, sharing
+from core import hardware, planner, sharing, versions
 from core.computing import for_computing
 from core.errors import ModelProblem, NotFound, UserError
 from core.methods import METHODS, Bits
@@ -75,7 +75,7 @@ class ChatServer:
         runs = list({run.id: run for run in runs}.values())
         request = {
             "id": next(self._numbers),
-            "runs": [str(run.path) for run in runs],
+            "runs": [versions.address(run) for run in runs],
             "messages": _conversations(messages, [BASE, *(run.id for run in runs)]),
             "sampling": parse_sampling(sampling or {}).model_dump(),
         }
@@ -135,7 +135,7 @@ class ChatServer:
         """What the chat process says about the request; the empty event is a heartbeat."""
         fresh = self._child is None or not self._child.alive
         if fresh:
-            runs = [Run(Path(folder)) for folder in request["runs"]]
+            runs = [versions.at(address) for address in request["runs"]]
             limit = request["sampling"]["max_new_tokens"]
             # A process that could only say that there is no room for it would take some.
             self._place(runs, request["messages"], limit).check()
@@ -180,6 +180,8 @@ def check_answerable(run: Run) -> None:
             "Wait until it has finished, or stop it and keep what it learned.",
         )
     whole_adapter(run)
+    if isinstance(run, versions.Version):
+        assert run.weights  # or it says that it is gone
 
 
 def common_base(runs: Sequence[Run]) -> BaseModel:

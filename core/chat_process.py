@@ -2,7 +2,7 @@
 
 Reads requests and writes events, one JSON object a line, on its standard input and output:
 
-    {"id": 1, "runs": [folders], "messages": {side: conversation}, "sampling": {…}}
+    {"id": 1, "runs": [addresses], "messages": {side: conversation}, "sampling": {…}}
     {"stop": 1}
 
     {"id": 1, "phase": "Loading the model"}
@@ -32,7 +32,7 @@ from typing import Any, TextIO
 
 import torch
 
-from core import sharing
+from core import sharing, versions
 from core.chat import (
     BASE,
     MOST_RUNS,
@@ -76,7 +76,7 @@ class Chat:
 
     def answer(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The events of one request. Closing the iterator stops it."""
-        runs = [Run(Path(folder)) for folder in request["runs"]]
+        runs = [versions.at(address) for address in request["runs"]]
         sampling = Sampling(**request["sampling"])
         for run in runs:
             check_answerable(run)
@@ -243,12 +243,14 @@ class Chat:
         assert self._mixed is not None
         folder = run.adapter
         assert folder is not None
-        name = f"{folder}:{folder.stat().st_mtime_ns}"
+        checkpoint = run.weights if isinstance(run, versions.Version) else None
+        source = checkpoint or folder
+        name = f"{source}:{source.stat().st_mtime_ns}"
         if name not in self._tokenizers:
             if not is_whole(run):
-                self._mixed.load(name, folder)
+                self._mixed.load(name, folder, checkpoint)
             self._tokenizers[name] = Tokenizer.load(folder)
-            self._fingerprints[name] = fingerprint(folder)
+            self._fingerprints[name] = fingerprint(source)
         self._tokenizers[name] = self._tokenizers.pop(name)
         while len(self._tokenizers) > MOST_RUNS:
             oldest = next(iter(self._tokenizers))

@@ -30,6 +30,8 @@ from transformers.pytorch_utils import Conv1D
 from core.earlier import CONFIG, WEIGHTS
 from core.errors import ModelProblem
 
+LEARNS = ".default"
+"""What peft puts into the names of weights while they learn."""
 REMEMBERED = ("past_key_values", "cache_params", "state")
 """What models call that which they remember of the text so far: keys and values, the state of a
 state-space model, and RWKV's, which knows no padding."""
@@ -112,10 +114,13 @@ class MixedModel:
     def adapters(self) -> list[str]:
         return list(self._changes)
 
-    def load(self, name: str, folder: Path) -> None:
-        """Put the adapter of a PEFT folder beside the others. Raises ModelProblem."""
+    def load(self, name: str, folder: Path, checkpoint: Path | None = None) -> None:
+        """Put the adapter of a PEFT folder beside the others; `checkpoint`: with these weights, as
+        core.checkpoints keeps them. Raises ModelProblem."""
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        weights = load_file(folder / WEIGHTS)
+        weights = load_file(checkpoint or folder / WEIGHTS)
+        if checkpoint:
+            weights = {key.replace(LEARNS, ""): tensor for key, tensor in weights.items()}
         if config["peft_type"] == "PREFIX_TUNING":
             self._changes[name] = {}
             self._prefixes[name] = self._prefix(weights["prompt_embeddings"], config)

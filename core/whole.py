@@ -31,10 +31,11 @@ def whole_adapter(run: Run) -> Path:
     return folder
 
 
-def fingerprint(folder: Path) -> str:
-    """The first six digits of the sha256 of the weights: other weights, another fingerprint."""
+def fingerprint(source: Path) -> str:
+    """The first six digits of the sha256 of the weights, a file or in a folder: other weights,
+    another fingerprint."""
     digest = hashlib.sha256()
-    for path in _weights(folder):
+    for path in _weights(source) if source.is_dir() else [source]:
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from core import estimates, prepare, preview, sources
+from core import estimates, prepare, preview, sources, versions
 from core.chat import ChatServer
 from core.config import TrainConfig, parse_config
 from core.errors import NotFound, UserError
@@ -350,7 +350,8 @@ def compare(
     Closing the iterator ends the answers.
 
     Parameters:
-        run: the run's id, or a list of ids of runs with the same base model
+        run: the run's id, or a list of ids of runs with the same base model; RUN@STEP is a run at
+            its last checkpoint
         message: what to ask; or a conversation, a list of {role, content}; or one conversation for
             each side, {"base": […], "tuned": […]}, with run ids where there are several
         sampling: max_new_tokens, temperature, top_p, seed, repetition_penalty; and strength of the
@@ -370,7 +371,7 @@ def compare(
         message = {ids[0]: message["tuned"], **message}
     if not message:
         raise UserError("message: there is nothing to answer.", field="message")
-    runs = [store.run(id) for id in ids]
+    runs = [versions.find(store, id) for id in ids]
     with closing(chat_server().compare(runs, message, sampling)) as answers:
         for answer in answers:
             yield {**answer, "tuned": answer[ids[0]]}

@@ -6,11 +6,12 @@ tell it so. A chat is not a run: it lives in the open page only.
 
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import gradio as gr
 
+from core import versions
 from core.errors import UserError
 from core.methods import METHODS
 from core.sampling import STRONGEST
@@ -150,7 +151,7 @@ def _open(request: gr.Request) -> tuple:
     """(picker, others, empty state, arena, tabs, ask, strength, panes, turns) for the runs that the
     address names; where it names none, for the newest that has finished."""
     store, asked = page.store(request), request.query_params.get("run")
-    usable = [run for run in store.runs() if run.adapter is not None]
+    usable = [run for run in store.runs() if run.adapter is not None and run.status != "damaged"]
     wanted = (run for run in usable if (run.id == asked if asked else run.status in FINISHED))
     chosen = next(wanted, None)
     picker = gr.Dropdown(
@@ -165,6 +166,8 @@ def _open(request: gr.Request) -> tuple:
     fitting = [
         (run.name, run.id) for run in usable if run.config.base_model == base and run != chosen
     ]
+    if version := versions.last(chosen):
+        fitting.insert(0, (f"{version.name}, as it ended", version.id))
     named = request.query_params.get("with", "").split(",")
     others = [id for id in named if id in (fits for _, fits in fitting)][:MORE]
     beside = gr.Dropdown(fitting, value=others, visible=bool(fitting))
@@ -177,15 +180,23 @@ def _beside(
     request: gr.Request, run: str, others: list[str], marked: bool, turns: list[Turn]
 ) -> tuple:
     """(others, tabs, ask, strength, panes), with the models that answer from now on."""
-    others = others[:MORE]
-    sides = _sides(page.store(request), run, others)
+    store = page.store(request)
+    others = [id for id in others if _is_there(store, id)][:MORE]
+    sides = _sides(store, run, others)
     return gr.Dropdown(value=others), *sides, _shown(request, run, others, marked, turns)
+
+
+def _is_there(store: Store, id: str) -> bool:
+    """Whether it can answer; anything may have been typed, and deleted in another tab."""
+    with suppress(UserError):
+        return versions.find(store, id).config is not None
+    return False
 
 
 def _sides(store: Store, run: str, others: Sequence[str]) -> tuple:
     """(tabs, ask, strength) for these models."""
     tabs = views.compare.tabs(conversation.sides(store, [run, *others]).values())
-    methods = [METHODS[store.run(id).config.method] for id in (run, *others)]
+    methods = [METHODS[versions.find(store, id).config.method] for id in (run, *others)]
     can = any(method.has_strength for method in methods)
     why = f"{methods[0].title} can’t be made weaker or stronger."
     strength = gr.Slider(interactive=can, info=AT_ALL_STRENGTHS if can else why)

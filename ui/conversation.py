@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from core import versions
 from core.chat import BASE
 from core.errors import NotFound
 from core.store import Store
@@ -38,7 +39,7 @@ def sides(store: Store, runs: Sequence[str]) -> dict[str, str]:
 
 def _name(store: Store, id: str) -> str:
     try:
-        return store.run(id).name
+        return versions.find(store, id).name
     except NotFound:  # deleted in another tab: asking it says so
         return id
 

@@ -90,6 +90,17 @@ def test_two_answers_are_proven_marked_weakened_taught_and_kept(page: Page, addr
     expect(pane(page, "Yours").locator(".turn.user")).to_have_count(1)
 
 
+def test_a_run_can_stand_beside_its_last_checkpoint(page: Page, address, store):
+    run = stage.finish(stage.add_run(store, "Flowers"), "completed", used_step=40)
+    page.goto(f"{address}compare?run={run.id}")
+    page.get_by_label("Beside it").click()
+    page.get_by_role("option", name="Flowers, step 100, as it ended").click()
+    expect(pane(page, "Flowers")).to_be_visible()
+    expect(pane(page, "Flowers, step 100")).to_be_visible()
+    page.reload()
+    expect(pane(page, "Flowers, step 100")).to_be_visible()
+
+
 @pytest.mark.parametrize("page", ["phone light"], indirect=True)
 def test_several_models_answer_together_and_a_phone_shows_one_at_a_time(page: Page, address, add):
     hints, silent, loud = add("Hints"), add("Silent"), add("Loud")
