@@ -13,6 +13,7 @@ import gradio as gr
 
 from core import versions
 from core.errors import UserError
+from core.files import read_jsonl
 from core.methods import METHODS
 from core.sampling import STRONGEST
 from core.store import Store
@@ -24,6 +25,9 @@ from ui.working import call_off, is_waiting, under_way
 FINISHED = ("completed", "stopped")
 STOP, CLEAR = "stop", "clear"  # why an answer is called off
 MORE = conversation.MOST_MODELS - 1
+ANSWERS = "answers.jsonl"
+"""In a run's folder: the held-out rows that were answered, with the score of each side's answer."""
+MOST_CHANGED = 5  # of these, one is asked
 
 GO = "(run) => { window.location.href = 'compare?run=' + encodeURIComponent(run) }"
 IN_THE_ADDRESS = """(run, others) => {
@@ -75,9 +79,8 @@ def build(demo: gr.Blocks) -> None:
         file_name, file = gr.Textbox(visible=False), gr.Textbox(visible=False)
     turns = gr.State([])
     sides = [tabs, ask, strength]
-    demo.load(_open, None, [run, others, empty, arena, *sides, shown, turns], **page.DIRECT).then(
-        None, [run, others], None, js=IN_THE_ADDRESS
-    )
+    opened = [run, others, empty, arena, expected, *sides, shown, turns]
+    demo.load(_open, None, opened, **page.DIRECT).then(None, [run, others], None, js=IN_THE_ADDRESS)
     run.input(None, run, None, js=GO)
     run.change(_shared, run, shared, **page.DIRECT)
     gr.Timer(5).tick(_shared, run, shared, **page.DIRECT)
@@ -148,8 +151,8 @@ def _sampling() -> dict[str, gr.components.Component]:
 
 
 def _open(request: gr.Request) -> tuple:
-    """(picker, others, empty state, arena, tabs, ask, strength, panes, turns) for the runs that the
-    address names; where it names none, for the newest that has finished."""
+    """(picker, others, empty state, arena, chips, tabs, ask, strength, panes, turns) for the runs
+    that the address names; where it names none, for the newest that has finished."""
     store, asked = page.store(request), request.query_params.get("run")
     usable = [run for run in store.runs() if run.adapter is not None and run.status != "damaged"]
     wanted = (run for run in usable if (run.id == asked if asked else run.status in FINISHED))
@@ -161,7 +164,7 @@ def _open(request: gr.Request) -> tuple:
     )
     if not chosen:
         empty = views.compare.nothing_to_compare(bool(usable))
-        return picker, gr.skip(), empty, *[gr.skip()] * 5, []
+        return picker, gr.skip(), empty, *[gr.skip()] * 6, []
     base = chosen.config.base_model
     fitting = [
         (run.name, run.id) for run in usable if run.config.base_model == base and run != chosen
@@ -172,8 +175,9 @@ def _open(request: gr.Request) -> tuple:
     others = [id for id in named if id in (fits for _, fits in fitting)][:MORE]
     beside = gr.Dropdown(fitting, value=others, visible=bool(fitting))
     sides = _sides(store, chosen.id, others)
-    arena = gr.Column(visible=True)
-    return picker, beside, "", arena, *sides, _shown(request, chosen.id, others, False, []), []
+    arena, chips = gr.Column(visible=True), _chips(store, chosen.id)
+    shown = _shown(request, chosen.id, others, False, [])
+    return picker, beside, "", arena, chips, *sides, shown, []
 
 
 def _beside(
@@ -312,7 +316,8 @@ def _chip(
     if event.action == "clear":
         call_off(request, CLEAR)
         cleared = _shown(request, run, asked["others"], asked["marked"], [])
-        yield *[gr.skip()] * 2, views.compare.chips(), "", cleared, [], *[gr.skip()] * 2
+        chips = _chips(page.store(request), run)
+        yield *[gr.skip()] * 2, chips, "", cleared, [], *[gr.skip()] * 2
         return
     if is_waiting(request):  # an answer is growing still
         yield (gr.skip(),) * 8
@@ -322,18 +327,30 @@ def _chip(
         for growing in _again(request, turns, run=run, **asked):
             yield gr.skip(), asked["seed"], gr.skip(), *growing
         return
-    said = _held_out(page.store(request), run)
+    store = page.store(request)
+    said = _held_out(store, run, event.action == "changed")
     system, expected = said.get("system", ""), said.get("assistant", "")
-    chips, asked["system"] = views.compare.chips(expected), system
+    chips, asked["system"] = _chips(store, run, expected), system
     for growing in _answer(
         request, run=run, prompt=said.get("user", ""), turns=turns, expected=expected, **asked
     ):
         yield system, gr.skip(), chips, *growing
 
 
-def _held_out(store: Store, id: str) -> dict[str, str]:
-    """A random row that the run kept back: the first that each role says in it."""
-    rows = [row for row in store.run(id).rows("eval") if "messages" in row]
+def _chips(store: Store, run: str, expected: str = "") -> str:
+    return views.compare.chips(expected, (store.run(run).path / ANSWERS).is_file())
+
+
+def _held_out(store: Store, id: str, changed: bool) -> dict[str, str]:
+    """A random row that the run kept back: the first that each role says in it. `changed`: one of
+    those whose answer became better or worse by most."""
+    run = store.run(id)
+    rows = run.rows("eval")
+    if changed:
+        answers = list(read_jsonl(run.path / ANSWERS, forgiving=True))
+        answers.sort(key=lambda row: abs(row["tuned_score"] - row["base_score"]), reverse=True)
+        rows = [rows[answer["row"]] for answer in answers[:MOST_CHANGED]]
+    rows = [row for row in rows if "messages" in row]
     if not rows:
         raise gr.Error("This run kept no examples back.", print_exception=False)
     messages = random.choice(rows)["messages"]

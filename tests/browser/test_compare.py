@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.config import TrainConfig
+from core.files import write_jsonl
 from core.models import STARTER
 from core.store import Store
 from tests.browser import stage
@@ -88,6 +89,33 @@ def test_two_answers_are_proven_marked_weakened_taught_and_kept(page: Page, addr
     expect(page.get_by_text("Its strength is 0 %.")).to_be_visible()
     assert said(page, "Yours") == original
     expect(pane(page, "Yours").locator(".turn.user")).to_have_count(1)
+
+    # By chance, another seed answers the same question again.
+    page.get_by_role("button", name="How they answer").click()
+    freedom = page.get_by_role("spinbutton", name="Freedom")
+    freedom.fill("1")
+    freedom.press("Tab")
+    page.get_by_role("button", name="Answer again").click()
+    expect(page.get_by_label("Seed")).to_have_value("43")
+    expect(page.get_by_role("button", name="Ask both")).to_be_visible()
+    expect(pane(page, "Yours").locator(".turn.user")).to_have_count(1)
+
+
+def test_the_question_that_changed_most_is_one_click_away(page: Page, address, store):
+    run = stage.finish(stage.add_run(store, "Flowers"), "completed")
+    page.goto(f"{address}compare?run={run.id}")
+    chip = page.get_by_role("button", name="Question that changed most")
+    expect(page.get_by_role("button", name="Random question")).to_be_visible()
+    expect(chip).to_have_count(0)
+    write_jsonl(run.path / "eval.jsonl", [stage.ROW] * 6 + [stage.OTHER])
+    same, worse = {"base_score": 0.4, "tuned_score": 0.5}, {"base_score": 1.0, "tuned_score": 0.1}
+    rows = [{"row": 0, **same}] * 3 + [{"row": 6, **worse}] * 5
+    write_jsonl(run.path / "answers.jsonl", rows)
+    page.reload()
+    chip.click()
+    question = stage.OTHER["messages"][0]["content"]
+    expect(pane(page, "Yours").locator(".turn.user")).to_contain_text(question)
+    expect(chip).to_be_visible()
 
 
 def test_a_run_can_stand_beside_its_last_checkpoint(page: Page, address, store):

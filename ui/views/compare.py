@@ -137,17 +137,23 @@ def _proof(turn: Mapping[str, Any], side: str) -> tuple[str, str]:
     )
 
 
-def chips(expected: str = "") -> str:
-    """The chips above the prompt, and the answer that a held-out question expects."""
+def chips(expected: str = "", reported: bool = False) -> str:
+    """The chips above the prompt, and the answer that a held-out question expects; `reported`: its
+    answers to held-out questions were scored."""
+    chips = {
+        "random": "Random question that it has not seen",
+        **({"changed": "Question that changed most"} if reported else {}),
+        "again": "Answer again",
+        "clear": "Clear",
+    }
+    buttons = "".join(
+        f'<button type="button" class="chip" data-action="{action}">{label}</button>'
+        for action, label in chips.items()
+    )
     answer = (
         f'<p class="expected"><strong>Expected</strong> {escape(expected)}</p>' if expected else ""
     )
-    return (
-        '<div class="chips"><button type="button" class="chip" data-action="random">'
-        'Random question that it has not seen</button><button type="button" class="chip" '
-        'data-action="again">Answer again</button><button type="button" class="chip" '
-        f'data-action="clear">Clear</button></div>{answer}'
-    )
+    return f'<div class="chips">{buttons}</div>{answer}'
 
 
 def taught(facts: Mapping[str, Any], rows: int) -> str:
