@@ -3,6 +3,8 @@
 One question is answered by an adapter alone, by the base model and the adapter in one batch (as
 Compare does), by one after the other (as switching the adapter off and on does), by the base model
 with three adapters in one batch, and by PEFT's own mixed batch. All answers have the same length.
+The first token of all sides is measured for itself: it takes the reading of the question.
+
 The ways are measured in turn, so that a busy machine troubles all of them alike; on a CPU the
 figures are processor seconds of one thread. The least of the repeats counts.
 """
@@ -11,6 +13,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -62,47 +65,51 @@ def main() -> None:
     prompt = torch.randint(5, base.config["vocab_size"], (options.prompt,)).tolist()
     sampling = Sampling(max_new_tokens=options.tokens)
 
-    def ours(*names: str | None) -> None:
-        answers = [Answer(prompt, name, options.tokens) for name in names]
+    def ours(tokens: int, *names: str | None) -> None:
+        answers = [Answer(prompt, name, tokens) for name in names]
         for _ in generate(mixed, answers, sampling, frozenset()):
             pass
 
-    def peft(*names: str) -> None:
+    def peft(tokens: int, *names: str) -> None:
         ids = torch.tensor([prompt] * len(names), device=device)
         by_peft.generate(
             input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, use_cache=True,
-            min_new_tokens=options.tokens, max_new_tokens=options.tokens, pad_token_id=0,
+            min_new_tokens=tokens, max_new_tokens=tokens, pad_token_id=0,
             **({"adapter_names": list(names)} if len(names) > 1 else {}),
         )  # fmt: skip
 
-    ways: dict[str, Callable[[], None]] = {
-        "adapter alone": lambda: ours("a"),
-        "base and adapter together": lambda: ours(None, "a"),
-        "base, then adapter": lambda: (ours(None), ours("a"))[0],
-        "base and three adapters together": lambda: ours(None, "a", "b", "c"),
-        "PEFT: adapter alone": lambda: peft("a"),
-        "PEFT: base and adapter together": lambda: peft("__base__", "a"),
+    ways: dict[str, Callable[[int], object]] = {
+        "adapter alone": lambda n: ours(n, "a"),
+        "base and adapter together": lambda n: ours(n, None, "a"),
+        "base, then adapter": lambda n: (ours(n, None), ours(n, "a")),
+        "base and three adapters together": lambda n: ours(n, None, "a", "b", "c"),
+        "PEFT: adapter alone": lambda n: peft(n, "a"),
+        "PEFT: base and adapter together": lambda n: peft(n, "__base__", "a"),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    whole: dict[str, list[float]] = {name: [] for name in ways}
+    first: dict[str, list[float]] = {name: [] for name in ways}
     for repeat in range(options.repeats + 1):
         for name, way in ways.items():
-            taken = clock(way, device)
-            if repeat:  # the first warms up
-                seconds[name].append(taken)
-    alone = min(seconds["adapter alone"])
+            for seconds, tokens in ((first, 1), (whole, options.tokens)):
+                taken = clock(partial(way, tokens), device)
+                if repeat:  # the first warms up
+                    seconds[name].append(taken)
     print(
         f"{base.title}, {str(dtype).removeprefix('torch.')}, quantization {options.quantization}, "
         f"{device}, rank {options.rank}, {options.prompt} + {options.tokens} tokens, "
         f"least of {options.repeats}\n"
     )
-    print("| | ms per token | beside the adapter alone |\n|---|---|---|")
-    for name, taken in seconds.items():
-        least = min(taken)
-        print(f"| {name} | {least / options.tokens * 1000:.2f} | {least / alone:.2f}x |")
+    print("| | whole answers, ms | beside the adapter alone | first token, ms | beside it |")
+    print("|---|---|---|---|---|")
+    alone = [min(seconds["adapter alone"]) for seconds in (whole, first)]
+    for name in ways:
+        least = [min(seconds[name]) for seconds in (whole, first)]
+        cells = (f"{t * 1000:.1f} | {t / a:.2f}x" for t, a in zip(least, alone, strict=True))
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 @torch.inference_mode()
-def clock(way: Callable[[], None], device: torch.device) -> float:
+def clock(way: Callable[[], object], device: torch.device) -> float:
     now = time.process_time if device.type == "cpu" else time.perf_counter
     started = now()
     way()

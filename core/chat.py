@@ -20,7 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from core import hardware, planner, sharing
+from core import hardware, planner, sharing, versions
 from core.computing import for_computing
 from core.errors import ModelProblem, NotFound, UserError
 from core.methods import METHODS, Bits
@@ -66,8 +66,9 @@ class ChatServer:
             waiting             how many are served before; 0: it is this one's turn
             notes               sentences for the person: what was left out, and why
 
-        and in the last one `tokens` and `seconds` by side, and `changed` by run: at what share of
-        the places of the base model's text this adapter would have gone on differently.
+        and in the last one `tokens` and `seconds` by side; by run `changed`, at what share of the
+        places of the base model's text this adapter would have gone on differently, and
+        `adapters`, the fingerprint of its weights.
 
         Closing the iterator stops the answers after the token that is being computed. Raises
         UserError, here or while iterating, in words.
@@ -75,7 +76,7 @@ class ChatServer:
         runs = list({run.id: run for run in runs}.values())
         request = {
             "id": next(self._numbers),
-            "runs": [str(run.path) for run in runs],
+            "runs": [versions.address(run) for run in runs],
             "messages": _conversations(messages, [BASE, *(run.id for run in runs)]),
             "sampling": parse_sampling(sampling or {}).model_dump(),
         }
@@ -166,7 +167,7 @@ class ChatServer:
                 needs = partial(demand_of_original, find(request["original"]), request)
                 self._place_for(needs, request["owner"]).check()
             else:
-                runs = [Run(Path(folder)) for folder in request["runs"]]
+                runs = [versions.at(address) for address in request["runs"]]
                 limit = request["sampling"]["max_new_tokens"]
                 self._place(runs, request["messages"], limit).check()
             self._child = _Child()
@@ -210,6 +211,8 @@ def check_answerable(run: Run) -> None:
             "Wait until it has finished, or stop it and keep what it learned.",
         )
     whole_adapter(run)
+    if isinstance(run, versions.Version):
+        assert run.weights  # or it says that it is gone
 
 
 def common_base(runs: Sequence[Run]) -> BaseModel:

@@ -2,14 +2,14 @@
 
 Reads requests and writes events, one JSON object a line, on its standard input and output:
 
-    {"id": 1, "runs": [folders], "messages": {side: conversation}, "sampling": {…}}
+    {"id": 1, "runs": [addresses], "messages": {side: conversation}, "sampling": {…}}
     {"id": 1, "original": model, "conversations": […], "quantization": …, "limit": …, "owner": …}
     {"stop": 1}
 
     {"id": 1, "phase": "Loading the model"}
     {"id": 1, "answers": ["so far", …], "phase": "", "notes": […]}
     {"id": 1, "base": "so far", "<run id>": "so far", "phase": "", "notes": […]}
-    {"id": 1, …, "done": true, "tokens": {…}, "seconds": {…}, "changed": {…}}
+    {"id": 1, …, "done": true, "tokens": {…}, "seconds": {…}, "changed": {…}, "adapters": {…}}
     {"id": 1, "error": "what", "hint": "what to do", "repairable": true}
 
 A stopped request ends with {"id": 1, "done": true}. Everything that libraries print goes to
@@ -35,7 +35,7 @@ from typing import Any, TextIO
 
 import torch
 
-from core import sharing
+from core import sharing, versions
 from core.chat import (
     AT_ONCE,
     BASE,
@@ -50,6 +50,7 @@ from core.chat import (
 from core.errors import DoesNotFit, UserError, explain, is_out_of_memory
 from core.generate import Answer, choices, generate
 from core.loading import load_base, pick_device, pick_dtype
+from core.methods import METHODS
 from core.mixed import MixedModel
 from core.models import BaseModel, find, weight_files
 from core.runs import Run
@@ -57,6 +58,7 @@ from core.sampling import Sampling
 from core.settings import settings
 from core.tokenizer import Message, Tokenizer
 from core.tokens import encode_prompt
+from core.whole import fingerprint
 
 EVENTS_PER_SECOND = 25
 
@@ -75,10 +77,11 @@ class Chat:
         self._whole: tuple[str, MixedModel] | None = None  # a run's whole model, by its name
         self._stop_ids: frozenset[int] = frozenset()
         self._tokenizers: dict[str, Tokenizer] = {}  # by adapter, the least recently used first
+        self._fingerprints: dict[str, str] = {}  # by adapter
 
     def answer(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The events of one request. Closing the iterator stops it."""
-        runs = [Run(Path(folder)) for folder in request["runs"]]
+        runs = [versions.at(address) for address in request["runs"]]
         sampling = Sampling(**request["sampling"])
         for run in runs:
             check_answerable(run)
@@ -104,6 +107,15 @@ class Chat:
         if whole:
             names = ", ".join(run.name for run in runs if run.id in whole)
             notes.append(f"The answers take turns: {names} left a whole model of its own.")
+        if not mixed.pads:
+            notes.append(f"The answers take turns: {base.title} reads one text at a time.")
+        fixed = [run for run in runs if not METHODS[run.config.method].has_strength]
+        if sampling.strength != 1 and fixed:
+            titles = {METHODS[run.config.method].title for run in fixed}
+            notes.append(
+                f"{', '.join(run.name for run in fixed)}: at full strength, for "
+                f"{' and '.join(sorted(titles))} can’t be made weaker or stronger."
+            )
 
         sides = [BASE, *(run.id for run in runs)]
         tokenizers = [self._tokenizers[name] for name in (adapters[0], *adapters)]
@@ -162,10 +174,15 @@ class Chat:
             "done": True,
             "tokens": {s: len(answer.ids) for s, answer in zip(sides, answers, strict=True)},
             "seconds": seconds,
-            "changed": self._changed(runs, adapters, read),
+            "changed": self._changed(runs, adapters, read, sampling.strength),
+            "adapters": {
+                run.id: self._fingerprints[name] for run, name in zip(runs, adapters, strict=True)
+            },
         }
 
-    def _changed(self, runs: list[Run], adapters: list[str], ids: list[int]) -> dict[str, float]:
+    def _changed(
+        self, runs: list[Run], adapters: list[str], ids: list[int], strength: float
+    ) -> dict[str, float]:
         """By run: at what share of the places it would go on otherwise than the base model."""
         assert self._mixed is not None
         base = choices(self._mixed, ids, [None])
@@ -174,7 +191,7 @@ class Chat:
             if is_whole(run):
                 tuned = choices(self._whole_model(name, run.adapter), ids, [None])
             else:
-                tuned = choices(self._mixed, ids, [name])
+                tuned = choices(self._mixed, ids, [name], strength)
             changed[run.id] = float((base != tuned).float().mean())
         return changed
 
@@ -220,6 +237,7 @@ class Chat:
         """Give the memory of the models back."""
         self._held = self._mixed = self._whole = None
         self._tokenizers.clear()
+        self._fingerprints.clear()
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -262,15 +280,18 @@ class Chat:
         assert self._mixed is not None
         folder = run.adapter
         assert folder is not None
-        name = f"{folder}:{folder.stat().st_mtime_ns}"
+        checkpoint = run.weights if isinstance(run, versions.Version) else None
+        source = checkpoint or folder
+        name = f"{source}:{source.stat().st_mtime_ns}"
         if name not in self._tokenizers:
             if not is_whole(run):
-                self._mixed.load(name, folder)
+                self._mixed.load(name, folder, checkpoint)
             self._tokenizers[name] = Tokenizer.load(folder)
+            self._fingerprints[name] = fingerprint(source)
         self._tokenizers[name] = self._tokenizers.pop(name)
         while len(self._tokenizers) > MOST_RUNS:
             oldest = next(iter(self._tokenizers))
-            del self._tokenizers[oldest]
+            del self._tokenizers[oldest], self._fingerprints[oldest]
             self._mixed.drop(oldest)
         return name
 

@@ -48,8 +48,13 @@ def generate(
 ) -> Iterator[None]:
     """Let the answers grow by one token each, then yield, until all are done.
 
-    Closing the iterator stops after the token that is being computed.
+    One after another where the model can't hold them in one batch. Closing the iterator stops after
+    the token that is being computed.
     """
+    if len(answers) > 1 and not mixed.pads:
+        for answer in answers:
+            yield from generate(mixed, [answer], sampling, stop_ids)
+        return
     rows = list(answers)
     draws = {id(row): random.Random(sampling.seed) for row in rows}
     longest = max(len(row.prompt) for row in rows)
@@ -61,9 +66,10 @@ def generate(
     positions = (mask.cumsum(1) - 1).clamp(min=0)[:, prefixes.shape[1] :]
     padded = not bool(mask.all())
     while True:
-        with mixed.rows([row.adapter for row in rows]):
+        with mixed.rows([row.adapter for row in rows], sampling.strength):
             # Without a mask, which rows of one length don't need, attention is quicker.
             output = _forward(mixed, ids, positions, mask if padded else None, cache, last=1)
+            padded &= mixed.cache != "cache_params"  # a state has no padding left in it
         cache = output[mixed.cache]
         chosen = _choose(output.logits[:, -1].float(), rows, sampling, draws)
         for row, token in zip(rows, chosen, strict=True):
@@ -87,7 +93,11 @@ def generate(
 
 @torch.inference_mode()
 def choices(
-    mixed: MixedModel, ids: list[int], adapters: Sequence[str | None], window: int = 512
+    mixed: MixedModel,
+    ids: list[int],
+    adapters: Sequence[str | None],
+    strength: float = 1.0,
+    window: int = 512,
 ) -> torch.Tensor:
     """For each adapter the token it would go on with at each place of a text: (adapters, places).
     Of a long text, the last `window` tokens."""
@@ -95,7 +105,7 @@ def choices(
     mask, cache = mixed.begin(adapters)
     mask = torch.cat([mask, torch.ones_like(rows)], dim=1)
     positions = (mask.cumsum(1) - 1)[:, -rows.shape[1] :]
-    with mixed.rows(adapters):
+    with mixed.rows(adapters, strength):
         output = _forward(mixed, rows, positions, None if mask.all() else mask, cache)
     return output.logits.argmax(-1).cpu()
 

@@ -50,6 +50,12 @@ class Method:
         """Whether it answers in one batch with the base model, from one copy of its weights."""
         return self.kind != "full"
 
+    @property
+    def has_strength(self) -> bool:
+        """Whether what it learned can be made weaker or stronger: it adds to the base's weights,
+        which are beside it in memory."""
+        return self.kind not in ("prefix", "full")
+
 
 METHODS: dict[MethodName, Method] = {
     "lora": Method(

@@ -4,6 +4,10 @@ The base model's linear layers run once for the whole batch and are left untouch
 each add what an adapter learned to that adapter's rows only, and a prefix stands before its own
 rows, hidden from the others. A row without an adapter is the base model itself. All LoRAs, DoRA,
 (IA)³ and prefixes can share a batch this way, on quantised bases too.
+
+An adapter can be given a strength s: its rows are then answered with the weights W + s (W' - W),
+where W are the base model's and W' the adapter's. 0 is the base model, 1 the adapter, and more goes
+beyond it. A prefix changes no weights, and is what it is at every strength.
 """
 
 import inspect
@@ -12,6 +16,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +30,12 @@ from transformers.pytorch_utils import Conv1D
 from core.earlier import CONFIG, WEIGHTS
 from core.errors import ModelProblem
 
+LEARNS = ".default"
+"""What peft puts into the names of weights while they learn."""
+REMEMBERED = ("past_key_values", "cache_params", "state")
+"""What models call that which they remember of the text so far: keys and values, the state of a
+state-space model, and RWKV's, which knows no padding."""
+
 
 @dataclass(frozen=True)
 class Delta:
@@ -33,20 +44,26 @@ class Delta:
     a: torch.Tensor
     """(rank, in)"""
     b: torch.Tensor
-    """(out, rank), already times alpha / rank"""
+    """(rank, out)"""
+    scaling: float
+    """alpha / rank"""
     rescale: torch.Tensor | None = None
     """(out,): DoRA's length of each weight column over the length that W + BA has."""
     bias: torch.Tensor | None = None
     """(out,): the layer's own, which DoRA does not rescale."""
 
-    def apply(self, y: torch.Tensor, x: torch.Tensor) -> None:
-        """Turn the layer's output y for the input x into the adapter's, in place."""
-        change = F.linear(F.linear(x.to(self.a.dtype), self.a), self.b)
-        if self.rescale is None:
-            y += change
-        else:
+    def apply(self, y: torch.Tensor, x: torch.Tensor, strength: float) -> None:
+        """Turn the layer's output y for its input x, (n, out) and (n, in), into the adapter's, in
+        place."""
+        inside = F.linear(x.to(self.a.dtype), self.a)
+        if self.rescale is not None:
             bias = 0 if self.bias is None else self.bias
-            y.copy_((y - bias + change) * self.rescale + bias)
+            full = (y - bias + self.scaling * (inside @ self.b)) * self.rescale + bias
+            y.copy_(full if strength == 1 else y + strength * (full - y))
+        elif y.dtype == self.b.dtype:
+            y.addmm_(inside, self.b, alpha=self.scaling * strength)
+        else:
+            y.add_(inside @ self.b, alpha=self.scaling * strength)
 
 
 @dataclass(frozen=True)
@@ -57,9 +74,17 @@ class Scale:
     """(out,) or (in,)"""
     of_input: bool
 
-    def apply(self, y: torch.Tensor, x: torch.Tensor) -> None:
+    def apply(self, y: torch.Tensor, x: torch.Tensor, strength: float) -> None:
+        """As Delta.apply."""
         if not self.of_input:
-            y.copy_(y * self.factor)
+            self.scale(y, strength)
+
+    def scale(self, values: torch.Tensor, strength: float) -> None:
+        values.copy_(values * (1 + strength * (self.factor - 1)))
+
+
+Changes = dict[str, Delta | Scale]
+"""What an adapter changes, by module."""
 
 
 class MixedModel:
@@ -69,13 +94,17 @@ class MixedModel:
         self.model = model
         self.inputs = inspect.signature(model.forward).parameters
         """What a forward pass takes."""
-        self.cache = "past_key_values" if "past_key_values" in self.inputs else "cache_params"
-        """The name of what it remembers; state-space models have another."""
+        self.cache = next(name for name in REMEMBERED if name in self.inputs)
+        """The name of what it remembers."""
+        self.pads = self.cache != "state"
+        """Whether rows of different length can share a batch."""
         self._modules = dict(model.named_modules())
-        self._deltas: dict[str, dict[str, Delta | Scale]] = {}  # adapter -> module -> change
+        self._changes: dict[str, Changes] = {}  # by adapter
         self._prefixes: dict[str, torch.Tensor] = {}  # (layers, 2, heads, tokens, head size)
-        self._rows: Sequence[str | None] = ()
-        self._hooked: set[str] = set()
+        self._count = 0  # rows of the batch
+        self._spans: list[tuple[int, int, Changes]] = []  # rows that stand together, from, to
+        self._strength = 1.0
+        self._hooked: set[tuple[str, bool]] = set()
 
     @property
     def device(self) -> torch.device:
@@ -83,14 +112,17 @@ class MixedModel:
 
     @property
     def adapters(self) -> list[str]:
-        return list(self._deltas)
+        return list(self._changes)
 
-    def load(self, name: str, folder: Path) -> None:
-        """Put the adapter of a PEFT folder beside the others. Raises ModelProblem."""
+    def load(self, name: str, folder: Path, checkpoint: Path | None = None) -> None:
+        """Put the adapter of a PEFT folder beside the others; `checkpoint`: with these weights, as
+        core.checkpoints keeps them. Raises ModelProblem."""
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        weights = load_file(folder / WEIGHTS)
+        weights = load_file(checkpoint or folder / WEIGHTS)
+        if checkpoint:
+            weights = {key.replace(LEARNS, ""): tensor for key, tensor in weights.items()}
         if config["peft_type"] == "PREFIX_TUNING":
-            self._deltas[name] = {}
+            self._changes[name] = {}
             self._prefixes[name] = self._prefix(weights["prompt_embeddings"], config)
             return
         parts: dict[str, dict[str, torch.Tensor]] = {}
@@ -99,20 +131,24 @@ class MixedModel:
             if key.endswith(".ia3_l"):
                 module, part = key.removeprefix("base_model.model.").removesuffix(".ia3_l"), "L"
             parts.setdefault(module, {})[part.removesuffix(".weight")] = tensor
-        self._deltas[name] = {
+        self._changes[name] = {
             module: self._scale(module, tensors["L"])
             if "L" in tensors
             else self._delta(module, tensors, config)
             for module, tensors in parts.items()
         }
-        for module in self._deltas[name].keys() - self._hooked:
-            self._hooked.add(module)
-            layer = self._modules[module]
-            layer.register_forward_pre_hook(self._hook_before(module))
-            layer.register_forward_hook(self._hook(module))
+        for module, change in self._changes[name].items():
+            before = isinstance(change, Scale) and change.of_input
+            if (module, before) not in self._hooked:
+                self._hooked.add((module, before))
+                layer = self._modules[module]
+                if before:
+                    layer.register_forward_pre_hook(self._hook_before(module))
+                else:
+                    layer.register_forward_hook(self._hook(module))
 
     def drop(self, name: str) -> None:
-        self._deltas.pop(name, None)
+        self._changes.pop(name, None)
         self._prefixes.pop(name, None)
 
     def prefix_tokens(self, name: str | None) -> int:
@@ -141,37 +177,54 @@ class MixedModel:
         return mask, cache
 
     @contextmanager
-    def rows(self, adapters: Sequence[str | None]) -> Iterator[None]:
+    def rows(self, adapters: Sequence[str | None], strength: float = 1.0) -> Iterator[None]:
         """Within it, row i of every forward pass is answered with `adapters[i]`; None is the base.
 
         Raises KeyError for an adapter that is not loaded.
         """
         for name in adapters:
-            if name is not None and name not in self._deltas:
+            if name is not None and name not in self._changes:
                 raise KeyError(f"adapter {name!r} is not loaded")
-        former, self._rows = self._rows, tuple(adapters)
+        former = self._count, self._spans, self._strength
+        self._count, self._spans, self._strength = len(adapters), [], strength
+        start = 0
+        for name, same in groupby(adapters):
+            stop = start + len(list(same))
+            if name is not None and strength:
+                self._spans.append((start, stop, self._changes[name]))
+            start = stop
         try:
             yield
         finally:
-            self._rows = former
+            self._count, self._spans, self._strength = former
 
     def _hook(self, module: str):
-        def apply_deltas(layer: nn.Module, inputs: tuple[torch.Tensor], y: torch.Tensor) -> None:
-            for row, name in enumerate(self._rows):
-                delta = None if name is None else self._deltas[name].get(module)
-                if delta is not None:
-                    delta.apply(y[row], inputs[0][row])
+        def apply_changes(layer: nn.Module, inputs: tuple[torch.Tensor], y: torch.Tensor):
+            outputs = None
+            for start, stop, changes in self._spans:
+                change = changes.get(module)
+                if change is None:
+                    continue
+                if outputs is None:
+                    # Some layers see the rows of the batch behind one another, (rows * n, in).
+                    y = y.contiguous()
+                    outputs = y.view(self._count, -1, y.shape[-1])
+                    xs = inputs[0].reshape(self._count, -1, inputs[0].shape[-1])
+                change.apply(
+                    outputs[start:stop].flatten(0, 1), xs[start:stop].flatten(0, 1), self._strength
+                )
+            return y
 
-        return apply_deltas
+        return apply_changes
 
     def _hook_before(self, module: str):
         def scale_inputs(layer: nn.Module, inputs: tuple[torch.Tensor]) -> tuple | None:
             x = None
-            for row, name in enumerate(self._rows):
-                change = None if name is None else self._deltas[name].get(module)
+            for start, stop, changes in self._spans:
+                change = changes.get(module)
                 if isinstance(change, Scale) and change.of_input:
-                    x = inputs[0].clone() if x is None else x
-                    x[row] = (x[row] * change.factor).to(x.dtype)
+                    x = inputs[0].clone(memory_format=torch.contiguous_format) if x is None else x
+                    change.scale(x.view(self._count, -1, x.shape[-1])[start:stop], self._strength)
             return None if x is None else (x, *inputs[1:])
 
         return scale_inputs
@@ -199,12 +252,16 @@ class MixedModel:
         scaling = alpha / (math.sqrt(len(a)) if config["use_rslora"] else len(a))
         if layer is None or (a.shape[1], b.shape[0]) != _shape(layer):
             raise _misfit(module)
-        a, b = a.to(self.device), b.to(self.device) * scaling
+        a, b = a.to(self.device), b.to(self.device)
         if "magnitude_vector" not in tensors:
-            return Delta(a, b)
-        length = torch.linalg.norm(_dense_weight(layer).to(a.dtype) + b @ a, dim=1)
+            # In the model's own type, as while it learned, where that is quick: on a CPU, each
+            # product of two small bf16 matrices costs ten of fp32. fp16 is too coarse.
+            kind = torch.bfloat16 if self.model.dtype == torch.bfloat16 else torch.float32
+            kind = torch.float32 if self.device.type == "cpu" else kind
+            return Delta(a.to(kind), b.T.contiguous().to(kind), scaling)
+        length = torch.linalg.norm(_dense_weight(layer).to(a.dtype) + scaling * (b @ a), dim=1)
         magnitude = tensors["magnitude_vector"].to(length)
-        return Delta(a, b, magnitude / length, layer.bias)
+        return Delta(a, b.T.contiguous(), scaling, magnitude / length, layer.bias)
 
 
 def _misfit(module: str) -> ModelProblem:

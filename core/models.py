@@ -325,10 +325,11 @@ def block_linear(
     """The linear modules inside the repeated blocks, from the shapes of all weights.
 
     Embeddings and the head stand outside the blocks; norms and biases have one dimension; the
-    experts of a mixture, and the router that chooses among them, are left alone; and so are
-    modules whose weight the model uses without calling them, past whatever is put on them.
+    experts of a mixture, and the router that chooses among them, are left alone (also the expert
+    that all share: PEFT takes its parts' names for those of the others); and so are modules whose
+    weight the model uses without calling them, past whatever is put on them.
     """
-    skipped = r"\.experts\.|embed|norm|(gate|router)\.weight$"
+    skipped = r"\.(experts|shared_expert)\.|embed|norm|(gate|router)\.weight$"
     if model_type in FUSED:
         skipped += r"|\.out_proj\.weight$"
     return {

@@ -1,10 +1,13 @@
-"""Sampling: how the next word is chosen, once, with its limits."""
+"""Sampling: how answers are written, once, with its limits: how the next word is chosen, and how
+strongly what was learned speaks."""
 
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import UserError
+
+STRONGEST = 1.5
 
 
 class Sampling(BaseModel):
@@ -20,6 +23,8 @@ class Sampling(BaseModel):
     repetition_penalty: Annotated[float, Field(ge=1, le=10)] = 1.0
     """Above 1: tokens that the answer holds already become less likely. 1: off."""
     seed: Annotated[int, Field(ge=0, le=2**63)] = 42
+    strength: Annotated[float, Field(ge=0, le=STRONGEST)] = 1.0
+    """Of the adapters: 0 is the base model, 1 what was learned, and more goes beyond it."""
 
 
 def parse_sampling(values: dict[str, Any]) -> Sampling:

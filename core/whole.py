@@ -1,5 +1,7 @@
-"""Whether the files of a finished adapter are all there and whole, without loading them."""
+"""Whether the files of a finished adapter are all there and whole, without loading them; and what
+they are known by."""
 
+import hashlib
 from pathlib import Path
 
 from core.errors import Damaged, ModelProblem, NotFound
@@ -19,11 +21,7 @@ def whole_adapter(run: Run) -> Path:
         )
     hint = "Run the same settings again, or put the file back from a copy."
     try:
-        if read_facts(folder / "adapter_config.json") is not None:
-            files = [folder / "adapter_model.safetensors"]
-        else:  # all of the model learned
-            files = weight_files(folder)
-        for file in files:
+        for file in _weights(folder):
             if not file.is_file():
                 raise Damaged(f"{file.name} is missing.")
             if file.stat().st_size != stored_bytes(file):
@@ -31,3 +29,20 @@ def whole_adapter(run: Run) -> Path:
     except (Damaged, ModelProblem) as error:
         raise Damaged(f"The adapter of {run.name} is damaged: {error}", hint) from None
     return folder
+
+
+def fingerprint(source: Path) -> str:
+    """The first six digits of the sha256 of the weights, a file or in a folder: other weights,
+    another fingerprint."""
+    digest = hashlib.sha256()
+    for path in _weights(source) if source.is_dir() else [source]:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:6]
+
+
+def _weights(folder: Path) -> list[Path]:
+    if read_facts(folder / "adapter_config.json") is not None:
+        return [folder / "adapter_model.safetensors"]
+    return weight_files(folder)  # all of the model learned

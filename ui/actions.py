@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from core import coach, estimates, prepare, pretest, preview, sources
+from core import coach, estimates, prepare, pretest, preview, sources, versions
 from core.chat import ChatServer
 from core.config import TrainConfig, parse_config
 from core.errors import NotFound, UserError
@@ -355,13 +355,17 @@ def compare(
     Closing the iterator ends the answers.
 
     Parameters:
-        run: the run's id, or a list of ids of runs with the same base model
+        run: the run's id, or a list of ids of runs with the same base model; RUN@STEP is a run at
+            its last checkpoint
         message: what to ask; or a conversation, a list of {role, content}; or one conversation for
             each side, {"base": […], "tuned": […]}, with run ids where there are several
-        sampling: max_new_tokens, temperature, top_p, seed
+        sampling: max_new_tokens, temperature, top_p, seed, repetition_penalty; and strength of the
+            adapters, 0 (the base model) to 1.5
     Returns:
-        A stream of {base, tuned, done, phase, …}: the answers so far; the last has done: true.
-        `tuned` is the first run's answer; each run's answer also stands under its id.
+        A stream of {base, tuned, done, phase, …}: the answers so far; the last has done: true, and
+        by run changed (the share of next tokens that it chooses differently from the base) and
+        adapters (the first digits of its weights' sha256). `tuned` is the first run's answer; each
+        run's answer also stands under its id.
     """
     ids = [run] if isinstance(run, str) else run
     if not ids:
@@ -372,7 +376,7 @@ def compare(
         message = {ids[0]: message["tuned"], **message}
     if not message:
         raise UserError("message: there is nothing to answer.", field="message")
-    runs = [store.run(id) for id in ids]
+    runs = [versions.find(store, id) for id in ids]
     with closing(chat_server().compare(runs, message, sampling)) as answers:
         for answer in answers:
             yield {**answer, "tuned": answer[ids[0]]}

@@ -1,32 +1,47 @@
-"""Compare: the original and the tuned model answer the same question side by side.
+"""Compare: the original and up to four tuned models answer the same question side by side.
 
-Both answers come from one generator, which alone shows them until it ends: “Stop” and “Clear” only
+All answers come from one generator, which alone shows them until it ends: “Stop” and “Clear” only
 tell it so. A chat is not a run: it lives in the open page only.
 """
 
 import random
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from typing import Any
 
 import gradio as gr
 
+from core import versions
 from core.errors import UserError
+from core.files import read_jsonl
+from core.methods import METHODS
+from core.sampling import STRONGEST
 from core.store import Store
-from ui import actions, page, teach, views
+from ui import actions, conversation, page, panes, teach, views
+from ui.conversation import Turn
 from ui.parts import panel
 from ui.working import call_off, is_waiting, under_way
 
 FINISHED = ("completed", "stopped")
 STOP, CLEAR = "stop", "clear"  # why an answer is called off
-
-Turn = dict[str, Any]
-"""question; base and tuned, the answers so far; phase, notes and changed as the chat tells them"""
+MORE = conversation.MOST_MODELS - 1
+ANSWERS = "answers.jsonl"
+"""In a run's folder: the held-out rows that were answered, with the score of each side's answer."""
+MOST_CHANGED = 5  # of these, one is asked
 
 GO = "(run) => { window.location.href = 'compare?run=' + encodeURIComponent(run) }"
 VOTE = "(run) => { window.location.href = 'vote' + (run ? `?run=${encodeURIComponent(run)}` : '') }"
-IN_THE_ADDRESS = """(run) => {
-  if (run) window.history.replaceState(null, '', 'compare?run=' + encodeURIComponent(run));
+IN_THE_ADDRESS = """(run, others) => {
+  const query = new URLSearchParams({ run, ...(others?.length && { with: others.join(',') }) });
+  if (run) window.history.replaceState(null, '', 'compare?' + query);
+}"""
+KEEP_OR_TEACH = """(name, text) => {
+  if (name) {
+    const link = document.createElement('a');
+    link.href = URL.createObjectURL(new Blob([text], { type: 'text/plain' }));
+    link.download = name;
+    link.click();
+  } else setTimeout(() => document.querySelector('.as-it-should-be textarea')?.focus(), 100);
 }"""
 
 
@@ -39,8 +54,18 @@ def build(demo: gr.Blocks) -> None:
         shared = panel()
         empty = panel()
         with gr.Column(visible=False) as arena:
-            with gr.Row(elem_classes="panes"):
-                base, tuned = panel(), panel()
+            with gr.Row(elem_classes="compare-tools"):
+                others = gr.Dropdown(
+                    [], value=[], label="Beside it", multiselect=True, max_choices=MORE,
+                    allow_custom_value=True, visible=False,
+                    info=f"Up to {MORE} more models of the same original.",
+                )  # fmt: skip
+                strength = gr.Slider(
+                    0, 100 * STRONGEST, 100, step=10, label="Strength, in %", info=AT_ALL_STRENGTHS
+                )
+                marked = gr.Checkbox(label="Mark the words that differ")
+            tabs = panes.tabs()
+            shown = panes.panes()
             with gr.Column(elem_classes=["card", "ask"]):
                 expected = panel(views.compare.chips())
                 with gr.Row(elem_classes="line"):
@@ -53,39 +78,58 @@ def build(demo: gr.Blocks) -> None:
                 with gr.Accordion("How they answer", open=False):
                     sampling = _sampling()
                 lesson = teach.build()
+        file_name, file = gr.Textbox(visible=False), gr.Textbox(visible=False)
     turns = gr.State([])
-    shown = [base, tuned, turns]
-    demo.load(_open, None, [run, empty, arena, *shown], **page.DIRECT).then(
-        None, run, None, js=IN_THE_ADDRESS
-    )
+    sides = [tabs, ask, strength]
+    opened = [run, others, empty, arena, expected, *sides, shown, turns]
+    demo.load(_open, None, opened, **page.DIRECT).then(None, [run, others], None, js=IN_THE_ADDRESS)
     run.input(None, run, None, js=GO)
     blind.click(None, run, None, js=VOTE)
     run.change(_shared, run, shared, **page.DIRECT)
     gr.Timer(5).tick(_shared, run, shared, **page.DIRECT)
+    look = {"run": run, "others": others, "marked": marked, "turns": turns}
+    others.input(_beside, inputs_kwargs=look, outputs=[others, *sides, shown], **page.DIRECT).then(
+        None, [run, others], None, js=IN_THE_ADDRESS
+    )
+    marked.input(_shown, inputs_kwargs=look, outputs=shown, **page.DIRECT)
     growing: dict[str, Any] = {
         **page.STREAMED,
         "concurrency_limit": 8,
         "trigger_mode": "multiple",  # a question right after an answer would be swallowed otherwise
     }
-    asked = {"run": run, "turns": turns, **sampling}
-    answering = gr.on(
-        [prompt.submit, ask.click],
-        _answer,
-        inputs_kwargs={"prompt": prompt, **asked},
-        outputs=[prompt, *shown, ask, stop],
-        **growing,
-    )
-    by_chip = expected.click(
-        _chip,
-        inputs_kwargs=asked,
-        outputs=[sampling["system"], expected, prompt, *shown, ask, stop],
-        **growing,
-    )
+    asked = {**look, "strength": strength, **sampling}
+    grown = [prompt, shown, turns, ask, stop]
+    answering = [
+        gr.on(
+            [prompt.submit, ask.click],
+            _answer,
+            inputs_kwargs={"prompt": prompt, **asked},
+            outputs=grown,
+            **growing,
+        ),
+        expected.click(
+            _chip,
+            inputs_kwargs=asked,
+            outputs=[sampling["system"], sampling["seed"], expected, *grown],
+            **growing,
+        ),
+        strength.release(_again, inputs_kwargs=asked, outputs=grown, **growing),
+    ]
     stop.click(_stop, **page.DIRECT)
     teach.wire(lesson, run, sampling["system"], turns)
     filled = [lesson[name] for name in ("question", "answer", "told")]
-    for event in (answering, by_chip):
+    for event in answering:
         event.then(teach.last, turns, filled, **page.DIRECT)
+    chosen = shown.click(
+        _do,
+        inputs_kwargs={**look, "strength": strength, **sampling},
+        outputs=[lesson["fold"], *filled, file_name, file],
+        **page.DIRECT,
+    )
+    chosen.then(None, [file_name, file], None, js=KEEP_OR_TEACH)
+
+
+AT_ALL_STRENGTHS = "100: as it learned. 0: the original."
 
 
 def _sampling() -> dict[str, gr.components.Component]:
@@ -98,6 +142,10 @@ def _sampling() -> dict[str, gr.components.Component]:
             0, 1.5, 0, step=0.1, label="Freedom",
             info="*temperature* · 0: the most likely words, the same each time.",
         ),
+        "top_p": gr.Slider(
+            0.05, 1, 1, step=0.05, label="Choice of words",
+            info="*top-p* · Leaves out the least likely words. 1: none. It needs some freedom.",
+        ),
         "max_new_tokens": gr.Slider(
             16, 1024, 200, step=8, label="Longest answer", info="*in tokens*, about ¾ of a word."
         ),
@@ -106,16 +154,69 @@ def _sampling() -> dict[str, gr.components.Component]:
 
 
 def _open(request: gr.Request) -> tuple:
-    """(picker, empty state, arena, both panes, turns) for the run that the address names; where it
-    names none, for the newest that has finished."""
+    """(picker, others, empty state, arena, chips, tabs, ask, strength, panes, turns) for the runs
+    that the address names; where it names none, for the newest that has finished."""
     store, asked = page.store(request), request.query_params.get("run")
-    usable = [run for run in store.runs() if run.adapter is not None]
-    wanted = (run.id for run in usable if (run.id == asked if asked else run.status in FINISHED))
+    usable = [run for run in store.runs() if run.adapter is not None and run.status != "damaged"]
+    wanted = (run for run in usable if (run.id == asked if asked else run.status in FINISHED))
     chosen = next(wanted, None)
-    picker = gr.Dropdown([(run.name, run.id) for run in usable], value=chosen, visible=bool(usable))
+    picker = gr.Dropdown(
+        [(run.name, run.id) for run in usable],
+        value=chosen.id if chosen else None,
+        visible=bool(usable),
+    )
     if not chosen:
-        return picker, views.compare.nothing_to_compare(bool(usable)), gr.skip(), *_panes([]), []
-    return picker, "", gr.Column(visible=True), *_panes([]), []
+        empty = views.compare.nothing_to_compare(bool(usable))
+        return picker, gr.skip(), empty, *[gr.skip()] * 6, []
+    base = chosen.config.base_model
+    fitting = [
+        (run.name, run.id) for run in usable if run.config.base_model == base and run != chosen
+    ]
+    if version := versions.last(chosen):
+        fitting.insert(0, (f"{version.name}, as it ended", version.id))
+    named = request.query_params.get("with", "").split(",")
+    others = [id for id in named if id in (fits for _, fits in fitting)][:MORE]
+    beside = gr.Dropdown(fitting, value=others, visible=bool(fitting))
+    sides = _sides(store, chosen.id, others)
+    arena, chips = gr.Column(visible=True), _chips(store, chosen.id)
+    shown = _shown(request, chosen.id, others, False, [])
+    return picker, beside, "", arena, chips, *sides, shown, []
+
+
+def _beside(
+    request: gr.Request, run: str, others: list[str], marked: bool, turns: list[Turn]
+) -> tuple:
+    """(others, tabs, ask, strength, panes), with the models that answer from now on."""
+    store = page.store(request)
+    others = [id for id in others if _is_there(store, id)][:MORE]
+    sides = _sides(store, run, others)
+    return gr.Dropdown(value=others), *sides, _shown(request, run, others, marked, turns)
+
+
+def _is_there(store: Store, id: str) -> bool:
+    """Whether it can answer; anything may have been typed, and deleted in another tab."""
+    with suppress(UserError):
+        return versions.find(store, id).config is not None
+    return False
+
+
+def _sides(store: Store, run: str, others: Sequence[str]) -> tuple:
+    """(tabs, ask, strength) for these models."""
+    tabs = views.compare.tabs(conversation.sides(store, [run, *others]).values())
+    methods = [METHODS[versions.find(store, id).config.method] for id in (run, *others)]
+    can = any(method.has_strength for method in methods)
+    why = f"{methods[0].title} can’t be made weaker or stronger."
+    strength = gr.Slider(interactive=can, info=AT_ALL_STRENGTHS if can else why)
+    return tabs, gr.Button("Ask all" if others else "Ask both"), strength
+
+
+def _shown(
+    request: gr.Request, run: str, others: Sequence[str], marked: bool, turns: Sequence[Turn]
+) -> str:
+    """The panes."""
+    return views.compare.panes(
+        conversation.sides(page.store(request), [run, *others]), turns, marked
+    )
 
 
 def _shared(run: str | None, request: gr.Request) -> str:
@@ -127,48 +228,60 @@ def _shared(run: str | None, request: gr.Request) -> str:
 def _answer(
     request: gr.Request,
     run: str,
+    others: list[str],
     prompt: str,
     turns: list[Turn],
+    marked: bool,
     system: str | None,
+    strength: float,
     expected: str = "",
     **sampling: Any,
 ) -> Iterator[tuple]:
-    """(prompt, both panes, turns, ask, stop), growing. Whatever happens, it ends with “Ask both”;
-    a question that could not be answered is there to be asked again.
+    """(prompt, panes, turns, ask, stop), growing. Whatever happens, it ends with “Ask”; a question
+    that could not be answered is there to be asked again.
     """
     if is_waiting(request) or not prompt.strip():
-        yield (gr.skip(),) * 6
+        yield (gr.skip(),) * 5
         return
+    runs = [run, *others]
+    sides = conversation.sides(page.store(request), runs)
     turn: Turn = {
-        "question": prompt.strip(), "expected": expected, "base": "", "tuned": "",
-        "phase": "Starting",
+        **dict.fromkeys((*sides, "tuned"), ""), "question": prompt.strip(), "expected": expected,
+        "strength": strength / 100, "phase": "Starting",
     }  # fmt: skip
-    conversations = {side: _messages(turns, side, system, prompt) for side in ("base", "tuned")}
+    conversations = {side: conversation.remembered(turns, side, system, prompt) for side in sides}
     problem = None
+
+    def shown(*last: Turn) -> str:
+        return views.compare.panes(sides, [*turns, *last], marked)
+
     with under_way(request) as work:
-        yield "", *_panes([*turns, turn]), [*turns, turn], *_buttons(True)
+        yield "", shown(turn), [*turns, turn], *_buttons(True)
         try:
             with (
                 page.bugs_in_words(),
                 closing(
-                    actions.compare(page.store(request), run, conversations, sampling)
+                    actions.compare(
+                        page.store(request), runs, conversations,
+                        {**sampling, "strength": strength / 100},
+                    )
                 ) as answers,
-            ):
+            ):  # fmt: skip
                 for answer in answers:
                     if work.called_off:
                         turn = {**turn, "done": True, "stopped": True, "notes": ["Stopped."]}
                         break
-                    turn = {**turn, **answer, "changed": answer.get("changed", {}).get(run)}
-                    yield "", *_panes([*turns, turn]), [*turns, turn], *_buttons(True)
+                    turn = {**turn, **answer}
+                    yield "", shown(turn), [*turns, turn], *_buttons(True)
         except (UserError, gr.Error) as error:
             problem = error
     if work.called_off == CLEAR:
-        yield "", *_panes([]), [], *_buttons(False)
+        yield "", views.compare.panes(sides, []), [], *_buttons(False)
     elif problem:
         failed = {**turn, "done": True, "stopped": True, "notes": [_words(problem)]}
-        yield prompt, *_panes([*turns, failed]), turns, *_buttons(False)
+        yield prompt, shown(failed), turns, *_buttons(False)
     else:
-        yield "", *_panes([*turns, turn]), [*turns, turn], *_buttons(False)
+        yield "", shown(turn), [*turns, turn], *_buttons(False)
 
 
 def _stop(request: gr.Request) -> None:
@@ -186,49 +299,82 @@ def _buttons(answering: bool) -> tuple[gr.Button, gr.Button]:
     return gr.Button(visible=not answering), gr.Button(visible=answering)
 
 
+def _again(request: gr.Request, turns: list[Turn], **asked: Any) -> Iterator[tuple]:
+    """The last question, answered anew: as `_answer`."""
+    if not turns:
+        yield (gr.skip(),) * 5
+        return
+    last = turns[-1]
+    yield from _answer(
+        request, prompt=last["question"], expected=last["expected"], turns=turns[:-1], **asked
+    )
+
+
 def _chip(
-    event: gr.EventData, request: gr.Request, run: str, turns: list[Turn], **sampling: Any
+    event: gr.EventData, request: gr.Request, run: str, turns: list[Turn], **asked: Any
 ) -> Iterator[tuple]:
-    """(instruction, chips with the expected answer, prompt, both panes, turns, ask, stop): all
-    cleared, or a question that was kept back, asked at once."""
+    """(instruction, seed, chips with the expected answer, prompt, panes, turns, ask, stop): all
+    cleared; the last question answered again, by other chance where there is any; or a question
+    that was kept back, asked at once."""
     if event.action == "clear":
         call_off(request, CLEAR)
-        yield gr.skip(), views.compare.chips(), "", *_panes([]), [], *[gr.skip()] * 2
+        cleared = _shown(request, run, asked["others"], asked["marked"], [])
+        chips = _chips(page.store(request), run)
+        yield *[gr.skip()] * 2, chips, "", cleared, [], *[gr.skip()] * 2
         return
     if is_waiting(request):  # an answer is growing still
         yield (gr.skip(),) * 8
         return
-    said = _held_out(page.store(request), run)
+    if event.action == "again":
+        asked["seed"] = (asked["seed"] or 0) + bool(asked["temperature"])
+        for growing in _again(request, turns, run=run, **asked):
+            yield gr.skip(), asked["seed"], gr.skip(), *growing
+        return
+    store = page.store(request)
+    said = _held_out(store, run, event.action == "changed")
     system, expected = said.get("system", ""), said.get("assistant", "")
-    chips, sampling["system"] = views.compare.chips(expected), system
+    chips, asked["system"] = _chips(store, run, expected), system
     for growing in _answer(
-        request, run, said.get("user", ""), turns, expected=expected, **sampling
+        request, run=run, prompt=said.get("user", ""), turns=turns, expected=expected, **asked
     ):
-        yield system, chips, *growing
+        yield system, gr.skip(), chips, *growing
 
 
-def _held_out(store: Store, id: str) -> dict[str, str]:
-    """A random row that the run kept back: the first that each role says in it."""
-    rows = [row for row in store.run(id).rows("eval") if "messages" in row]
+def _chips(store: Store, run: str, expected: str = "") -> str:
+    return views.compare.chips(expected, (store.run(run).path / ANSWERS).is_file())
+
+
+def _held_out(store: Store, id: str, changed: bool) -> dict[str, str]:
+    """A random row that the run kept back: the first that each role says in it. `changed`: one of
+    those whose answer became better or worse by most."""
+    run = store.run(id)
+    rows = run.rows("eval")
+    if changed:
+        answers = list(read_jsonl(run.path / ANSWERS, forgiving=True))
+        answers.sort(key=lambda row: abs(row["tuned_score"] - row["base_score"]), reverse=True)
+        rows = [rows[answer["row"]] for answer in answers[:MOST_CHANGED]]
+    rows = [row for row in rows if "messages" in row]
     if not rows:
         raise gr.Error("This run kept no examples back.", print_exception=False)
     messages = random.choice(rows)["messages"]
     return {message["role"]: message["content"] for message in reversed(messages)}
 
 
-def _messages(
-    turns: list[Turn], side: str, system: str | None, prompt: str
-) -> list[dict[str, str]]:
-    """The conversation as this side remembers it."""
-    # A field inside what is still folded has no value yet.
-    said = [{"role": "system", "content": system}] if system and system.strip() else []
-    for turn in turns:
-        if turn[side]:  # it may have been stopped before it said anything
-            said.append({"role": "user", "content": turn["question"]})
-            said.append({"role": "assistant", "content": turn[side]})
-    return [*said, {"role": "user", "content": prompt.strip()}]
-
-
-def _panes(turns: list[Turn]) -> tuple[str, str]:
-    pane = views.compare.pane
-    return pane("Original", "base", turns), pane("Yours", "tuned", turns)
+def _do(
+    event: gr.EventData,
+    request: gr.Request,
+    run: str,
+    others: list[str],
+    marked: bool,
+    turns: list[Turn],
+    **settings: Any,
+) -> tuple:
+    """(lesson, its question, its answer, what was told; a file's name and text): an answer that is
+    to be taught, or the conversation to be kept."""
+    if event.action == "teach":
+        number, _, side = event.id.partition(":")
+        turn = turns[int(number)]
+        return gr.Accordion(open=True), turn["question"], turn[side].strip(), "", "", ""
+    titles = conversation.sides(page.store(request), [run, *others])
+    write = {"md": conversation.as_markdown, "json": conversation.as_json}[event.id]
+    return *[gr.skip()] * 4, f"answers.{event.id}", write(titles, turns, settings)

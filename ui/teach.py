@@ -15,9 +15,12 @@ OTHERS = ("text", "preference")  # shapes of rows that are not a question and it
 
 
 def build() -> dict[str, gr.blocks.Block]:
-    with gr.Accordion("Teach a better answer", open=False):
+    with gr.Accordion("Teach a better answer", open=False, elem_classes="lesson") as fold:
         question = gr.Textbox(label="Question", lines=1, max_lines=6)
-        answer = gr.Textbox(label="The answer as it should be", lines=3, max_lines=12)
+        answer = gr.Textbox(
+            label="The answer as it should be", lines=3, max_lines=12,
+            elem_classes="as-it-should-be",
+        )  # fmt: skip
         with gr.Row(elem_classes="line"):
             into = gr.Dropdown(
                 label="Add it to", info="Your examples, or a name for new ones.",
@@ -25,7 +28,10 @@ def build() -> dict[str, gr.blocks.Block]:
             )  # fmt: skip
             add = gr.Button("Add this example", variant="primary", min_width=190, scale=0)
         told = panel()
-    return {"question": question, "answer": answer, "into": into, "add": add, "told": told}
+    return {
+        "fold": fold, "question": question, "answer": answer, "into": into, "add": add,
+        "told": told,
+    }  # fmt: skip
 
 
 def wire(parts: dict[str, Any], run: gr.Dropdown, system: gr.Textbox, turns: gr.State) -> None:

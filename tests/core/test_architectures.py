@@ -1,4 +1,5 @@
-"""The losses of a run are those of transformers' Trainer and of trl's, whatever the model.
+"""The losses of a run are those of transformers' Trainer and of trl's, and the answers those of
+their `generate`, whatever the model.
 
 These pad their rows, mask them and divide nothing. Each architecture is a tiny model with random
 weights and the starter's tokenizer.
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -24,9 +25,13 @@ from core import adapters, loading, loop, losses, planner
 from core.batches import batch_of_step
 from core.config import TrainConfig, complete
 from core.corpus import tokenized
+from core.generate import Answer, generate
+from core.mixed import MixedModel
 from core.models import find
+from core.sampling import Sampling
 from core.tokenizer import Tokenizer
 from tests.core.conftest import ROWS
+from tests.core.test_generate import LONG, SHORT, alone, load, save_adapter
 
 SIZES = {
     "vocab_size": 4096,
@@ -96,6 +101,8 @@ UNPACKED = {
     "RWKV": ("rwkv", {"attention_hidden_size": 64, "context_length": 256}, False),
 }  # fmt: skip
 QUICK = ["GPT-2", "Gemma 3", "Bloom"]
+SPEAK_QUICKLY = [*QUICK, "Falcon with ALiBi", "Mixtral", "Mamba", "Qwen3-Next", "RWKV"]
+"""A window, biases for positions, experts, states, and one that knows no padding."""
 
 
 def build(name, folder, starter):
@@ -205,6 +212,32 @@ def test_models_that_must_not_be_packed_are_recognised(make_run, in_fp32, tmp_pa
     assert loop.train(run, Accelerator(cpu=True)) == "completed"
     assert run.plan["packing"] is False
     assert run.result["final_eval_loss"] < run.result["base_eval_loss"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *SPEAK_QUICKLY,
+        *(
+            pytest.param(n, marks=pytest.mark.long)
+            for n in LIKE_LLAMA | UNPACKED
+            if n not in SPEAK_QUICKLY
+        ),
+    ],
+)
+def test_base_and_adapter_answer_together_what_the_library_generates(tmp_path, starter, name):
+    folder = build(name, tmp_path / "model", starter)
+    adapter = save_adapter(folder, tmp_path / "adapter")
+    mixed = MixedModel(load(folder))
+    mixed.load("a", adapter)
+    tuned = PeftModel.from_pretrained(load(folder), adapter)
+    # The one or the other is padded, and leaves the batch first.
+    for base_prompt, tuned_prompt in ((LONG, SHORT), (SHORT, LONG)):
+        answers = [Answer(base_prompt, None, 5), Answer(tuned_prompt, "a", 12)]
+        for _ in generate(mixed, answers, Sampling(), frozenset()):
+            pass
+        assert answers[0].ids == alone(load(folder), base_prompt, 5)
+        assert answers[1].ids == alone(tuned, tuned_prompt, 12)
 
 
 @pytest.mark.parametrize("method", ["lora", "dora", "ia3", "prefix", "adalora", "full"])

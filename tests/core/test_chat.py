@@ -1,5 +1,6 @@
 """The chat process: whose answer is whose, what stops it, and what happens when it is gone."""
 
+import hashlib
 import os
 import queue
 import shutil
@@ -78,6 +79,34 @@ def test_an_adapter_that_changes_nothing_answers_as_the_base(server, make_adapte
     last = ask(server, [run])
     assert last["base"] == last[run.id] != ""
     assert last["changed"] == {run.id: 0}
+
+
+def test_the_last_event_names_the_weights_that_answered(server, make_adapted, model):
+    run = make_adapted()
+    (fingerprint,) = ask(server, [run])["adapters"].values()
+    weights = (run.adapter / "adapter_model.safetensors").read_bytes()
+    assert fingerprint == hashlib.sha256(weights).hexdigest()[:6]
+    save_adapter(model, run.adapter, seed=9)
+    assert ask(server, [run])["adapters"][run.id] != fingerprint
+
+
+def test_strength_is_for_the_tuned_side_alone(server, make_adapted):
+    run = make_adapted()
+    full = ask(server, [run])
+    none, more = (ask(server, [run], strength=strength) for strength in (0, 1.5))
+    assert none["base"] == none[run.id] == more["base"] == full["base"]
+    assert none["changed"] == {run.id: 0}
+    assert more[run.id] != full[run.id]
+    assert not none["notes"]
+
+
+def test_a_method_without_strength_says_so(server, make_adapted, model):
+    run = make_adapted(method="prefix", name="hints")
+    save_adapter(model, run.adapter, method="prefix")
+    full, weaker = ask(server, [run]), ask(server, [run], strength=0.5)
+    assert not full["notes"]
+    assert weaker[run.id] == full[run.id]
+    assert "hints: at full strength, for Prefix tuning can’t be made" in weaker["notes"][0]
 
 
 def test_several_runs_at_once_answer_as_each_does_alone(server, make_adapted):

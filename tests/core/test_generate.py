@@ -158,7 +158,7 @@ def test_dora_on_8_bits_is_close_to_dora_on_16(tiny_model, tmp_path):
     for quantization in ("none", "8bit"):
         mixed = MixedModel(load(tiny_model, quantization))
         mixed.load("a", folder)
-        layers.append(mixed._deltas["a"]["model.layers.0.mlp.up_proj"])
+        layers.append(mixed._changes["a"]["model.layers.0.mlp.up_proj"])
         decode(mixed, (SHORT, "a"), max_new_tokens=2)
     torch.testing.assert_close(layers[0].rescale, layers[1].rescale, rtol=0.02, atol=0)
 
@@ -216,6 +216,52 @@ def test_an_adapter_of_another_model_is_refused_in_words(tiny_model, tmp_path, a
     Qwen3ForCausalLM(Qwen3Config(**SIZES | {"hidden_size": 32})).save_pretrained(folder)
     with pytest.raises(ModelProblem, match="does not fit"):
         MixedModel(AutoModelForCausalLM.from_pretrained(folder)).load("a", adapter)
+
+
+# ---- how strongly an adapter speaks
+
+
+def test_without_strength_it_is_the_base_and_at_full_strength_the_adapter(mixed):
+    base, full = decode(mixed, (SHORT, None), (SHORT, "a"))
+    assert decode(mixed, (SHORT, "a"), (SHORT, None), strength=0) == [base, base]
+    assert decode(mixed, (SHORT, None), (SHORT, "a"), strength=1) == [base, full]
+    assert torch.equal(*choices(mixed, LONG, [None, "a"], strength=0))
+    weaker, stronger = (decode(mixed, (SHORT, None), (SHORT, "a"), strength=s) for s in (0.4, 1.5))
+    assert weaker[0] == stronger[0] == base
+    assert len({tuple(ids) for ids in (base, full, weaker[1], stronger[1])}) == 4
+
+
+def test_a_stronger_lora_is_one_with_a_larger_alpha(tiny_model, tmp_path, mixed):
+    louder = save_adapter(tiny_model, tmp_path, lora_alpha=12)  # 1.5 times that of "a"
+    library = PeftModel.from_pretrained(load(tiny_model), louder)
+    assert decode(mixed, (SHORT, "a"), strength=1.5) == [alone(library, SHORT)]
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "ia3"])
+def test_strength_goes_in_a_straight_line_from_the_base_to_the_adapter(
+    tiny_model, tmp_path, method
+):
+    torch.manual_seed(2)
+    model = adapters.attach(load(tiny_model), TrainConfig(method=method, lora_r=4, lora_alpha=8))
+    for _, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.data += torch.randn_like(parameter) * 0.2
+    adapters.save(tmp_path, model, Tokenizer.load(tiny_model), "")
+    mixed = MixedModel(load(tiny_model))
+    mixed.load("a", tmp_path)
+    for name in ("self_attn.k_proj", "mlp.down_proj"):  # (IA)³ scales the input of the second
+        layer = mixed.model.get_submodule(f"model.layers.0.{name}")
+        x = torch.randn(3, 5, layer.in_features)
+
+        def answered(strength, layer=layer, x=x):
+            with torch.no_grad(), mixed.rows([None, "a", "a"], strength):
+                return layer(x)
+
+        base, full = answered(0), answered(1)
+        torch.testing.assert_close(base, torch.nn.functional.linear(x, layer.weight, layer.bias))
+        assert (full[1:] - base[1:]).abs().mean() > 0.01
+        for strength in (0.3, 1.5):
+            torch.testing.assert_close(answered(strength), base + strength * (full - base))
 
 
 # ---- how it ends

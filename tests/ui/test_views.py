@@ -210,6 +210,13 @@ def rendered():
     yield "run_settings", views.runs.run_settings(run)
     yield "log", views.runs.log(HOSTILE)
     yield "pane", views.compare.pane("Yours", "tuned", [turn])
+    proven = hostile({"question": "x", "base": "a", "expected": "b"}) | {
+        HOSTILE: HOSTILE, "done": True, "changed": {HOSTILE: 0.5}, "adapters": {HOSTILE: HOSTILE},
+    }  # fmt: skip
+    sides = {"base": HOSTILE, HOSTILE: HOSTILE}
+    yield "panes", views.compare.panes(sides, [proven], marked=True)
+    yield "unproven", views.compare.panes(sides, [{**proven, "changed": {HOSTILE: 0}}])
+    yield "tabs", views.compare.tabs([HOSTILE])
     yield "chips", views.compare.chips(HOSTILE)
     training: Any = SimpleNamespace(name=HOSTILE, id=HOSTILE, owner="a", seconds_left=lambda: 60)
     for owner in ("a", "b"):
@@ -499,14 +506,46 @@ def test_an_edited_row_keeps_what_is_no_text():
     assert rewritten({"text": "a"}, {"0": "A"}) == {"text": "A"}
 
 
-def test_the_panes_say_when_both_are_the_same_and_how_much_the_adapter_changes():
-    turn = {"question": "Open?", "base": "Yes.", "tuned": "Yes.", "done": True, "changed": 0.0}
-    assert "Both say the same" in Elements(views.compare.pane("Yours", "tuned", [turn])).text
-    turn |= {"tuned": "Arr, yes.", "changed": 0.5}
-    assert "50 %" in Elements(views.compare.pane("Yours", "tuned", [turn])).text
-    assert "50 %" not in Elements(views.compare.pane("Original", "base", [turn])).text
-    turn |= {"done": False, "tuned": "", "phase": "Loading Starter"}
-    assert "Loading Starter…" in Elements(views.compare.pane("Yours", "tuned", [turn])).text
+def test_the_panes_prove_that_the_adapter_is_on_and_warn_where_it_changes_nothing():
+    turn = {
+        "question": "Open?", "base": "Yes.", "tuned": "Yes.", "done": True,
+        "changed": {"tuned": 0.38}, "adapters": {"tuned": "3f2a91"}, "strength": 1.0,
+    }  # fmt: skip
+
+    def pane(title="Yours", side="tuned", **other):
+        html = views.compare.pane(title, side, [turn | other])
+        return Elements(html).text, html
+
+    text, html = pane()
+    assert "Changes 38 % of next-word choices · adapter 3f2a91" in text
+    assert "Here both say the same." in text
+    assert "pill good" in html
+    assert "38 %" not in pane("Original", "base")[0]
+    assert "under 1 %" in pane(changed={"tuned": 0.002})[0]
+
+    text, html = pane(changed={"tuned": 0.0})
+    assert "Changes no next-word choice · adapter 3f2a91" in text
+    assert "teach it longer" in text
+    assert "pill bad" in html
+    assert "notice bad" in html
+    text, html = pane(changed={"tuned": 0.0}, strength=0)
+    assert "Its strength is 0 %." in text
+    assert "notice warn" in html
+
+    text, html = pane(done=False, tuned="", phase="Loading Starter")
+    assert "Loading Starter…" in text
+    assert "pill" not in html
+
+
+def test_a_model_that_joined_later_was_not_asked_before():
+    turn = {"question": "Open?", "base": "Yes.", "a": "Arr.", "done": True}
+    texts = [
+        Elements(views.compare.pane("Late", "b", [turn | more])).text
+        for more in ({}, {"b": ""}, {"b": "Aye."})
+    ]
+    assert "It was not asked." in texts[0]
+    assert "It said nothing." in texts[1]
+    assert "Aye." in texts[2]
 
 
 def test_first_visit_leads_to_the_sample():

@@ -1,29 +1,84 @@
-"""Compare: two panes and what stands between them."""
+"""Compare: the panes and what stands around them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 from urllib.parse import quote
 
+from core.chat import BASE
 from core.sharing import Place
 from ui import words
-from ui.views.parts import invitation, link, notice
+from ui.views.differences import marked as with_marks
+from ui.views.parts import button, invitation, link, notice
 
 
-def pane(title: str, side: str, turns: Sequence[dict[str, Any]]) -> str:
-    """One side of the comparison: the questions and this side's answers."""
+def tabs(titles: Iterable[str]) -> str:
+    """For a phone: whose answers are shown."""
+    buttons = "".join(f'<button type="button">{escape(title)}</button>' for title in titles)
+    return f'<div role="group" aria-label="Whose answers to show">{buttons}</div>'
+
+
+def panes(sides: Mapping[str, str], turns: Sequence[dict[str, Any]], marked: bool = False) -> str:
+    """All sides of the comparison, by title; `marked`: with the words that differ."""
+    first, second = list(sides)[:2]
+    shown = "".join(
+        pane(title, side, turns, (second if side == first else first) if marked else "")
+        for side, title in sides.items()
+    )
+    keep = ""
+    if any(map(_answered, turns)):
+        legend = (
+            "<p>Underlined: words of one side alone, the original’s beside "
+            f"{escape(sides[second])}.</p>"
+        )
+        keep = (
+            f'<div class="keep">{legend if marked else ""}<div class="buttons">'
+            f"{button('save', 'Save as text', 'md', 'quiet')}"
+            f"{button('save', 'Save as JSON', 'json', 'quiet')}</div></div>"
+        )
+    return f'<div class="panes">{shown}</div>{keep}'
+
+
+def pane(title: str, side: str, turns: Sequence[dict[str, Any]], beside: str = "") -> str:
+    """One side of the comparison: the questions and this side's answers, with the words marked that
+    the side `beside` does not say."""
+    kind = "base" if side == BASE else "tuned"
     said = "".join(
         '<div class="turn user"><span class="who">You</span>'
         f"<p>{escape(turn['question'])}</p></div>"
         f'<div class="turn assistant"><span class="who">{escape(title)}</span>'
-        f"<p>{escape(turn[side]) or _waiting(turn)}</p>{_notes(turn)}</div>"
-        for turn in turns
+        f"<p>{_answer(turn, side, beside) or _waiting(turn, side)}</p>"
+        f"{_tools(turn, side, number)}{_notes(turn, side)}</div>"
+        for number, turn in enumerate(turns)
     )
     empty = '<p class="nothing">The answers appear here.</p>'
-    tag = _difference(turns[-1]) if turns and side == "tuned" else ""
+    tag, warning = _proof(turns[-1], side) if turns else ("", "")
     return (
-        f'<section class="pane {side}" aria-label="{escape(title)}"><header><h2>{escape(title)}'
-        f'</h2>{tag}</header><div class="chat" aria-live="polite">{said or empty}</div></section>'
+        f'<section class="pane {kind}" aria-label="{escape(title)}"><header><h2>{escape(title)}'
+        f'</h2>{tag}</header>{warning}<div class="chat" aria-live="polite">{said or empty}</div>'
+        "</section>"
+    )
+
+
+def _answered(turn: Mapping[str, Any]) -> bool:
+    return bool(turn.get("done"))
+
+
+def _answer(turn: Mapping[str, Any], side: str, beside: str) -> str:
+    text = turn.get(side) or ""
+    if beside and _answered(turn) and turn.get(beside):
+        return with_marks(text, turn[beside], "del" if side == BASE else "ins")
+    return escape(text)
+
+
+def _tools(turn: Mapping[str, Any], side: str, number: int) -> str:
+    """What can be done with an answer that is there."""
+    if not _answered(turn) or not turn.get(side):
+        return ""
+    return (
+        '<div class="tools"><button type="button" class="button quiet" '
+        f'data-copy="{escape(turn[side])}">Copy</button>'
+        f"{button('teach', 'Teach this answer', f'{number}:{escape(side)}', 'quiet')}</div>"
     )
 
 
@@ -43,41 +98,64 @@ def shared(place: Place) -> str:
     return notice(training, f"{hint}.", kind="warn", action=look)
 
 
-def _waiting(turn: dict[str, Any]) -> str:
+def _waiting(turn: Mapping[str, Any], side: str) -> str:
     if turn.get("stopped"):
         return ""
-    if turn.get("done"):
-        return '<span class="waiting">It said nothing.</span>'
+    if _answered(turn):
+        silent = "It said nothing." if side in turn else "It was not asked."
+        return f'<span class="waiting">{silent}</span>'
     return f'<span class="waiting">{escape(turn.get("phase") or "")}…</span>'
 
 
-def _notes(turn: dict[str, Any]) -> str:
-    return "".join(f'<span class="small">{escape(note)}</span>' for note in turn.get("notes", ()))
+def _notes(turn: Mapping[str, Any], side: str) -> str:
+    notes = list(turn.get("notes") or ())
+    if side != BASE and turn.get(side) and turn[side] == turn.get(BASE) and _changed(turn, side):
+        notes.append("Here both say the same.")
+    return "".join(f'<span class="small">{escape(note)}</span>' for note in notes)
 
 
-def _difference(turn: dict[str, Any]) -> str:
-    """Whether the adapter does anything, when both have answered."""
-    if not turn.get("done") or turn.get("stopped"):
-        return ""
-    if turn["base"] == turn["tuned"]:
-        return '<span class="pill">Both say the same</span>'
-    if turn.get("changed") is None:
-        return ""
-    return (
-        f'<span class="pill good">Would change {words.percent(turn["changed"])} of the words</span>'
+def _changed(turn: Mapping[str, Any], side: str) -> float | None:
+    return (turn.get("changed") or {}).get(side)
+
+
+def _proof(turn: Mapping[str, Any], side: str) -> tuple[str, str]:
+    """Whether the adapter does anything, from a forward pass of each over the same text: a tag; and
+    what to do where it does not."""
+    changed = _changed(turn, side)
+    if side == BASE or changed is None or not _answered(turn):
+        return "", ""
+    adapter = escape((turn.get("adapters") or {}).get(side, ""))
+    name = f" · adapter {adapter}" if adapter else ""
+    if changed:
+        share = words.percent(changed) if changed >= 0.005 else "under 1 %"
+        return f'<span class="pill good">Changes {share} of next-word choices{name}</span>', ""
+    tag = f'<span class="pill bad">Changes no next-word choice{name}</span>'
+    if turn.get("strength") == 0:
+        return tag, notice("Its strength is 0 %.", "Raise it to hear what was learned.", "warn")
+    return tag, notice(
+        "It answers exactly as the original does.",
+        "Ask what your examples are about. If it stays so, it learned nothing: teach it longer, or "
+        "with a higher learning rate.",
     )
 
 
-def chips(expected: str = "") -> str:
-    """The chips above the prompt, and the answer that a held-out question expects."""
+def chips(expected: str = "", reported: bool = False) -> str:
+    """The chips above the prompt, and the answer that a held-out question expects; `reported`: its
+    answers to held-out questions were scored."""
+    chips = {
+        "random": "Random question that it has not seen",
+        **({"changed": "Question that changed most"} if reported else {}),
+        "again": "Answer again",
+        "clear": "Clear",
+    }
+    buttons = "".join(
+        f'<button type="button" class="chip" data-action="{action}">{label}</button>'
+        for action, label in chips.items()
+    )
     answer = (
         f'<p class="expected"><strong>Expected</strong> {escape(expected)}</p>' if expected else ""
     )
-    return (
-        '<div class="chips"><button type="button" class="chip" data-action="random">'
-        'Random question that it has not seen</button><button type="button" class="chip" '
-        f'data-action="clear">Clear</button></div>{answer}'
-    )
+    return f'<div class="chips">{buttons}</div>{answer}'
 
 
 def taught(facts: Mapping[str, Any], rows: int) -> str:
