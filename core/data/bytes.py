@@ -98,7 +98,7 @@ class Source:
             yield line
 
     def open_bytes(self) -> BinaryIO:
-        self._raw = self.path.open("rb", buffering=1 << 18)
+        self._raw = self.path.open("rb")
         return self._raw
 
     def fraction(self) -> float:

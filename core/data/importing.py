@@ -145,7 +145,7 @@ def read(
         encoding=first.source.encoding,
         sheets=sheets,
         header=layout.has_header if layout else True,
-        split_column=_split_column(first, wanted),
+        split_column=first.split_column,
     )
 
 
@@ -173,6 +173,7 @@ def _open(
             raise _needs_mapping(reader, sheets, source, wanted.watch)
         part = Part(source, reader, plan, [], where=f"“{source.name}”" if joined else "")
         if column := _split_column(part, wanted):
+            part.split_column = column
             part.held_out = lambda fields: is_test(fields.get(column))
             about_file.file(
                 "split_column",
@@ -193,10 +194,10 @@ def _split_column(part: Part, wanted: _Wanted) -> str | None:
     """The column of a split: the one named by the person, else one whose cells leave no doubt."""
     if wanted.split_column == "":
         return None
-    fields = [record.fields or {} for record in sampled(part.reader.records(Notes()))]
     if wanted.split_column is None:
         unused = [name for name, role in part.plan.mapping.items() if role == "ignore"]
-        return split_column_of(unused, fields)
+        sample = sampled(part.reader.records(Notes())) if unused else []
+        return split_column_of(unused, [record.fields or {} for record in sample])
     if wanted.split_column not in part.reader.columns:
         raise DataProblem(
             f"There is no column “{wanted.split_column}” to split by.",
