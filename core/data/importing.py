@@ -48,7 +48,8 @@ class Imported:
 
     `shape`: messages, sharegpt, instruction, pairs, classification, preference or text.
     `mapping`: column -> role that was used. `preview`: the first rows of the table as they stand
-    in the file, cells in the order of `columns`. `encoding`: of the text; `binary` for containers.
+    in the file, cells in the order of `columns`. `encoding`: of the text; `binary` for containers,
+    the text of which has its `packed_encoding`.
     `sheets`: all sheets of a workbook, or lists of a JSON object with several, else empty.
     `header`: whether the first row was taken for names. `split_column`: the column that says which
     rows are for tests, if one does.
@@ -60,6 +61,7 @@ class Imported:
     mapping: dict[str, str]
     preview: list[list[str]]
     encoding: str
+    packed_encoding: str = "binary"
     sheets: list[str] = field(default_factory=list)
     header: bool = True
     split_column: str | None = None
@@ -143,6 +145,7 @@ def read(
         mapping=first.plan.mapping,
         preview=first.reader.preview,
         encoding=first.source.encoding,
+        packed_encoding=first.source.packed_encoding,
         sheets=sheets,
         header=layout.has_header if layout else True,
         split_column=first.split_column,
@@ -420,6 +423,7 @@ def _needs_mapping(reader: Reader, sheets: list[str], source: Source, watch: Wat
         header=layout.has_header if layout else True,
         sheets=sheets,
         member=source.name,
+        packed_encoding=source.packed_encoding,
         findings=[finding.model_dump() for finding in notes.findings],
     )
 
