@@ -30,7 +30,8 @@ from core.runs import Run
 from core.store import Store
 
 NAME_LENGTH = 80  # characters; TrainConfig.name's limit
-WRITTEN_AT_ONCE, WRITTEN_BEHIND = 8 << 20, 3  # bytes, and how many times that may wait
+WRITTEN_AT_ONCE, WRITTEN_BEHIND = 1 << 20, 24  # bytes, and how many times that may wait
+SYNCED_AT_ONCE = 8 << 20  # bytes
 EXAMINED_AT_ONCE = 20_000  # rows, a few seconds; of more the doctor is asked when somebody looks
 
 
@@ -312,33 +313,41 @@ def _leakage(count: int) -> dict[str, Any]:
 @contextmanager
 def _new_rows(path: Path, mode: str = "wb") -> Iterator[Callable[[list[bytes]], None]]:
     """A function that writes lines. The disk is a thread's, so that nobody waits for it."""
-    lines: list[bytes] = []
-    size = 0
+    waiting = bytearray()
     behind: deque[Future[None]] = deque()
+    unsafe = 0
 
-    def write(more: list[bytes]) -> None:
-        nonlocal size
-        lines.extend(more)
-        size += sum(map(len, more))
-        if size >= WRITTEN_AT_ONCE:
+    def write(lines: list[bytes]) -> None:
+        nonlocal waiting
+        waiting += b"".join(lines)
+        if len(waiting) >= WRITTEN_AT_ONCE:
             flush()
 
     def flush() -> None:
-        nonlocal size
-        behind.append(thread.submit(put, b"".join(lines)))
-        lines.clear()
-        size = 0
+        nonlocal waiting
+        behind.append(thread.submit(put, waiting))
+        waiting = bytearray()
         if len(behind) > WRITTEN_BEHIND:
             behind.popleft().result()
 
-    def put(block: bytes) -> None:
+    def put(block: bytearray) -> None:
+        nonlocal unsafe
         file.write(block)
+        unsafe += len(block)
+        if unsafe >= SYNCED_AT_ONCE:
+            sync()
+
+    def sync() -> None:
+        """To the disk, again and again: at the end there would be seconds to wait for."""
+        nonlocal unsafe
         file.flush()
-        os.fsync(file.fileno())  # each time: at the end there would be seconds to wait for
+        os.fsync(file.fileno())
+        unsafe = 0
 
     with path.open(mode) as file, ThreadPoolExecutor(1) as thread:
         yield write
         flush()
+        behind.append(thread.submit(sync))
         while behind:
             behind.popleft().result()
 
@@ -351,11 +360,12 @@ def _keeping(source: Path, target: Path, link: bool) -> Iterator[Future[str]]:
     def keep() -> str:
         digest = hashlib.sha256()
         linked = link and files.linked(source, target)
+        block = memoryview(bytearray(1 << 20))
         with source.open("rb") as read, nullcontext() if linked else target.open("wb") as write:
-            while not stopped.is_set() and (block := read.read(1 << 20)):
-                digest.update(block)
+            while not stopped.is_set() and (size := read.readinto(block)):
+                digest.update(block[:size])
                 if write:
-                    write.write(block)
+                    write.write(block[:size])
         return digest.hexdigest()
 
     with ThreadPoolExecutor(1) as thread:

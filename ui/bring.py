@@ -247,7 +247,7 @@ def _imported(
     except data.NeedsMapping as question:
         said = upload.facts["options"]
         form = views.bring.mapping(
-            _table(question.details["member"], question.details, said), ENCODINGS
+            _table(question.details["member"], question.details, said), _encodings(said)
         )
         yield _said(upload, _told(question), asked=_asked(form, said, FORM))
     except data.NeedsChoice as question:
@@ -332,18 +332,27 @@ def _form(upload: Upload, chosen: dict[str, Any], new: bool) -> str:
         details = {
             key: getattr(found, key)
             for key in ("columns", "preview", "mapping", "header", "sheets", "encoding",
-                        "split_column")
+                        "packed_encoding", "split_column")
         }  # fmt: skip
     except data.NeedsMapping as question:
         details = question.details
-    form = views.bring.mapping(_table(name, details, chosen), ENCODINGS, new)
+    form = views.bring.mapping(_table(name, details, chosen), _encodings(chosen), new)
     return form + views.bring.kept(chosen, FORM)
 
 
 def _table(name: str, details: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
     """What the form of the columns shows; `name` is the file's, or that of one in an archive."""
     headless = any(suffix.lower() in HEADLESS for suffix in Path(name).suffixes)
-    return {"mapping": {}, **details, **chosen, **({"header": None} if headless else {})}
+    shown = {"mapping": {}, **details, **chosen, **({"header": None} if headless else {})}
+    if shown["encoding"] == "binary":
+        shown["encoding"] = details["packed_encoding"]
+    return shown
+
+
+def _encodings(chosen: Mapping[str, Any]) -> dict[str, str]:
+    """What a person can choose from; what was chosen by a program stays one of them."""
+    codec = chosen.get("encoding")
+    return ENCODINGS if not codec or codec in ENCODINGS else {codec: codec, **ENCODINGS}
 
 
 def _asked(form: str, options: Mapping[str, Any], fields: Collection[str] = ()) -> dict[str, Any]:

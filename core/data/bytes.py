@@ -59,12 +59,16 @@ _CONTROLS = [bytes([code]) for code in (*range(1, 9), *range(14, 27), *range(28,
 
 @dataclass
 class Source:
-    """Plain bytes at `path`. `encoding` is its name for people, `codec` Python's, `-` if empty."""
+    """Plain bytes at `path`. `encoding` is its name for people, `codec` Python's, `-` if empty.
+
+    What came out of an archive is `binary`, and the encoding of its text `packed_encoding`.
+    """
 
     path: Path
     name: str
     kind: Kind
     encoding: str = "binary"
+    packed_encoding: str = "binary"
     codec: str = "utf-8"
     prose: bool = False  # the text of a document, whatever its name says
     _folder: tempfile.TemporaryDirectory | None = None
@@ -98,7 +102,7 @@ class Source:
             yield line
 
     def open_bytes(self) -> BinaryIO:
-        self._raw = self.path.open("rb", buffering=1 << 18)
+        self._raw = self.path.open("rb")
         return self._raw
 
     def fraction(self) -> float:
@@ -144,7 +148,8 @@ def open_source(
         )
     if kind == "text":
         _refuse_binary(path, name)
-        source = Source(path, name, "text", *encoding_of(path, notes, encoding), _folder=folder)
+        found, codec = encoding_of(path, notes, encoding)
+        source = Source(path, name, "text", found, codec=codec, _folder=folder)
     elif kind in ("docx", "odt", "pdf"):
         folder = folder or tempfile.TemporaryDirectory(prefix="graft-import-")
         text = Path(folder.name) / "text"
@@ -155,7 +160,7 @@ def open_source(
     else:
         raise Refused(f"“{name}” is {kind}: there are no examples to read in it.", _ADVICE)
     if packed:
-        source.encoding = "binary"
+        source.packed_encoding, source.encoding = source.encoding, "binary"
     return source
 
 

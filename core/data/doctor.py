@@ -62,7 +62,11 @@ def examine(
     findings.sort(key=lambda finding: GRAVITY[finding.level])
     labels = next((c.labels for c in checks if isinstance(c, Labels) and c.are_labels), None)
     verdict, why = _verdict(seen, findings)
-    advice = _advice_on_labels(seen, len(labels)) if labels else _advice(seen)
+    copies = sum(finding.count for finding in findings if finding.code == "duplicate")
+    if labels and seen - copies >= Labels.PER_LABEL * len(labels):
+        advice = _advice_on_labels(seen, copies, len(labels))
+    else:
+        advice = _advice(seen, copies)
     return Report(verdict=verdict, why=why, advice=advice, rows=seen, findings=findings)
 
 
@@ -75,11 +79,11 @@ def _verdict(rows: int, findings: list[Observation]) -> tuple[Verdict, str]:
         return "not yet", f"{often['empty_answer']:,} of {counted(rows, 'row')} have no answer."
     if rows > 1 and often.get("duplicate", 0) == looked_at - 1:
         return "not yet", "All rows are the same."
-    if rows < TOO_FEW:
-        return (
-            "not yet",
-            f"{counted(rows, 'row')} {'is' if rows == 1 else 'are'} too few to learn from.",
-        )
+    different = rows - often.get("duplicate", 0)
+    if different < TOO_FEW:
+        are = "row is" if different == 1 else "rows are"
+        different_rows = f"{different:,} {'different ' * (different < rows)}{are}"
+        return "not yet", f"{different_rows} too few to learn from."
     warnings = [finding for finding in findings if finding.level == "warning"]
     if warnings:
         number = "One thing is" if len(warnings) == 1 else f"{len(warnings)} things are"
@@ -87,7 +91,12 @@ def _verdict(rows: int, findings: list[Observation]) -> tuple[Verdict, str]:
     return "ready", "Nothing stands in the way."
 
 
-def _advice(rows: int) -> str:
+def _number(rows: int, copies: int) -> str:
+    return f"{counted(rows, 'row')}{f', {rows - copies:,} without the copies' * bool(copies)}"
+
+
+def _advice(rows: int, copies: int) -> str:
+    different = rows - copies  # a copy teaches nothing new
     for limit, text in (
         (TOO_FEW, "Bring more: 30 to 50 rows teach a tone or a format."),
         (50, "Enough for a tone or a format, not for facts."),
@@ -95,12 +104,13 @@ def _advice(rows: int) -> str:
         (2_000, "Enough for a narrow task or the facts of one field."),
         (20_000, "Plenty for most tasks."),
     ):
-        if rows < limit:
-            return text if rows < TOO_FEW else f"{counted(rows, 'row')}. {text}"
-    return f"{counted(rows, 'row')}. More than most tasks need: cleaner helps more than more."
+        if different < limit:
+            return text if rows < TOO_FEW else f"{_number(rows, copies)}. {text}"
+    return f"{_number(rows, copies)}. More than most tasks need: cleaner helps more than more."
 
 
-def _advice_on_labels(rows: int, labels: int) -> str:
-    each = rows // labels
+def _advice_on_labels(rows: int, copies: int, labels: int) -> str:
+    each = (rows - copies) // labels
     enough = "enough" if each >= 20 else "a start" if each >= 10 else "few; 10 to 20 of each help"
-    return f"{counted(rows, 'row')} for {labels} labels, about {each:,} each: {enough}."
+    number = _number(rows, copies) + "," * bool(copies)
+    return f"{number} for {labels} labels, about {each:,} each: {enough}."

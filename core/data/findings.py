@@ -117,7 +117,7 @@ class NeedsMapping(_Stopped):
     `details`: `columns` (names), `preview` (the first rows, cells in the order of the columns),
     `rows` (data rows), `header` (whether the first row was taken as names; the names `column 1`,
     `column 2`, … as keys of a mapping declare that there is none), `sheets` (all of a workbook),
-    `findings`, `encoding`.
+    `findings`, `encoding`, and `packed_encoding` of the text in an archive.
     """
 
     outcome = "map"

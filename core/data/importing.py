@@ -48,7 +48,8 @@ class Imported:
 
     `shape`: messages, sharegpt, instruction, pairs, classification, preference or text.
     `mapping`: column -> role that was used. `preview`: the first rows of the table as they stand
-    in the file, cells in the order of `columns`. `encoding`: of the text; `binary` for containers.
+    in the file, cells in the order of `columns`. `encoding`: of the text; `binary` for containers,
+    the text of which has its `packed_encoding`.
     `sheets`: all sheets of a workbook, or lists of a JSON object with several, else empty.
     `header`: whether the first row was taken for names. `split_column`: the column that says which
     rows are for tests, if one does.
@@ -60,6 +61,7 @@ class Imported:
     mapping: dict[str, str]
     preview: list[list[str]]
     encoding: str
+    packed_encoding: str = "binary"
     sheets: list[str] = field(default_factory=list)
     header: bool = True
     split_column: str | None = None
@@ -143,9 +145,10 @@ def read(
         mapping=first.plan.mapping,
         preview=first.reader.preview,
         encoding=first.source.encoding,
+        packed_encoding=first.source.packed_encoding,
         sheets=sheets,
         header=layout.has_header if layout else True,
-        split_column=_split_column(first, wanted),
+        split_column=first.split_column,
     )
 
 
@@ -173,6 +176,7 @@ def _open(
             raise _needs_mapping(reader, sheets, source, wanted.watch)
         part = Part(source, reader, plan, [], where=f"“{source.name}”" if joined else "")
         if column := _split_column(part, wanted):
+            part.split_column = column
             part.held_out = lambda fields: is_test(fields.get(column))
             about_file.file(
                 "split_column",
@@ -193,10 +197,10 @@ def _split_column(part: Part, wanted: _Wanted) -> str | None:
     """The column of a split: the one named by the person, else one whose cells leave no doubt."""
     if wanted.split_column == "":
         return None
-    fields = [record.fields or {} for record in sampled(part.reader.records(Notes()))]
     if wanted.split_column is None:
         unused = [name for name, role in part.plan.mapping.items() if role == "ignore"]
-        return split_column_of(unused, fields)
+        sample = sampled(part.reader.records(Notes())) if unused else []
+        return split_column_of(unused, [record.fields or {} for record in sample])
     if wanted.split_column not in part.reader.columns:
         raise DataProblem(
             f"There is no column “{wanted.split_column}” to split by.",
@@ -419,6 +423,7 @@ def _needs_mapping(reader: Reader, sheets: list[str], source: Source, watch: Wat
         header=layout.has_header if layout else True,
         sheets=sheets,
         member=source.name,
+        packed_encoding=source.packed_encoding,
         findings=[finding.model_dump() for finding in notes.findings],
     )
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from core.data.words import CONTROLS, SUSPECT
+from core.data.words import is_doubtful
 
-BLOCK = 1 << 16  # bytes that are decoded at once: few enough for the caches of a processor
+BLOCK = 1 << 17  # bytes that are decoded at once: few enough for the caches of a processor
 KNOWN = 1000  # different sets of names that are remembered as clean
 
 _NAME = re.compile(rb'"\s*:')
@@ -42,9 +42,17 @@ def quick_objects(block: bytes, known: set[tuple[str, ...]]) -> list[dict[str, A
 
 def is_plain_json(block: bytes) -> bool:
     """Whether the texts in it, once decoded, are plain as `words.is_plain` says."""
-    if b"\x7f" in block or (b"\\" in block and _ODD_ESCAPE.search(block)):
+    if b"\x7f" in block or (b"\\" in block and _has_odd_escape(block)):
         return False
-    return block.isascii() or not (any(mark in block for mark in SUSPECT) or CONTROLS.search(block))
+    try:
+        return block.isascii() or not is_doubtful(block.decode(), block)
+    except UnicodeDecodeError:
+        return False
+
+
+def _has_odd_escape(block: bytes) -> bool:
+    found = _ODD_ESCAPE.search(block)  # the second of two backslashes looks like one
+    return bool(found and _ODD_ESCAPE.search(block.replace(rb"\\", b"")))
 
 
 def _colons(block: bytes) -> int:

@@ -16,11 +16,13 @@ from typing import Any
 
 from core.data.bytes import Source
 from core.data.findings import NeedsChoice, Notes, Refused
+from core.data.forms import Forms
 from core.data.json_decoder import TOO_DEEP, Decoder, TooDeep, reason
 from core.data.json_lines import BLOCK, KNOWN, is_plain_json, quick_objects
 from core.data.json_scan import CHUNK, DEEPEST, Window, closing, next_row, start_of_rows
 from core.data.limits import LINE, VALUES, check_line
-from core.data.records import PREVIEWED, SHOWN, Batch, Record, sampled
+from core.data.quick import Maker
+from core.data.records import PREVIEWED, SHOWN, Batch, Record, Taken, sampled
 from core.data.words import clean
 
 LARGEST = 64 << 20  # characters of one row
@@ -170,10 +172,10 @@ class JsonRecords:
             )
         return self._chosen
 
-    def batches(self, notes: Notes) -> Iterator[Record | Batch]:
-        """`records`, those of plain JSON lines by the hundred."""
+    def batches(self, notes: Notes, make: Maker | None) -> Iterator[Record | Batch | Taken]:
+        """`records`, those of plain JSON lines by the hundred, as rows where `make` allows it."""
         if self._mode == "lines" and self.source.codec.startswith("utf-8"):
-            return self._blocks(notes)
+            return self._blocks(notes, make)
         return self.records(notes)
 
     def _lines(self, notes: Notes) -> Iterator[Record]:
@@ -183,14 +185,19 @@ class JsonRecords:
                 if record := self._line(number, line, decoder, notes):
                     yield record
 
-    def _blocks(self, notes: Notes) -> Iterator[Record | Batch]:
-        """Whole objects by a fast decoder; what it refuses, or what it can't see, by ours."""
+    def _blocks(self, notes: Notes, make: Maker | None) -> Iterator[Record | Batch | Taken]:
+        """Rows by their bytes, else objects by a fast decoder, what both refuse by ours."""
+        forms = Forms(make) if make else None
         decoder = Decoder()
         known: set[tuple[str, ...]] = set()
         number = 1
         with self.source.open_bytes() as file:
             while block := file.read(BLOCK) + file.readline(LINE + 1):
                 check_line(self.source.name, number, block)
+                if forms and (rows := forms.rows(block)):
+                    yield Taken(range(number, number + len(rows)), rows)
+                    number += len(rows)
+                    continue
                 objects = quick_objects(block, known)
                 if objects:
                     lines = range(number, number + len(objects))

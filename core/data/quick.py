@@ -22,6 +22,7 @@ _SAID_BY = {
     "gpt": "assistant",
 }  # fmt: skip
 _ROLES = {*_SAID_BY.values()}
+SPEAKERS = {"role", "from"}
 _NOTATIONS = {
     names: pair for pair in (("role", "content"), ("from", "value")) for names in (pair, pair[::-1])
 }

@@ -1,9 +1,10 @@
 """What passes from the readers of files to the recognition of shapes: records.
 
 A reader has `columns` (names), `preview` (the first rows as text, cells in the order of `columns`),
-`records(notes)` (from the start each time; `batches(notes)` for the same, in parts by the hundred,
-where it has them), `fraction()` (how far that has come, 0 to 1) and `unit`
-(what its line numbers count). No reader holds more of a file than it must.
+`records(notes)` (from the start each time; `batches(notes, make)` for the same in larger parts,
+where it has them), `fraction()` (how far that has come, 0 to 1) and `unit` (what its line
+numbers count).
+No reader holds more of a file than it must.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,14 @@ class Batch:
     lines: Sequence[int]
     records: list[dict[str, Any]]
     plain: bool = False
+
+
+@dataclass(slots=True)
+class Taken:
+    """Records that are rows already, encoded, and the number of the line of each."""
+
+    lines: Sequence[int]
+    rows: list[bytes]
 
 
 class Reader(Protocol):

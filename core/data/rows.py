@@ -5,17 +5,23 @@ Each pass reads from the start and counts anew; when it has ended, `findings` an
 
 import array
 import bisect
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import compress
+from operator import not_
 from typing import Any
 
 import numpy as np
+from xxhash import xxh3_64_digest
 
 from core.data.bytes import Source
 from core.data.cells import Unusable
 from core.data.findings import Finding, Notes, Refused, counted
+from core.data.json_records import JsonRecords
 from core.data.limits import ROW_BYTES, ROWS_AT_LEAST, ROWS_TIMES, Watch, check_rows
-from core.data.records import TOO_LONG, Batch, Reader
+from core.data.records import TOO_LONG, Batch, Reader, Taken
 from core.data.shapes import Plan
 from core.data.turns import Row
 from core.files import encode_all
@@ -34,6 +40,8 @@ class Part:
     about_file: list[Finding]
     held_out: Callable[[dict[str, Any]], bool] | None = None
     """Whether a record is for tests only; None: none is."""
+    split_column: str | None = None
+    """The column that says so, if one does."""
     where: str = ""
     """Its name, if it is one of several."""
     notes: Notes = field(default_factory=Notes)
@@ -45,15 +53,19 @@ class Part:
         return self.notes
 
 
-@dataclass(slots=True)
+@dataclass
 class Some:
-    """Some rows, each as a line of JSON too, the lines of the file that they are from, and which
-    of them are held out for tests (None: none)."""
+    """Some rows, each as a line of JSON, the lines of the file that they are from, and which of
+    them are held out for tests (None: none)."""
 
-    rows: list[Row]
     encoded: list[bytes]
     lines: Sequence[int]
     held_out: list[bool] | None
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of all rows."""
+        return sum(map(len, self.encoded))
 
 
 class Rows:
@@ -75,42 +87,45 @@ class Rows:
         return sum(part.notes.bad for part in self._parts)
 
     def __iter__(self) -> Iterator[Row]:
-        return (row for some in self.batches() for row in some.rows)
+        return (json.loads(row) for some in self.batches() for row in some.encoded)
 
     def batches(self) -> Iterator[Some]:
         self._whole = Notes()
-        keys, lines = array.array("q"), array.array("Q")
+        keys, lines = bytearray(), array.array("Q")
         starts, size = [], 0
         weights = [part.source.path.stat().st_size or 1 for part in self._parts]
         for number, part in enumerate(self._parts):
             notes = part.begin()
-            starts.append(len(keys))
+            starts.append(len(lines))
             for some in _batches(part, notes):
                 done = sum(weights[:number]) + part.reader.fraction() * weights[number]
                 self._watch.tell(done / sum(weights))
-                check_rows(len(keys) + len(some.rows) + self.bad)
-                size += sum(map(len, some.encoded))
+                check_rows(len(lines) + len(some.lines) + self.bad)
+                size += some.size
                 if size > max(ROWS_AT_LEAST, ROWS_TIMES * sum(weights)):
                     raise Refused(
                         f"The examples grow to more than {size >> 30} GB when they are read.",
                         "Bring a part of them.",
                     )
-                keys.extend(map(hash, some.encoded))  # as `turns.essence`
+                keys += b"".join(map(xxh3_64_digest, some.encoded))
                 lines.extend(some.lines)
                 yield some
         self._watch.tell(1.0)
-        self._note_duplicates(np.asarray(keys), np.asarray(lines), starts)
-        if len(keys) == 0:
+        self._note_duplicates(np.frombuffer(keys, np.uint64), np.asarray(lines), starts)
+        if not lines:
             self._whole.file("no_rows", "No row can be used.", "error")
-        elif len(keys) < FEW and self._parts[0].plan.shape != "text":
+        elif len(lines) < FEW and self._parts[0].plan.shape != "text":
             self._whole.file(
                 "few_rows",
-                f"Only {counted(len(keys), 'row')}. Some 50 good ones are a sensible minimum.",
+                f"Only {counted(len(lines), 'row')}. Some 50 good ones are a sensible minimum.",
                 "warning",
             )
 
     def _note_duplicates(self, keys: np.ndarray, lines: np.ndarray, starts: list[int]) -> None:
         if len(keys) < 2:
+            return
+        ordered = np.sort(keys)  # much quicker than argsort
+        if not np.any(ordered[1:] == ordered[:-1]):
             return
         order = np.argsort(keys, kind="stable")
         again = np.sort(order[1:][keys[order][1:] == keys[order][:-1]])
@@ -120,15 +135,23 @@ class Rows:
 
 
 def _batches(part: Part, notes: Notes) -> Iterator[Some]:
-    stream = getattr(part.reader, "batches", part.reader.records)
+    if isinstance(part.reader, JsonRecords):
+        stream = part.reader.batches(notes, None if part.held_out else part.plan.quick)
+    else:
+        stream = part.reader.records(notes)
     lines: list[int] = []
     records: list[dict[str, Any]] = []
-    for seen, record in enumerate(stream(notes)):
-        if isinstance(record, Batch):
-            yield from _made(part, Batch(lines, records), notes)
-            yield from _made(part, record, notes)
-            lines, records = [], []
-        elif record.problem is not None or record.fields is None:
+    for seen, record in enumerate(stream):
+        if isinstance(record, (Batch, Taken)):
+            if records:
+                yield from _made(part, Batch(lines, records), notes)
+                lines, records = [], []
+            if isinstance(record, Batch):
+                yield from _made(part, record, notes)
+            else:
+                yield _short(Some(record.rows, record.lines, None), notes)
+            continue
+        if record.problem is not None or record.fields is None:
             notes.left_out(record.line, *(record.problem or ("unreadable", "Can't be read")))
         else:
             lines.append(record.line)
@@ -157,13 +180,16 @@ def _made(part: Part, batch: Batch, notes: Notes) -> Iterator[Some]:
             except Unusable as unusable:
                 notes.left_out(line, unusable.code, str(unusable))
         lines, records = [lines[i] for i in good], [records[i] for i in good]
-    encoded = encode_all(rows)
-    if max(map(len, encoded), default=0) > ROW_BYTES:
-        for line, row in zip(lines, encoded, strict=True):
-            if len(row) > ROW_BYTES:
-                notes.left_out(line, *TOO_LONG)
-        good = [number for number, row in enumerate(encoded) if len(row) <= ROW_BYTES]
-        rows, encoded = [rows[i] for i in good], [encoded[i] for i in good]
-        lines, records = [lines[i] for i in good], [records[i] for i in good]
     held_out = [part.held_out(fields) for fields in records] if part.held_out else None
-    yield Some(rows, encoded, lines, held_out)
+    yield _short(Some(encode_all(rows), lines, held_out), notes)
+
+
+def _short(some: Some, notes: Notes) -> Some:
+    """Those that are not too long for a row."""
+    if some.size <= ROW_BYTES:
+        return some
+    fits = [len(row) <= ROW_BYTES for row in some.encoded]
+    for line in compress(some.lines, map(not_, fits)):
+        notes.left_out(line, *TOO_LONG)
+    held_out = some.held_out and [*compress(some.held_out, fits)]
+    return Some([*compress(some.encoded, fits)], [*compress(some.lines, fits)], held_out)

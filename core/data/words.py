@@ -81,9 +81,9 @@ def clean(text: str) -> str:
 
 
 _ASCII_DIRT = bytes([*range(0x09), *range(0x0B, 0x20), 0x7F])
-CONTROLS = re.compile(rb"\xc2[\x80-\x9f]")
-SUSPECT = [mark.encode() for mark in ("\ufeff", "\u200b", "\ufffd", "Ã", "â€", "å£", "ï¿½")]
-SUSPECT.append("Â".encode() + b"\xc2")
+_CONTROLS = re.compile(rb"\xc2[\x80-\x9f]")
+_SUSPECT = ("\ufeff", "\u200b", "\ufffd", "Ã", "â€", "å£", "ï¿½")  # the last letter is the rare one
+_SUSPECT_TOO = re.compile("Â[\x80-\xbf]")
 
 
 def is_plain(text: str) -> bool:
@@ -94,7 +94,17 @@ def is_plain(text: str) -> bool:
         return False
     if len(data.translate(None, _ASCII_DIRT)) != len(data):
         return False
-    return text.isascii() or not (any(mark in data for mark in SUSPECT) or CONTROLS.search(data))
+    return text.isascii() or not is_doubtful(text, data)
+
+
+def is_doubtful(text: str, data: bytes) -> bool:
+    """Whether `text`, which `data` is in UTF-8, has anything beyond ASCII to clean or to doubt.
+
+    Quick, as a single letter is found at once and a longer mark is looked for where it may be.
+    """
+    if any(mark[-1] in text and mark in text for mark in _SUSPECT) or _CONTROLS.search(data):
+        return True
+    return "Â" in text and bool(_SUSPECT_TOO.search(text))
 
 
 def plain(name: str) -> str:

@@ -87,6 +87,7 @@ def test_packed_files(imports, pack):
     result = imports(pack(TABLE.encode()), "faq.csv.packed")
     assert result.pairs == PAIRS
     assert result.imported.encoding == "binary"
+    assert result.imported.packed_encoding == "utf-8"
 
 
 def zipped_table(data: bytes) -> bytes:

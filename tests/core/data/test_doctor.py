@@ -181,13 +181,31 @@ def test_markup_becomes_text():
         ([], "no row"),
         ([pair("a", "")] * 3 + GOOD[:3], "3 of 6 rows have no answer"),
         ([GOOD[0]] * 20, "All rows are the same"),
-        (GOOD[:3], "too few"),
+        (GOOD[:3], "3 rows are too few"),
+        (GOOD[:1], "1 row is too few"),
+        (GOOD[:3] * 20, "3 different rows are too few"),
     ],
 )
 def test_what_is_not_ready_says_why(rows, why):
     report = examine(rows)
     assert report.verdict == "not yet"
     assert why in report.why
+
+
+def test_copies_make_a_dataset_no_larger():
+    advice = examine(GOOD * 20).advice
+    assert (
+        advice == "380 rows, 19 without the copies. Enough for a tone or a format, not for facts."
+    )
+    advice = examine(GOOD[:3] * 20).advice
+    assert advice == (
+        "60 rows, 3 without the copies. Bring more: 30 to 50 rows teach a tone or a format."
+    )
+    kinds = [pair(f"{row['messages'][0]['content']}", "yes" if n % 2 else "no")
+             for n, row in enumerate(GOOD)]  # fmt: skip
+    assert examine(kinds * 10).advice == (
+        "190 rows, 19 without the copies, for 2 labels, about 9 each: few; 10 to 20 of each help."
+    )
 
 
 def test_progress_can_end_it():
