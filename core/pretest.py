@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core import models, prepare
+from core import models, prepare, scores
 from core.chat import ROLES, ChatServer
 from core.config import TrainConfig
 from core.data.turns import asked, folded
@@ -22,6 +22,7 @@ from core.tokenizer import Message
 
 QUESTIONS, EXAMPLES = 10, 3
 ENOUGH = 0.8  # of the answers: then it needs no training
+LONG = 5  # words; of a shorter answer each must be right
 ALIKE = 0.9  # F1 of the words; less, and a tone that was asked for may be what is missing
 LONGEST = 200  # tokens of an answer
 
@@ -160,11 +161,10 @@ def _behind(shown: list[Message], messages: list[Message]) -> list[Message]:
 def is_right(expected: str, answer: str) -> bool:
     """Whether the answer is as wanted: the same but for case, blanks and signs; a longer one, where
     nearly all words are the same."""
-    if folded(expected) == folded(answer):
+    if scores.exact_match(expected, answer):
         return True
-    wanted, said = (Counter(map(folded, text.split())) for text in (expected, answer))
-    common = (wanted & said).total()
-    return common > 5 and 2 * common / (wanted.total() + said.total()) >= ALIKE
+    long = len(scores.words(expected)) > LONG
+    return long and scores.token_f1(expected, answer) >= ALIKE
 
 
 def verdict(told: dict[str, Any]) -> dict[str, str]:
