@@ -50,7 +50,7 @@ element.addEventListener('click', async (event) => {
 
 
 def tabs(**props: Any) -> gr.HTML:
-    return gr.HTML("", js_on_load=TABS, apply_default_css=False, elem_classes="tabs", **props)
+    return gr.HTML("", js_on_load=TABS, apply_default_css=False, elem_classes="pane-tabs", **props)
 
 
 def panes() -> gr.HTML:

@@ -20,15 +20,14 @@ from core.store import Store
 from ui import site, theme
 
 QUESTION, ANSWER = "Do you deliver on Sundays?", "No, from Monday to Saturday."
-ROW = {
-    "messages": [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
-}
-OTHER = {
-    "messages": [
-        {"role": "user", "content": "Do you wrap gifts?"},
-        {"role": "assistant", "content": "Yes, and we add a card."},
-    ]
-}
+
+
+def row(question: str, answer: str) -> dict:
+    said = {"user": question, "assistant": answer}
+    return {"messages": [{"role": role, "content": text} for role, text in said.items()]}
+
+
+ROW, OTHER = row(QUESTION, ANSWER), row("Do you wrap gifts?", "Yes, and we add a card.")
 
 
 class Traffic:
@@ -99,7 +98,8 @@ def hollow_model(folder: Path, shape: Shape) -> Path:
 
 def add_dataset(store: Store, name: str = "Flower shop") -> str:
     def fill(folder: Path) -> dict:
-        write_jsonl(folder / "rows.jsonl", [ROW] * 59 + [OTHER])
+        more = [row(f"Do you deliver in week {n}?", f"Yes, in week {n}.") for n in range(1, 59)]
+        write_jsonl(folder / "rows.jsonl", [ROW, *more, OTHER])
         finding = {"level": "warning", "code": "duplicate", "count": 59, "text": "59 are the same."}
         return {
             "shape": "pairs", "rows": 60, "columns": ["q", "a"], "mapping": {"q": "user"},
@@ -116,10 +116,10 @@ def add_run(store: Store, name: str, steps: int = 100, upto: int = 100) -> Run:
     write_json(run.path / "plan.json", {"total_steps": steps, "device": "cpu"})
     for step in range(upto + 1):
         loss = 0.5 + 2.5 * math.exp(-step / 30)
-        row = {"step": step, "loss": loss, "seconds_left": (steps - step) * 4, "memory": 1.2e9}
+        told = {"step": step, "loss": loss, "seconds_left": (steps - step) * 4, "memory": 1.2e9}
         append_jsonl(
             run.path / "metrics.jsonl",
-            {**row, "tokens_per_second": 900, "eval_loss": loss + 0.1 if step % 10 == 0 else None},
+            {**told, "tokens_per_second": 900, "eval_loss": loss + 0.1 if step % 10 == 0 else None},
         )
     (run.path / "train.log").write_text("step 1 of 100\n", encoding="utf-8")
     return run

@@ -18,6 +18,7 @@ SHARED = Plan("sharegpt", {"conversations": "messages"})
 TASKS = Plan("instruction", {"instruction": "user", "input": "user", "output": "assistant"})
 TEXTS = Plan("text", {"text": "text", "n": "ignore"})
 LABELS = Plan("classification", {"text": "text", "label": "label"})
+PLANS = (PAIRS, TALKS, SHARED, TASKS, TEXTS, LABELS)
 
 ODD = st.text("ab Zé日😀,\"'\n\t\\/{}[]:%\u00a0\u3000\x7f\u200b", max_size=8) | st.sampled_from(
     ["", " ", "\n", "user", "\\", '\\"', '"', "\\\\", '", "a": "', "%b", "Ã¤", "\x00"]
@@ -40,8 +41,7 @@ def taken(plan: Plan, *lines: str) -> list[bytes] | None:
 
 
 @st.composite
-def lines_of(draw: st.DrawFn) -> tuple[Plan, list[str]]:
-    plan = draw(st.sampled_from([PAIRS, TALKS, SHARED, TASKS, TEXTS, LABELS]))
+def lines_of(draw: st.DrawFn, plan: Plan) -> list[str]:
     lines = []
     for number in range(draw(st.integers(1, 4))):
         asked, said = draw(TEXT), draw(TEXT)
@@ -67,23 +67,24 @@ def lines_of(draw: st.DrawFn) -> tuple[Plan, list[str]]:
                 separators=draw(st.sampled_from([None, (",", ":")])),
             )
         )
-    return plan, lines
+    return lines
 
 
-def test_what_is_taken_over_is_what_the_careful_way_makes():
-    seen = set()
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.shape)
+def test_what_is_taken_over_is_what_the_careful_way_makes(plan):
+    taken_over = 0
 
-    @settings(max_examples=300, deadline=None, derandomize=True, database=None)
-    @given(lines_of())
-    def check(case: tuple[Plan, list[str]]) -> None:
-        plan, lines = case
+    @settings(max_examples=60, deadline=None, derandomize=True, database=None)
+    @given(lines_of(plan))
+    def check(lines: list[str]) -> None:
+        nonlocal taken_over
         rows = taken(plan, *lines)
         if rows is not None:
-            seen.add(plan.shape)
+            taken_over += 1
             assert rows == [careful(plan, line.encode()) for line in lines]
 
     check()
-    assert seen == {"pairs", "messages", "sharegpt", "instruction", "text"}
+    assert taken_over or plan is LABELS  # which are seldom of the usual form
 
 
 GOOD = '{"id": 1, "q": "Where?", "a": "Here.", "note": "x"}'
