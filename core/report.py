@@ -120,9 +120,11 @@ class Report:
 
     def finish(self, card: dict[str, Any], answers: list[dict[str, Any]]) -> None:
         """Raises NotFound where the run was deleted."""
-        self._check_there()
-        write_jsonl(self.run.path / "answers.jsonl", answers)
-        self._tell_model_card(card)
+        try:
+            write_jsonl(self.run.path / "answers.jsonl", answers, parents=False)
+            self._tell_model_card(card)
+        except FileNotFoundError:
+            raise NotFound(f"There is no run {self.run.id}.") from None
         self._write("report.json", card)
         (self.run.path / "evaluation.json").unlink(missing_ok=True)
 
@@ -135,10 +137,6 @@ class Report:
         readme = self.run.path / "adapter" / "README.md"
         if readme.exists():
             write_text(readme, with_report(readme.read_text("utf-8"), card), parents=False)
-
-    def _check_there(self) -> None:
-        if not self.run.path.is_dir():
-            raise NotFound(f"There is no run {self.run.id}.")
 
     def _write(self, name: str, value: Any) -> None:
         try:

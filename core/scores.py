@@ -114,7 +114,10 @@ def is_json(text: str) -> bool:
 
 
 def fields_f1(expected: str, answer: str) -> float:
-    """Of two JSON texts: the share of fields, each by its whole path, that have the same value."""
+    """Of two JSON texts: the share of fields, each by its whole path, that have the same value. Of
+    an expected answer that is none, as some are among many that are: whether it is the same."""
+    if not is_json(expected):
+        return float(exact_match(expected, answer))
     if not is_json(answer):
         return 0.0
     wanted, given = (Counter(_leaves(json.loads(text))) for text in (expected, answer))

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 
 from core import evaluate, loop, sharing
 from core.chat import is_whole
-from core.errors import UserError
+from core.errors import NotFound, UserError
 from core.export import adapter_zip
 from core.files import read_json, write_json
 from core.generate import Answer, generate
@@ -151,6 +151,25 @@ def test_a_person_asks_for_a_card_where_something_can_answer(make_run, make_adap
     assert report.state == "failed"
     (report.run.path / "evaluation.json").write_text("{")
     assert report.state == "none"
+
+
+def test_a_full_disk_costs_the_card_and_not_the_run(make_run, monkeypatch):
+    def full(report):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Report, "ask", full)
+    run = make_run()
+    loop.train(run, Accelerator(cpu=True))
+    assert run.status == "completed"
+    assert Report(run).state == "none"
+
+
+def test_a_run_that_was_deleted_meanwhile_does_not_come_back(make_adapted):
+    run = make_adapted()
+    run.delete()
+    with pytest.raises(NotFound):
+        Report(run).finish({"rows": {}}, [])
+    assert not run.path.exists()
 
 
 def test_by_hand_it_is_a_program_and_says_what_is_wrong(make_adapted):

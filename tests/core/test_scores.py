@@ -123,6 +123,14 @@ def test_json_is_compared_field_by_field():
     assert (found["valid"], found["exact"], found["score"]) == (0.5, 0.5, 0.5)
 
 
+def test_among_json_an_answer_in_words_is_right_or_wrong():
+    known = ['{"city": "Rome"}'] * 19 + ["I can't tell."]
+    assert kind_of(known) == "json"
+    assert scores.fields_f1("I can't tell.", "i can't tell") == 1
+    assert scores.fields_f1("I can't tell.", '{"city": "Rome"}') == 0
+    assert scores.figures("json", known, known)["score"] == 1
+
+
 def test_repetition_is_what_was_said_before():
     assert scores.repetition("one two three four five six seven") == 0
     assert scores.repetition("so it goes on " * 4) == pytest.approx(1 - 4 / 13)
