@@ -23,7 +23,8 @@ ROWS = [
     }
     for number in range(60)
 ]
-REAL = "worker.TRAINER = 'core.train'"
+EVALUATES = "reports.EVALUATOR = 'core.evaluate'"
+REAL = f"worker.TRAINER = 'core.train'; {EVALUATES}"
 
 
 @pytest.fixture
@@ -38,9 +39,8 @@ def test_after_a_run_its_report_card_is_made_though_the_worker_is_killed_meanwhi
     report = Report(run)
     queue.submit(run)
     worker = start_worker(REAL)
-    until(lambda: run.status == "completed", 120)
-    until(lambda: report.evaluation.get("done"), 120)
-    assert report.state == "making"
+    until(lambda: report.state == "making", 240)  # seconds before its last batch
+    assert run.status == "completed"
     maker = report.evaluation["pid"]
     worker.kill()
     until(lambda: not psutil.pid_exists(maker))
@@ -50,7 +50,7 @@ def test_after_a_run_its_report_card_is_made_though_the_worker_is_killed_meanwhi
     # The next worker makes it, behind the runs that wait.
     other = new_run("other", 5)
     queue.submit(other)
-    start_worker()
+    start_worker(EVALUATES)
     until(lambda: report.state == "made", 120)
     assert other.status == "completed"
     assert report.card["rows"] == {"held_out": 48, "asked": 48}
@@ -58,7 +58,7 @@ def test_after_a_run_its_report_card_is_made_though_the_worker_is_killed_meanwhi
     assert not (run.path / "evaluation.json").exists()
 
 
-def ended(name="bot", status="completed"):
+def ended(name="stays", status="completed"):
     """A run that has ended with an adapter, and whose card is to be made."""
     run = new_run(name)
     write_text(run.path / "checkpoints" / "step-000005" / "trainer.pt", "")
@@ -70,9 +70,9 @@ def ended(name="bot", status="completed"):
 
 
 def test_a_card_that_can_not_be_made_is_said_and_the_run_stays_as_it_ended(start_worker):
-    run = ended()
+    run = ended("bot")
     report = Report(run)
-    worker = start_worker()
+    worker = start_worker(EVALUATES)
     until(lambda: report.state == "failed", 60)
     assert run.status == "completed"
     assert "adapter_model.safetensors is missing" in report.evaluation["error"]
@@ -83,14 +83,11 @@ def test_a_card_that_can_not_be_made_is_said_and_the_run_stays_as_it_ended(start
     assert worker.poll() is None
 
 
-SLEEPS = "from jobs import reports; reports.EVALUATOR = 'tests.jobs.evaluator'"
-
-
 @POSIX
 def test_one_that_dies_without_a_word_is_not_shown_as_being_made(start_worker, data_dir):
-    run = ended("dies")
+    run = ended("stays")
     report = Report(run)
-    start_worker(f"pass; {SLEEPS}")
+    start_worker()
     until(lambda: report.state == "making")
     os.kill(report.evaluation["pid"], signal.SIGKILL)
     until(lambda: report.state == "failed")
@@ -103,7 +100,7 @@ def test_one_that_dies_without_a_word_is_not_shown_as_being_made(start_worker, d
 def test_one_that_leaves_each_time_is_given_up(start_worker):
     run = ended("leaves")
     report = Report(run)
-    start_worker(f"worker.LOOK_EVERY = 0.2; {SLEEPS}")
+    start_worker("worker.LOOK_EVERY = 0.2")
     until(lambda: report.state == "failed")
     assert report.evaluation["tries"] == reports.MOST_TRIES
     assert "begun 3 times" in report.evaluation["error"]
@@ -112,7 +109,7 @@ def test_one_that_leaves_each_time_is_given_up(start_worker):
 @POSIX
 def test_a_run_that_is_to_learn_on_does_not_wait_for_its_card(start_worker):
     run = ended("stays", "stopped")
-    start_worker(f"pass; {SLEEPS}")
+    start_worker()
     until(lambda: Report(run).state == "making")
     queue.submit(run)
     until(lambda: run.status == "completed")
@@ -121,16 +118,16 @@ def test_a_run_that_is_to_learn_on_does_not_wait_for_its_card(start_worker):
 
 @POSIX
 def test_a_worker_that_ends_takes_it_with_it_and_a_deleted_run_is_let_go(start_worker):
-    run, other = ended(), ended("other")
+    run, other = ended(), ended("stays too")
     report = Report(run)
-    worker = start_worker(f"pass; {SLEEPS}")
+    worker = start_worker()
     until(lambda: report.state == "making")
     maker = report.evaluation["pid"]
     worker.terminate()
     assert worker.wait(30) == 0
     assert not psutil.pid_exists(maker)
     assert queue.unreported() == [run, other]
-    start_worker(f"pass; {SLEEPS}")
+    start_worker()
     until(lambda: report.state == "making")
     run.delete()
     until(lambda: Report(other).state == "making")
