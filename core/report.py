@@ -61,8 +61,14 @@ class Report:
         return "made" if self.card else "none"
 
     @property
+    def is_due(self) -> bool:
+        """Whether it is to be made now."""
+        return self.state == "waiting" and self.evaluation.get("after", 0) <= time.time()
+
+    @property
     def evaluation(self) -> dict[str, Any]:
-        """at, tries; pid, created, phase, done, of (rows) once it is begun; or error, hint."""
+        """at, tries; pid, created, phase, done, of (rows) once it is begun; after, before which
+        moment it is not tried again; or error, hint."""
         return self._read("evaluation.json", "tries")
 
     @property
@@ -117,6 +123,11 @@ class Report:
     def say(self, phase: str, done: int = 0, of: int = 0) -> None:
         told = {"phase": phase, "done": done, "of": of}
         self._write("evaluation.json", {**self.evaluation, **told})
+
+    def let_wait(self, tries: int, seconds: float = 0.0) -> None:
+        """It was left, and is to be made after so many seconds; so many tries count."""
+        told = {"at": self.evaluation.get("at", time.time()), "tries": tries}
+        self._write("evaluation.json", {**told, "after": time.time() + seconds})
 
     def finish(self, card: dict[str, Any], answers: list[dict[str, Any]]) -> None:
         """Raises NotFound where the run was deleted."""

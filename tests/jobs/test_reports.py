@@ -2,10 +2,12 @@
 
 import os
 import signal
+from contextlib import closing
 
 import psutil
 import pytest
 
+from core import disk
 from core.config import TrainConfig
 from core.files import write_text
 from core.report import Report
@@ -100,7 +102,7 @@ def test_one_that_dies_without_a_word_is_not_shown_as_being_made(start_worker, d
 def test_one_that_leaves_each_time_is_given_up(start_worker):
     run = ended("leaves")
     report = Report(run)
-    start_worker("worker.LOOK_EVERY = 0.2")
+    start_worker("worker.LOOK_EVERY, reports.AGAIN = 0.2, 0.5")
     until(lambda: report.state == "failed")
     assert report.evaluation["tries"] == reports.MOST_TRIES
     assert "begun 3 times" in report.evaluation["error"]
@@ -127,8 +129,51 @@ def test_a_worker_that_ends_takes_it_with_it_and_a_deleted_run_is_let_go(start_w
     assert worker.wait(30) == 0
     assert not psutil.pid_exists(maker)
     assert queue.unreported() == [run, other]
+    assert report.evaluation["tries"] == 0  # which is no try
     start_worker()
     until(lambda: report.state == "making")
     run.delete()
     until(lambda: Report(other).state == "making")
     assert not run.path.exists()
+
+
+def pending():
+    huey, _ = queue.connect()
+    with closing(huey.storage):
+        return [task.args[0] for task in huey.pending()]
+
+
+def test_a_run_waits_before_the_cards_that_are_still_to_be_made_and_behind_the_one_that_is(
+    monkeypatch,
+):
+    old = [ended("old"), ended("older")]
+    huey, train = queue.connect()
+    with closing(huey.storage):
+        assert queue.rebuild(huey, train) == old
+    run, second = new_run("new"), new_run("second")
+    run.expect({"seconds": 60, "steps": 10, "memory_bytes": {}, "fits": "fits"})
+    queue.submit(run)
+    queue.submit(second)
+    assert pending() == [queue.reference(one) for one in (run, second, *old)]
+    queue.move(second, 1)
+    assert pending() == [queue.reference(one) for one in (second, run, *old)]
+    queue.move(run, 1)
+
+    line = queue.Line.now()
+    assert (line.phase(run), len(line.times)) == ("", 1)
+    Report(old[0]).begin()
+    line = queue.Line.now()
+    assert "after the report card of old" in line.phase(run)
+    assert (line.phase(second), line.times) == ("", [])
+    monkeypatch.setattr(disk, "LEFT_TO_OTHERS", 1 << 60)
+    assert "The disk is full" in queue.Line.now().phase(run)
+    assert queue.unreported() == []
+
+
+def test_a_card_that_was_left_is_not_begun_again_at_once():
+    report = Report(ended("old"))
+    report.begin()
+    report.let_wait(1, 60)
+    assert (report.state, report.is_due, queue.unreported()) == ("waiting", False, [])
+    report.let_wait(1)
+    assert (report.is_due, queue.unreported()) == (True, [report.run])
