@@ -2,13 +2,13 @@
 
 The original and the tuned model answer the held-out rows together, always with the likeliest token,
 and what they say is compared with the expected answers (core.scores). Of many rows, and where time
-is short, a part is answered: always the first of one and the same shuffled order. How far it is
-stands in evaluation.json, and report.json is written last (core.report).
+is short, a part is answered, and a part measured: always the first of one and the same shuffled
+order. How far it is stands in evaluation.json, and report.json is written last (core.report).
 
 It needs neither web nor queue. It leaves without a word when the process named by GRAFT_PARENT is
 gone, when the run was deleted or goes on learning, and when a trainer needs the memory
-(core.sharing): then the card is still to be made. The exit status is 1 where it could not be made,
-and 0 otherwise.
+(core.sharing); and where there is no room for it now. Then the card is still to be made. The exit
+status is 1 where it could not be made, and 0 otherwise.
 """
 
 import math
@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -50,11 +50,15 @@ MOST_ROWS = 200
 SEED = 42  # of the order in which rows are asked
 FIRST, AT_ONCE = 4, 16  # rows in the first batch, which tells how quick it is, and in the others
 SHARE, LEAST, MOST = 0.25, 120.0, 900.0  # of the run's seconds, for the answers; within these
+LOSS_SHARE = 0.25  # of the seconds for the answers, for the losses besides
 LONGEST, BRIEF = 512, 64  # tokens of an answer, and of one to a general question
 TEXTS_AT_ONCE = 1024  # tokens of the general texts in a forward pass
 LARGEST_LOSS = 50.0  # whose exponential can still be written down
 CLIPPED = 4000  # characters of a text that are kept
 LOOK_EVERY = 0.5  # seconds
+
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -93,14 +97,11 @@ def evaluate(run: Run, report: Report, telling: sharing.Telling) -> None:
     sides = _load(run, base, len(SIDES) * tokens, telling)
     stop_ids = tokenizer.stop_ids | Tokenizer.load(_path(base)).stop_ids
 
-    report.say("Measuring the loss")
-    losses = _losses(run, base, tokenizer, rows, sides)
-
-    report.say("Asking general questions")
-    general = _general(base, tokenizer, sides, stop_ids, context)
+    seconds = min(max(SHARE * (result.get("seconds") or 0), LEAST), MOST)
+    losses = _losses(run, base, tokenizer, rows, sides, LOSS_SHARE * seconds, report)
+    general = _general(base, tokenizer, sides, stop_ids, context, report)
 
     answered: list[tuple[Asked, list[Answer]]] = []
-    seconds = min(max(SHARE * (result.get("seconds") or 0), LEAST), MOST)
     for batch in _batches(asked, seconds):
         report.say("Answering the rows kept back", len(answered), len(asked))
         answered += zip(batch, _answer(sides, batch, stop_ids), strict=True)
@@ -131,18 +132,25 @@ def _losses(
     tokenizer: Tokenizer,
     rows: Sequence[dict[str, Any]],
     sides: Sequence[Side],
+    seconds: float,
+    report: Report,
 ) -> dict[str, float] | None:
-    """Per learned token of the held-out rows; of pairs, of the better answers."""
+    """Per learned token of as many held-out rows as these seconds are enough for; of pairs, of the
+    better answers."""
     config = run.config.model_copy(update={"objective": "answers"})
     max_length = run.plan.get("max_length") or base.context
     held_out: Any = examples.read(run.cache, tokenizer, rows, config).examples(max_length)
+    held_out = [held_out[at] for at in _shuffled(len(held_out))]
     at_once = run.plan.get("micro_batch_tokens") or max_length
-    found: dict[str, float] = {}
-    for name, side in zip(SIDES, sides, strict=True):
-        if (loss := mean_loss(side.model, side.adapter, held_out, at_once)) is None:
-            return None
-        found[name] = loss
-    return found
+    total, learned, measured = dict.fromkeys(SIDES, 0.0), 0, 0
+    for batch in _batches(held_out, seconds):
+        report.say(f"Measuring the loss: {measured} of {len(held_out)}")
+        for name, side in zip(SIDES, sides, strict=True):
+            loss = mean_loss(side.model, side.adapter, batch, at_once)
+            total[name] += (loss or 0.0) * sum(one.learned for one in batch)
+        learned += sum(one.learned for one in batch)
+        measured += len(batch)
+    return {name: total[name] / learned for name in SIDES} if learned else None
 
 
 def _general(
@@ -151,6 +159,7 @@ def _general(
     sides: Sequence[Side],
     stop_ids: frozenset[int],
     context: int,
+    report: Report,
 ) -> dict[str, Any]:
     """What both sides know in general: questions {asked, base, tuned, lost, gained}, perplexity
     {base, tuned}."""
@@ -160,11 +169,11 @@ def _general(
         prompt = encode_prompt(tokenizer, [{"role": "user", "content": question.text}])
         if len(prompt) < context:
             asked.append(Asked(at, prompt, min(BRIEF, context - len(prompt)), question.text, ""))
-    said = [
-        [answer.text(tokenizer) for answer in pair]
-        for start in range(0, len(asked), AT_ONCE)
-        for pair in _answer(sides, asked[start : start + AT_ONCE], stop_ids)
-    ]
+    said: list[list[str]] = []
+    for start in range(0, len(asked), AT_ONCE):
+        report.say(f"Asking general questions: {start} of {len(asked)}")
+        pairs = _answer(sides, asked[start : start + AT_ONCE], stop_ids)
+        said += [[answer.text(tokenizer) for answer in pair] for pair in pairs]
     right = [
         [known.questions[one.row].right(text) for text in texts]
         for one, texts in zip(asked, said, strict=True)
@@ -178,8 +187,9 @@ def _general(
         ]
 
     texts = tokenized(None, tokenizer, known.texts, "assistant").examples(context, "shorten")
-    perplexity = {}
+    perplexity: dict[str, float] = {}
     for name, side in zip(SIDES, sides, strict=True):
+        report.say(f"Reading general texts: {len(perplexity)} of {len(SIDES)} times")
         loss = mean_loss(side.model, side.adapter, texts, min(context, TEXTS_AT_ONCE))
         perplexity[name] = math.exp(min(loss or 0.0, LARGEST_LOSS))
     return {
@@ -200,7 +210,7 @@ def _general(
 def _asked(tokenizer: Tokenizer, rows: Sequence[dict[str, Any]], context: int) -> list[Asked]:
     """The rows that have a question and an answer of words, as many as are asked at most."""
     prompts: dict[int, list[int]] = {}
-    for number in random.Random(SEED).sample(range(len(rows)), len(rows)):
+    for number in _shuffled(len(rows)):
         before = _before_the_answer(rows[number])
         if not before or not turns.answer(rows[number]).strip() or len(prompts) == MOST_ROWS:
             continue
@@ -239,12 +249,17 @@ def _before_the_answer(row: dict[str, Any]) -> list[dict[str, Any]]:
     return messages[: said[-1]] if said else []
 
 
-def _batches(asked: Sequence[Asked], seconds: float) -> Iterator[list[Asked]]:
+def _shuffled(count: int) -> list[int]:
+    """The numbers below it, always in the same order."""
+    return random.Random(SEED).sample(range(count), count)
+
+
+def _batches(rows: Sequence[Row], seconds: float) -> Iterator[list[Row]]:
     """One after another, as long as the next will be done in time, as far as the last one tells."""
     end, at, size = time.monotonic() + seconds, 0, FIRST
-    while at < len(asked):
+    while at < len(rows):
         began = time.monotonic()
-        yield list(asked[at : at + size])
+        yield list(rows[at : at + size])
         at, size = at + size, AT_ONCE
         if 2 * time.monotonic() - began > end:
             return
@@ -376,10 +391,17 @@ def main() -> int:
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
     run = Run(Path(sys.argv[1]).resolve())
-    report, telling = Report(run), sharing.Telling()
+    telling = sharing.Telling()
+    with suppress(NotFound):  # deleted meanwhile
+        Report(run).begin()
+    sharing.give_way()  # nobody waits for a card as for an answer
+    _leave_when_asked(run, telling)
+    return _make(run, Report(run), telling)
+
+
+def _make(run: Run, report: Report, telling: sharing.Telling) -> int:
+    """The exit status."""
     try:
-        report.begin()
-        _leave_when_asked(run, telling)
         evaluate(run, report, telling)
     except Exception as error:
         if not run.path.is_dir():  # deleted meanwhile
@@ -388,6 +410,8 @@ def main() -> int:
             traceback.print_exc()
         what, hint = explain(error)
         print(f"{run.id}: no report card: {what}")
+        if isinstance(error, DoesNotFit) or is_out_of_memory(error):
+            return 0  # with less going on it may fit
         with suppress(NotFound):
             report.fail(what, hint)
         return 1

@@ -95,8 +95,8 @@ def read_facts(path: Path, *keys: str) -> dict[str, Any] | None:
     return facts
 
 
-def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+def write_jsonl(path: Path, rows: Iterable[Any], parents: bool = True) -> None:
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), parents)
 
 
 def encode(row: Any) -> bytes:

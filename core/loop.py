@@ -11,7 +11,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -445,7 +445,8 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         model_card(run, config, base, result),
         checkpoints.initial(run) if method.residual else None,
     )
-    Report(run).ask()  # before the last word: whoever is killed now, the card is made
+    with suppress(OSError):  # a full disk costs the card, not the run
+        Report(run).ask()  # before the last word: whoever is killed now, the card is made
     run.finish(outcome, **result)
     return outcome
 

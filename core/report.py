@@ -61,8 +61,14 @@ class Report:
         return "made" if self.card else "none"
 
     @property
+    def is_due(self) -> bool:
+        """Whether it is to be made now."""
+        return self.state == "waiting" and self.evaluation.get("after", 0) <= time.time()
+
+    @property
     def evaluation(self) -> dict[str, Any]:
-        """at, tries; pid, created, phase, done, of (rows) once it is begun; or error, hint."""
+        """at, tries; pid, created, phase, done, of (rows) once it is begun; after, before which
+        moment it is not tried again; or error, hint."""
         return self._read("evaluation.json", "tries")
 
     @property
@@ -118,11 +124,18 @@ class Report:
         told = {"phase": phase, "done": done, "of": of}
         self._write("evaluation.json", {**self.evaluation, **told})
 
+    def let_wait(self, tries: int, seconds: float = 0.0) -> None:
+        """It was left, and is to be made after so many seconds; so many tries count."""
+        told = {"at": self.evaluation.get("at", time.time()), "tries": tries}
+        self._write("evaluation.json", {**told, "after": time.time() + seconds})
+
     def finish(self, card: dict[str, Any], answers: list[dict[str, Any]]) -> None:
         """Raises NotFound where the run was deleted."""
-        self._check_there()
-        write_jsonl(self.run.path / "answers.jsonl", answers)
-        self._tell_model_card(card)
+        try:
+            write_jsonl(self.run.path / "answers.jsonl", answers, parents=False)
+            self._tell_model_card(card)
+        except FileNotFoundError:
+            raise NotFound(f"There is no run {self.run.id}.") from None
         self._write("report.json", card)
         (self.run.path / "evaluation.json").unlink(missing_ok=True)
 
@@ -135,10 +148,6 @@ class Report:
         readme = self.run.path / "adapter" / "README.md"
         if readme.exists():
             write_text(readme, with_report(readme.read_text("utf-8"), card), parents=False)
-
-    def _check_there(self) -> None:
-        if not self.run.path.is_dir():
-            raise NotFound(f"There is no run {self.run.id}.")
 
     def _write(self, name: str, value: Any) -> None:
         try:

@@ -11,7 +11,6 @@ finds nothing in most languages.
 import json
 import math
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +36,11 @@ CHANCE = 0.05  # how often chance alone may call two equal sides different
 # Scripts without spaces between words: there each character counts as one.
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _WORD = regex.compile(rf"[{_UNSPACED}]\p{{M}}*|[[\w]--[{_UNSPACED}]]+", regex.V1)
+# A sign, a point or a comma that makes another number of the digits behind it.
+_IN_NUMBER = r"(?:(?<!\w)[-–.]|(?<!\w)[-–]\.|(?<=\p{Nd})[.,:/])(?=\.?\p{Nd})"
+_MARK = regex.compile(rf"(?!{_IN_NUMBER})\p{{P}}")
+_NUMBER = r"(?<!\w)[-–−]?\.?\p{Nd}+(?:[.,:/]\p{Nd}+)*(?!\w)"
+_NUMBER_OR_WORD = regex.compile(f"{_NUMBER}|{_WORD.pattern}", regex.V1)
 
 
 def words(text: str) -> list[str]:
@@ -82,13 +86,17 @@ def same_label(expected: str, answer: str) -> bool:
 
 
 def exact_match(expected: str, answer: str) -> bool:
-    """As SQuAD counts it: case, punctuation, articles and blanks don't matter."""
+    """As SQuAD counts it: case, punctuation, articles and blanks don't matter; but 1.5 is not 15,
+    and an answer of an article alone, as of one letter, is that article."""
     return _normalised(expected) == _normalised(answer)
 
 
 def token_f1(expected: str, answer: str) -> float:
     """SQuAD's: the harmonic mean of the shares of words that are right and that are there."""
-    wanted, given = words(_normalised(expected)), words(_normalised(answer))
+    wanted, given = (
+        _NUMBER_OR_WORD.findall(normal) or normal.split()
+        for normal in (_normalised(expected), _normalised(answer))
+    )
     if not wanted or not given:
         return float(wanted == given)
     return _f1((Counter(wanted) & Counter(given)).total(), len(given), len(wanted))
@@ -114,7 +122,10 @@ def is_json(text: str) -> bool:
 
 
 def fields_f1(expected: str, answer: str) -> float:
-    """Of two JSON texts: the share of fields, each by its whole path, that have the same value."""
+    """Of two JSON texts: the share of fields, each by its whole path, that have the same value. Of
+    an expected answer that is none, as some are among many that are: whether it is the same."""
+    if not is_json(expected):
+        return float(exact_match(expected, answer))
     if not is_json(answer):
         return 0.0
     wanted, given = (Counter(_leaves(json.loads(text))) for text in (expected, answer))
@@ -215,8 +226,10 @@ class Comparison:
 
     @property
     def clear(self) -> bool:
-        """Whether the difference is more than chance."""
-        return self.chance < CHANCE and (self.low > 0 or self.high < 0)
+        """Whether the difference is more than chance: by the count of rows and by the mean, and
+        both to the same side."""
+        agree = (self.wins > self.losses) == (self.mean > 0)
+        return agree and self.chance < CHANCE and (self.low > 0 or self.high < 0)
 
 
 def compare(before: Sequence[float], after: Sequence[float], tie: float = 0.0) -> Comparison:
@@ -265,8 +278,12 @@ def _plain_label(text: str) -> str:
 
 
 def _normalised(text: str) -> str:
-    kept = "".join(c for c in text.lower() if not unicodedata.category(c).startswith("P"))
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", kept).split())
+    text = text.casefold()
+    plain = _MARK.sub("", text)
+    for kept in (re.sub(r"\b(a|an|the)\b", " ", plain), plain, text):
+        if normal := " ".join(kept.split()):
+            return normal
+    return ""
 
 
 @cache

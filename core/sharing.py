@@ -53,7 +53,7 @@ class Share:
     to_come: int
     """What it is still going to take."""
     run: Run | None = None
-    """The run that it trains; None: it is a chat."""
+    """The run that it trains; None: it answers, in a chat or for a report card."""
     asks: bool = False
     """Whether the chats should leave."""
 
@@ -71,7 +71,7 @@ class Place:
     owner: str = ""
     """Who asks; they are not told the name of another person's run."""
     has: Kind = "cuda"
-    """What that run has."""
+    """The best one, which that run has."""
 
     @property
     def shares_cores(self) -> bool:
@@ -95,8 +95,11 @@ class Place:
     @property
     def note(self) -> str:
         """For the person who asks; empty where there is nothing to say."""
-        if self.beside is None or self.device is None:
+        if self.device is None:
             return ""
+        if self.beside is None:
+            crowded = self.device != self.has
+            return "Slower, on the CPU: another model is on the GPU." if crowded else ""
         if self.shares_cores:
             return f"Slower: {self.name} is training on the same processor{self.until}."
         return f"Slower, on the CPU: {self.name} is training on the GPU{self.until}."
@@ -105,6 +108,12 @@ class Place:
         """The device. Raises DoesNotFit, in words, where there is none."""
         if self.device is not None:
             return self.device
+        if self.beside is None:
+            raise DoesNotFit(
+                "There is no room for an answer beside another model that is answering, for a "
+                "report card or in another chat.",
+                "Ask again in a few minutes.",
+            )
         raise DoesNotFit(
             f"There is no room for an answer beside {self.name}, which is training{self.until}.",
             "Ask again when it has finished" + (", or pause it." if self.is_own else "."),
@@ -127,8 +136,8 @@ def fits(more: int, room: int) -> bool:
 def choose(
     best: Kind, more: Mapping[Kind, int], rooms: Mapping[Kind, int], asked: bool
 ) -> Kind | None:
-    """Where a chat answers while a run trains on the best device: there, beside it, unless it was
-    `asked` to leave; else a GPU's chat on the CPU; None where neither has room."""
+    """Where a chat answers while others have a part of the best device: there, beside them, unless
+    it was `asked` to leave; else a GPU's chat on the CPU; None where neither has room."""
     if not asked and fits(more[best], rooms[best]):
         return best
     return "cpu" if best == "cuda" and fits(more["cpu"], rooms["cpu"]) else None
@@ -228,15 +237,18 @@ def free(device: Kind) -> int:
 
 def place(best: Kind, needs: Callable[[Kind], int], chat: Share, owner: str) -> Place:
     """Where a chat answers its `owner` now what takes `needs` bytes of a device, if it has the
-    share `chat`. Where nothing trains on the best device, it is there."""
+    share `chat`. Where nobody else has a part of the best device, it is there."""
     others = [share for share in shares() if share.pid != os.getpid() and share.pid != chat.pid]
-    training = [share for share in others if share.run and share.device == best]
-    if not training:
-        return Place(best, None, owner)
+    there = [share for share in others if share.device == best]
+    if not there:
+        return Place(best, None, owner, best)
+    training = [share for share in there if share.run]
     kinds: set[Kind] = {best, "cpu"}
     more = {kind: needs(kind) - (chat.taken if chat.device == kind else 0) for kind in kinds}
     rooms = {kind: room(free(kind), others, kind) for kind in kinds}
     chosen = choose(best, more, rooms, asked=any(share.asks for share in training))
+    if not training:
+        return Place(chosen, None, owner, best)
     alone = chosen == best != "cpu"  # a GPU is shared fairly by itself
     return Place(chosen, None if alone else training[0].run, owner, best)
 

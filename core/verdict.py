@@ -9,10 +9,12 @@ from core.scores import Kind
 
 Task = Literal["better", "worse", "unclear", "untested"]
 Guard = Literal["safe", "some", "much"]
+WORST: tuple[Guard, ...] = ("safe", "some", "much")  # the last is
 
 ANSWERS_ENOUGH = 0.25  # share of the general questions that the original must know to be judged by
 SAFE, SOME = 0.07, 0.25  # share of the general questions that may be lost
 SAFE_TIMES, SOME_TIMES = 1.1, 1.5  # how many times as high the perplexity may be, without questions
+BESIDE_TIMES = 3.0, 10.0  # and beside questions, which say more
 LEARNED = 0.98  # how many times as high it must be, at most, where there was nothing to ask
 FEW = 30  # rows, with which little can be told
 
@@ -153,17 +155,22 @@ def _general(general: dict[str, Any]) -> tuple[Guard, str, str]:
     asked, before, after = (general["questions"][name] for name in ("asked", "base", "tuned"))
     was, now = general["perplexity"]["base"], general["perplexity"]["tuned"]
     texts = f"Perplexity of general texts {_short(was)} before, {_short(now)} after."
+    times = now / was
+    surprised = f"perplexity {_percent(times - 1)}"
     if asked and before >= ANSWERS_ENOUGH * asked:
         lost = (before - after) / asked
-        guard: Guard = "safe" if lost <= SAFE else "some" if lost <= SOME else "much"
-        return guard, points(-lost), (
-            f"General questions: {before} of {asked} right before, {after} after. {texts}"
-        )  # fmt: skip
-    times = now / was
-    guard = "safe" if times <= SAFE_TIMES else "some" if times <= SOME_TIMES else "much"
-    return guard, f"perplexity {_percent(times - 1)}", (
+        told = f"General questions: {before} of {asked} right before, {after} after. {texts}"
+        guard, by_texts = _guard(lost, SAFE, SOME), _guard(times, *BESIDE_TIMES)
+        if WORST.index(by_texts) > WORST.index(guard):
+            return by_texts, surprised, told
+        return guard, points(-lost), told
+    return _guard(times, SAFE_TIMES, SOME_TIMES), surprised, (
         f"The original knows {before} of {asked} general questions, too few to judge by. {texts}"
     )  # fmt: skip
+
+
+def _guard(forgotten: float, safe: float, some: float) -> Guard:
+    return "safe" if forgotten <= safe else "some" if forgotten <= some else "much"
 
 
 def _signed(share: float) -> str:

@@ -44,11 +44,12 @@ def submit(run: Run) -> int:
     try:
         huey, train = connect()
         with closing(huey.storage):
-            line = waiting()
-            if line[-1:] == [run]:
+            line, cards = waiting(), unreported()
+            behind = {reference(other) for other in line}
+            if line[-1:] == [run] and all(task.args[0] in behind for task in huey.pending()):
                 train(reference(run))
-            else:  # it has kept an earlier place
-                _tell_anew(huey, train, line)
+            else:  # it has kept an earlier place, or report cards stand before it
+                _tell_anew(huey, train, [*line, *cards])
     except sqlite3.Error:
         # The worker looks at the folders too, and rebuilds a damaged database.
         log.warning("The queue's database did not take %s", run.id, exc_info=True)
@@ -84,10 +85,18 @@ def waiting() -> list[Run]:
     return [run for _, run in sorted(line, key=lambda pair: (pair[0], pair[1].id))]
 
 
+def reporting() -> Run | None:
+    """The run whose report card is being made: the next one begins after it."""
+    return next((run for run in _with("evaluation.json") if Report(run).state == "making"), None)
+
+
 def unreported() -> list[Run]:
-    """The runs whose report card is to be made and that nobody makes now, first asked first."""
+    """The runs whose report card is to be made now and that nobody makes, first asked first; none
+    while the disk is full."""
+    if held_up():
+        return []
     found = [Report(run) for run in _with("evaluation.json")]
-    wanted = [report for report in found if report.state == "waiting"]
+    wanted = [report for report in found if report.is_due]
     wanted.sort(key=lambda report: (report.evaluation.get("at", 0), report.run.id))
     return [report.run for report in wanted]
 
@@ -101,11 +110,14 @@ class Line:
     learning: Run | None
     runs: list[Run]
     times: list[tuple[float, float]]
+    reporting: Run | None = None
+    """Whose report card is being made, where no run is trained: for how long is not known."""
 
     @classmethod
     def now(cls) -> "Line":
         learning, runs, times = running(), waiting(), []
-        left = learning.seconds_left() if learning else 0.0
+        made = reporting() if learning is None else None
+        left = learning.seconds_left() if learning else None if made else 0.0
         begins = None if left is None else time.time() + left
         for run in runs:
             seconds = run.seconds_left()
@@ -113,7 +125,16 @@ class Line:
                 break
             times.append((begins, begins + seconds))
             begins += seconds
-        return cls(learning, runs, times)
+        return cls(learning, runs, times, made)
+
+    def phase(self, run: Run) -> str:
+        """Why a waiting run is not begun yet, in words; empty where that is plain."""
+        if why := held_up():
+            return why
+        if self.reporting is None or self.runs[:1] != [run]:
+            return ""
+        whose = self.reporting.name if self.reporting.owner == run.owner else "somebody else’s run"
+        return f"It begins after the report card of {whose}, in some minutes at most."
 
     def place(self, run: Run) -> dict[str, Any]:
         """position (1 for the next), begins_at and ends_at of a run, each None where unknown."""
@@ -142,7 +163,7 @@ def move(run: Run, place: int) -> int:
     with suppress(sqlite3.Error):  # the worker looks at the folders too
         huey, train = connect()
         with closing(huey.storage):
-            _tell_anew(huey, train, waiting())
+            _tell_anew(huey, train, [*waiting(), *unreported()])
     return position(run) or 1
 
 

@@ -20,22 +20,27 @@ log = logging.getLogger(__name__)
 
 EVALUATOR = "core.evaluate"
 HANGS = 1800.0  # seconds without a sign of life, after which it is ended
+AGAIN = 180.0  # seconds after it left for somebody else, until it is begun again
 LONGEST_LOG = 1_000_000  # bytes, after which it begins anew
 
 
 def make(run: Run, ending: threading.Event) -> None:
     """Make it, where one is to be made; what was begun is left when `ending` is set."""
     report = Report(run)
-    if report.state != "waiting" or ending.is_set() or queue.held_up():
+    if not report.is_due or ending.is_set() or queue.held_up():
         return
     try:
         kills_before, tries = postmortem.memory_kills(), report.evaluation["tries"]
         status = _made(report, ending) if tries < MOST_TRIES else 0
         # Whoever ends the worker may have ended the other too, a moment earlier.
-        if report.state != "waiting" or ending.is_set() or (status and ending.wait(1)):
+        if ending.is_set() or (status and ending.wait(1)):
+            if report.state == "waiting":
+                report.let_wait(tries)  # that it was ended in good order is no try
             return
-        if status == 0 and tries + 1 < MOST_TRIES:
-            return  # it left, for somebody who needs the memory more
+        if report.state != "waiting":
+            return
+        if status == 0 and tries + 1 < MOST_TRIES:  # it left, for somebody who needs the memory
+            return report.let_wait(tries + 1, AGAIN)
         log.warning("%s has no report card: exit status %s", run.id, status)
         report.fail(*_why(status, kills_before))
     except NotFound:

@@ -421,5 +421,5 @@ def told(run: Run, line: queue.Line) -> dict[str, Any]:
     """The run as the API and the pages tell it."""
     facts = {**run.describe(), **line.place(run)}
     if facts["status"] == "queued":
-        facts["phase"] = queue.held_up()
+        facts |= {"phase": line.phase(run), "held_up": bool(queue.held_up())}
     return facts

@@ -182,7 +182,8 @@ def download_report(store: Store, id: str) -> gr.FileData:
     made = (run.path / "report.json").stat().st_mtime
     model = views.settings.model_title(run.config.model_dump())
     file = run.path / "export" / f"{file_name(run.name) or run.id}-report.html"
-    write_text(file, views.report.document(told, model, made, theme.style()))
+    file.parent.mkdir(exist_ok=True)  # of a run that is there still
+    write_text(file, views.report.document(told, model, made, theme.style()), parents=False)
     return handed_out(file, file.name)
 
 

@@ -94,7 +94,7 @@ SAMPLES = {
         Sample(
             id="pirate",
             title="A pirate",
-            blurb="The model keeps what it knows and says it as a pirate would.",
+            blurb="The model answers as a pirate would.",
             file=FOLDER / "pirate" / "pirate.jsonl",
             held_out=FOLDER / "pirate" / "held_out.jsonl",
             prompts=(

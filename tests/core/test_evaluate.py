@@ -12,7 +12,7 @@ from accelerate import Accelerator
 
 from core import evaluate, loop, sharing
 from core.chat import is_whole
-from core.errors import UserError
+from core.errors import DoesNotFit, NotFound, UserError
 from core.export import adapter_zip
 from core.files import read_json, write_json
 from core.generate import Answer, generate
@@ -100,11 +100,41 @@ def test_of_many_rows_and_in_little_time_a_part_is_answered(make_run, monkeypatc
     assert report.card["rows"] == {"held_out": 6, "asked": 5}
     some = [row["row"] for row in report.answers]
     monkeypatch.setattr(evaluate, "LEAST", 0.0)
+    monkeypatch.setattr(evaluate, "SHARE", 0.0)
     report.ask_again()
     assert report.state == "waiting"
     evaluate.evaluate(run, report, sharing.Telling())
     # The first batch tells how long the others take, and is a part of the same order.
     assert [row["row"] for row in report.answers] == some[: evaluate.FIRST]
+
+
+def test_the_loss_is_measured_in_little_time_too_and_it_says_how_far_it_is(make_run, monkeypatch):
+    said, say = [], Report.say
+    monkeypatch.setattr(Report, "say", lambda *told: (said.append(told[1]), say(*told)))
+    run = make_run(rows=COLOURS, max_steps=2)
+    report = reported(run)
+    whole = report.card["loss"]
+    assert {"Measuring the loss: 0 of 6", "Measuring the loss: 4 of 6"} <= set(said)
+    assert "Asking general questions: 16 of 30" in said
+    monkeypatch.setattr(evaluate, "LOSS_SHARE", 0.0)
+    said.clear()
+    evaluate.evaluate(run, report, sharing.Telling())
+    assert not [phase for phase in said if phase.startswith("Measuring the loss: 4")]
+    assert report.card["loss"] != whole
+    assert report.card["loss"]["base"] > 0
+
+
+def test_where_there_is_no_room_it_is_left_for_later(make_adapted, monkeypatch):
+    run = make_adapted()
+    Report(run).ask()
+    for error in (DoesNotFit("No room.", "Wait."), torch.OutOfMemoryError("CUDA out of memory")):
+
+        def crowded(*_, error=error):
+            raise error
+
+        monkeypatch.setattr(evaluate, "_load", crowded)
+        assert evaluate._make(run, Report(run), sharing.Telling()) == 0
+        assert Report(run).state == "waiting"
 
 
 def test_pairs_and_documents_and_rows_that_are_not_there(make_run):
@@ -153,12 +183,32 @@ def test_a_person_asks_for_a_card_where_something_can_answer(make_run, make_adap
     assert report.state == "none"
 
 
+def test_a_full_disk_costs_the_card_and_not_the_run(make_run, monkeypatch):
+    def full(report):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Report, "ask", full)
+    run = make_run()
+    loop.train(run, Accelerator(cpu=True))
+    assert run.status == "completed"
+    assert Report(run).state == "none"
+
+
+def test_a_run_that_was_deleted_meanwhile_does_not_come_back(make_adapted):
+    run = make_adapted()
+    run.delete()
+    with pytest.raises(NotFound):
+        Report(run).finish({"rows": {}}, [])
+    assert not run.path.exists()
+
+
 def test_by_hand_it_is_a_program_and_says_what_is_wrong(make_adapted):
     run = make_adapted()
     (run.adapter / "adapter_model.safetensors").write_bytes(b"torn")
     done = subprocess.run(
         [sys.executable, "-m", "core.evaluate", str(run.path)],
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        start_new_session=True,  # it gives way with its whole session
     )  # fmt: skip
     assert done.returncode == 1
     assert "adapter_model.safetensors is not a whole" in done.stdout
@@ -172,6 +222,7 @@ def test_it_leaves_when_its_run_is_deleted(make_adapted):
     maker = subprocess.Popen(
         [sys.executable, "-m", "core.evaluate", str(run.path)],
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
     )  # fmt: skip
     end = time.monotonic() + 180
     while Report(run).state != "making":

@@ -68,6 +68,18 @@ def test_an_answer_that_is_no_label_is_counted_as_such():
         ("", "", True, 1.0),
         ("", "something", False, 0.0),
         ("Łódź", "łódź!", True, 1.0),
+        ("A", "", False, 0.0),
+        ("A", "the", False, 0.0),
+        ("A", "a.", True, 1.0),
+        ("?", "!", False, 0.0),
+        ("-5", "5", False, 0.0),
+        ("-5", "-5.", True, 1.0),
+        ("1.5", "15", False, 0.0),
+        (".5", "5", False, 0.0),
+        ("$12.50", "$1250", False, 0.0),
+        ("It costs 12.50.", "it costs 1250", False, 2 / 3),
+        ("1984", "1984.", True, 1.0),
+        ("covid-19", "COVID19", True, 1.0),
     ],
 )
 def test_short_answers_are_matched_as_squad_does(expected, answer, exact, f1):
@@ -123,6 +135,14 @@ def test_json_is_compared_field_by_field():
     assert (found["valid"], found["exact"], found["score"]) == (0.5, 0.5, 0.5)
 
 
+def test_among_json_an_answer_in_words_is_right_or_wrong():
+    known = ['{"city": "Rome"}'] * 19 + ["I can't tell."]
+    assert kind_of(known) == "json"
+    assert scores.fields_f1("I can't tell.", "i can't tell") == 1
+    assert scores.fields_f1("I can't tell.", '{"city": "Rome"}') == 0
+    assert scores.figures("json", known, known)["score"] == 1
+
+
 def test_repetition_is_what_was_said_before():
     assert scores.repetition("one two three four five six seven") == 0
     assert scores.repetition("so it goes on " * 4) == pytest.approx(1 - 4 / 13)
@@ -154,6 +174,10 @@ def test_a_difference_is_clear_where_chance_does_not_explain_it():
     assert uneven.low <= uneven.mean == 0.25 <= uneven.high
     assert uneven.clear
     assert not compare([0, 1] * 20, [1, 0] * 20).clear
+    # Most rows a little better and a few much worse: neither side is clearly the better one.
+    torn = compare([0.9] * 50, [0.97] * 40 + [0.0] * 10)
+    assert (torn.wins, torn.losses, torn.mean < 0, torn.high < 0) == (40, 10, True, True)
+    assert not torn.clear
     assert compare([0.50] * 9, [0.53] * 9, tie=0.05).ties == 9
 
 

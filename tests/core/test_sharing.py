@@ -21,6 +21,7 @@ from core import chat_process, hardware, sharing
 from core.chat import ChatServer
 from core.chat_process import Chat
 from core.errors import DoesNotFit, UserError
+from core.files import write_json
 from core.models import find
 from core.planner import RUNTIME_BYTES, answering
 from core.processes import identity
@@ -272,6 +273,33 @@ def test_where_both_want_a_core_the_run_has_nearly_all_of_it():
             process.communicate()
 
 
+@pytest.fixture
+def other():
+    """A process that lives beside this one."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield process.pid
+    process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("best", "to_come", "where"),
+    [("cuda", 1, "cuda"), ("cuda", 9, "cpu"), ("cpu", 1, "cpu"), ("cpu", 9, None)],
+)
+def test_who_answers_is_beside_others_that_answer_where_there_is_room(
+    data_dir, other, monkeypatch, best, to_come, where
+):
+    """A chat beside the report card's maker, and the other way round."""
+    monkeypatch.setattr(sharing, "free", lambda kind: 10 * 10**9)
+    facts = {**identity(other), "device": best, "taken": 0, "to_come": to_come * 10**9}
+    write_json(data_dir / "device-1.json", {**facts, "run": None, "asks": False})
+    place = sharing.place(best, lambda kind: 5 * 10**9, sharing.NOTHING, "local")
+    assert (place.device, place.beside) == (where, None)
+    assert ("another model" in place.note) == (where == "cpu" != best)
+    if not where:
+        with pytest.raises(DoesNotFit, match="beside another model"):
+            place.check()
+
+
 def test_the_name_of_another_persons_run_is_not_told(make_run):
     run = make_run(name="bot")
     run.expect({"seconds": 3600, "steps": 1, "memory_bytes": {}, "fits": "fits"})
@@ -293,7 +321,7 @@ def test_an_idle_chat_leaves_for_a_run_and_a_question_is_refused_until_it_is_ove
     tuned, run = make_adapted(), make_run(max_steps=10_000, name="bot")
     run.expect({"seconds": 3600, "steps": 1, "memory_bytes": {}, "fits": "fits"})
     assert ask(server, tuned)["done"]  # nobody trains: it tries, as ever
-    assert server.place(tuned) == sharing.Place("cpu", None, tuned.owner)
+    assert server.place(tuned) == sharing.Place("cpu", None, tuned.owner, hardware.device().kind)
     first = server._child.pid
     trainer = start(run)
     wait_for(lambda: run.progress["step"] > 1)

@@ -68,6 +68,9 @@ def test_documents_are_judged_by_their_perplexity_and_nothing_by_nothing():
         ((30, 28, 25), (10, 10), "some", "general −10 points: forgot some"),
         ((30, 28, 20), (10, 10), "much", "general −27 points: forgot much"),
         ((30, 20, 24), (10, 10), "safe", "general +13 points: safe"),
+        # Or its perplexity tells that much is gone, whatever it still answers.
+        ((30, 25, 24), (20, 900), "much", "general perplexity +4400 %: forgot much"),
+        ((30, 28, 22), (1.22, 11.5), "some", "general −20 points: forgot some"),
         # The original knows too little to be judged by that.
         ((30, 3, 0), (100, 108), "safe", "general perplexity +8 %: safe"),
         ((30, 3, 3), (100, 140), "some", "general perplexity +40 %: forgot some"),

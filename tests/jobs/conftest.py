@@ -1,4 +1,5 @@
-"""Real workers for the tests in this folder, with a trainer that learns nothing (trainer.py)."""
+"""Real workers for the tests in this folder, with a trainer that learns nothing (trainer.py) and
+without report cards (evaluator.py), each of which would cost seconds."""
 
 import subprocess
 import sys
@@ -9,7 +10,10 @@ import pytest
 from core.store import Store
 from jobs.children import ROOT
 
-WORKER = "import sys; from jobs import worker; worker.TRAINER = 'tests.jobs.trainer'; "
+WORKER = (
+    "import sys; from jobs import reports, worker; worker.TRAINER = 'tests.jobs.trainer'; "
+    "reports.EVALUATOR = 'tests.jobs.evaluator'; "
+)
 
 
 @pytest.fixture

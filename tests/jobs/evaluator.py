@@ -1,7 +1,7 @@
-"""Makes no report card: what core.evaluate does where it is held up, for the tests of its worker.
+"""Makes no report card, and says so at once: core.evaluate for the tests of other things.
 
-It leaves when the run is deleted, when its parent is gone, and at once where the run's name is
-"leaves"; else it works for ever.
+A run whose name begins with "stays" is worked on for ever, until it is deleted or the parent is
+gone; and from one whose name is "leaves" it goes away each time.
 """
 
 import sys
@@ -16,8 +16,10 @@ from core.runs import Run
 def main(run: Run) -> None:
     Report(run).begin()
     print("begun", flush=True)
-    while run.name != "leaves" and run.path.is_dir() and is_alive(named_parent()):
+    while run.name.startswith("stays") and run.path.is_dir() and is_alive(named_parent()):
         time.sleep(0.02)
+    if run.path.is_dir() and not run.name.startswith(("stays", "leaves")):
+        Report(run).fail("No report cards are made here.", "")
 
 
 if __name__ == "__main__":

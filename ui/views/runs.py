@@ -142,7 +142,7 @@ def run_heading(run: dict[str, Any]) -> str:
 def _why(run: dict[str, Any]) -> str:
     if run["status"] == "damaged":
         return f'<p>{escape(run["hint"])}</p><p class="small">{escape(run["folder"])}</p>'
-    if (run["status"] == "paused" and run["error"]) or (run["status"] == "queued" and run["phase"]):
+    if (run["status"] == "paused" and run["error"]) or run.get("held_up"):
         return '<p class="more"><a href="disk">See what takes room on the disk</a></p>'
     return f"<p>{escape(run['hint'])}</p>" if run["status"] == "failed" and run["hint"] else ""
 

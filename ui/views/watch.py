@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 from html import escape
 from typing import Any
 
-from core.data.turns import folded
+from core.scores import exact_match
 from ui import words
 from ui.views.parts import only_if
 
@@ -84,7 +84,7 @@ def _at(number: int, shown: int, html: str, tag: str) -> str:
 
 
 def _answer(answer: str, before: str | None, expected: str) -> str:
-    same = folded(answer) == folded(expected) and folded(answer)
+    same = answer.strip() and exact_match(expected, answer)
     as_expected = '<span class="tag good">✓ As expected</span>'
     text = changed(answer, before) if answer else '<span class="nothing">It said nothing.</span>'
     return f'<p class="text">{text}</p>{only_if(same, as_expected)}'
