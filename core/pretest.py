@@ -14,9 +14,8 @@ from typing import Any
 from core import models, prepare, scores
 from core.chat import ROLES, ChatServer
 from core.config import TrainConfig
-from core.data.turns import asked, folded
+from core.data.turns import asked, folded, last_exchange
 from core.errors import ModelProblem, UserError
-from core.samples import question_of
 from core.store import Store
 from core.tokenizer import Message
 
@@ -42,13 +41,13 @@ class Trial:
     def conversations(self) -> list[list[Message]]:
         """Each row's as it is; then each with the examples before it."""
         shown = [message for row in self.examples for message in _turns(row)]
-        plain = [question_of(row)[0] for row in self.rows]
+        plain = [last_exchange(row)[0] for row in self.rows]
         return plain + [_behind(shown, messages) for messages in plain]
 
     @property
     def limit(self) -> int:
         """Tokens of an answer: more than the longest that is expected has."""
-        longest = max(len(question_of(row)[1]) for row in self.rows)
+        longest = max(len(last_exchange(row)[1]) for row in self.rows)
         return min(LONGEST, 16 + longest // 2)
 
     def facts(self, answers: Sequence[str]) -> dict[str, Any]:
@@ -56,7 +55,7 @@ class Trial:
         plain, shown = answers[: len(self.rows)], answers[len(self.rows) :]
         told = []
         for row, alone, helped in zip(self.rows, plain, shown, strict=True):
-            messages, expected = question_of(row)
+            messages, expected = last_exchange(row)
             told.append(
                 {
                     "question": messages[-1]["content"],
@@ -71,7 +70,7 @@ class Trial:
             "questions": told,
             "examples": [
                 {"question": messages[-1]["content"], "expected": expected}
-                for messages, expected in map(question_of, self.examples)
+                for messages, expected in map(last_exchange, self.examples)
             ],
             "held_out": self.held_out,
         }
@@ -128,7 +127,7 @@ def _some(rows: Sequence[Row], count: int, seed: int, varied: bool = False) -> l
         seen: Counter[str] = Counter()
         turn = {}
         for at, row in enumerate(shorter):
-            answer = folded(question_of(row)[1])
+            answer = folded(last_exchange(row)[1])
             turn[at] = seen[answer]
             seen[answer] += 1
         shorter = [shorter[at] for at in sorted(turn, key=lambda at: turn[at])]
@@ -139,13 +138,13 @@ def _is_usable(row: Row) -> bool:
     """Whether it is a question of plain texts with an answer."""
     if "messages" not in row:
         return False
-    messages, expected = question_of(row)
+    messages, expected = last_exchange(row)
     plain = all(m["role"] in ROLES and isinstance(m["content"], str) for m in messages)
     return plain and bool(messages) and messages[-1]["role"] == "user" and bool(expected.strip())
 
 
 def _turns(row: Row) -> list[Message]:
-    messages, expected = question_of(row)
+    messages, expected = last_exchange(row)
     said = [message for message in messages if message["role"] != "system"]
     return [*said, {"role": "assistant", "content": expected}]
 

@@ -106,4 +106,5 @@ def sign_test(wins: int, losses: int) -> float:
     """The two-sided mid-p value of so many wins and losses between equals."""
     count, most = wins + losses, max(wins, losses)
     beyond = sum(comb(count, k) for k in range(most + 1, count + 1))
-    return min(1.0, 2 * (beyond + comb(count, most) / 2) / 2**count)
+    # Of whole numbers up to the division: past a thousand votes no float holds them.
+    return min(1.0, (2 * beyond + comb(count, most)) / 2**count)

@@ -61,4 +61,4 @@ def answer_pair(store: Store, id: str, question: Question) -> Iterator[str]:
     with closing(actions.compare(store, id, conversation, question.sampling)) as growing:
         for answer in growing:
             yield answer["phase"]
-    ballots.add(run, question, answer)
+    ballots.add(run, question, answer, answer["adapters"][run.id])

@@ -39,6 +39,11 @@ def test_the_sign_test_is_the_exact_one_less_half_of_what_was_counted(wins, loss
     assert sign_test(losses, wins) == sign_test(wins, losses)
 
 
+def test_thousands_of_votes_can_be_counted():
+    assert Tally(wins=1000, losses=500).verdict == "better"
+    assert sign_test(5000, 5000) == 1.0
+
+
 def test_equals_are_never_told_apart():
     assert sign_test(0, 0) == sign_test(6, 6) == 1.0
 

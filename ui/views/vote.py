@@ -168,12 +168,18 @@ def _chance(p: float) -> str:
 def _so_far(state: Ballots) -> str:
     """How many votes there are; what they say is not told before somebody asks."""
     count = len(state.cast)
+    before = ""
+    if state.earlier:
+        before = (
+            f'<p class="small">{words.amount(state.earlier, "earlier vote")} on other weights '
+            "don’t count: it has learned on since.</p>"
+        )
     if not count:
-        return ""
+        return before
     undo = button("undo", "Undo", "", "quiet") if count > state.shown else ""
     return (
         f'<div class="so-far"><p role="status">{words.amount(count, "vote")} so far</p>{undo}'
-        f"{button('verdict', 'Show the verdict', '', '')}</div>"
+        f"{button('verdict', 'Show the verdict', '', '')}</div>{before}"
     )
 
 
