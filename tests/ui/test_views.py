@@ -528,6 +528,9 @@ def test_the_panes_prove_that_the_adapter_is_on_and_warn_where_it_changes_nothin
     assert "teach it longer" in text
     assert "pill bad" in html
     assert "notice bad" in html
+    assert "exactly as the original" in text
+    # With freedom, or where the sides remember different answers, they may differ all the same.
+    assert "exactly as" not in pane(changed={"tuned": 0.0}, tuned="No.")[0]
     text, html = pane(changed={"tuned": 0.0}, strength=0)
     assert "Its strength is 0 %." in text
     assert "notice warn" in html
