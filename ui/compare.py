@@ -18,22 +18,17 @@ from core.report import Report
 from core.runs import Run
 from core.sampling import STRONGEST
 from core.store import Store
-from ui import actions, conversation, page, panes, teach, views
+from ui import actions, conversation, page, panes, picker, teach, views
 from ui.conversation import Message, Turn
 from ui.parts import panel
 from ui.working import call_off, is_waiting, under_way
 
-FINISHED = ("completed", "stopped")
 STOP, CLEAR = "stop", "clear"  # why an answer is called off
 MORE = conversation.MOST_MODELS - 1
 MOST_CHANGED = 5  # of these, one is asked
 
-GO = "(run) => { window.location.href = 'compare?run=' + encodeURIComponent(run) }"
 VOTE = "(run) => { window.location.href = 'vote' + (run ? `?run=${encodeURIComponent(run)}` : '') }"
-IN_THE_ADDRESS = """(run, others) => {
-  const query = new URLSearchParams({ run, ...(others?.length && { with: others.join(',') }) });
-  if (run) window.history.replaceState(null, '', 'compare?' + query);
-}"""
+IN_THE_ADDRESS = picker.in_the_address("compare")
 KEEP_OR_TEACH = """(name, text) => {
   if (name) {
     const link = document.createElement('a');
@@ -48,7 +43,7 @@ def build(demo: gr.Blocks) -> None:
     with page.frame(demo, "Compare"):
         with gr.Row(elem_classes="compare-head"):
             panel(views.heading("Compare answers"))
-            run = gr.Dropdown(label="Your model", allow_custom_value=True, elem_classes="picker")
+            run = picker.dropdown()
             blind = panel(views.vote.invited(), elem_classes="beside")
         shared = panel()
         empty = panel()
@@ -82,7 +77,7 @@ def build(demo: gr.Blocks) -> None:
     sides = [tabs, ask, strength]
     opened = [run, others, empty, arena, expected, *sides, shown, turns]
     demo.load(_open, None, opened, **page.DIRECT).then(None, [run, others], None, js=IN_THE_ADDRESS)
-    run.input(None, run, None, js=GO)
+    run.input(None, run, None, js=picker.go("compare"))
     blind.click(None, run, None, js=VOTE)
     run.change(_shared, run, shared, **page.DIRECT)
     gr.Timer(5).tick(_shared, run, shared, **page.DIRECT)
@@ -153,20 +148,12 @@ def _sampling() -> dict[str, gr.components.Component]:
 
 
 def _open(request: gr.Request) -> tuple:
-    """(picker, others, empty state, arena, chips, tabs, ask, strength, panes, turns) for the runs
-    that the address names; where it names none, for the newest that has finished."""
-    store, asked = page.store(request), request.query_params.get("run")
-    usable = [run for run in store.runs() if run.adapter is not None and run.status != "damaged"]
-    wanted = (run for run in usable if (run.id == asked if asked else run.status in FINISHED))
-    chosen = next(wanted, None)
-    picker = gr.Dropdown(
-        [(run.name, run.id) for run in usable],
-        value=chosen.id if chosen else None,
-        visible=bool(usable),
-    )
+    """(picker, others, empty state, arena, chips, tabs, ask, strength, panes, turns)"""
+    store = page.store(request)
+    choice, chosen, usable = picker.chosen(request)
     if not chosen:
         empty = views.compare.nothing_to_compare(bool(usable))
-        return picker, gr.skip(), empty, *[gr.skip()] * 6, []
+        return choice, gr.skip(), empty, *[gr.skip()] * 6, []
     base = chosen.config.base_model
     fitting = [
         (run.name, run.id) for run in usable if run.config.base_model == base and run != chosen
@@ -179,7 +166,7 @@ def _open(request: gr.Request) -> tuple:
     sides = _sides(store, chosen.id, others)
     arena, chips = gr.Column(visible=True), _chips(store, chosen.id)
     shown = _shown(request, chosen.id, others, False, [])
-    return picker, beside, "", arena, chips, *sides, shown, []
+    return choice, beside, "", arena, chips, *sides, shown, []
 
 
 def _beside(

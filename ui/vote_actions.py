@@ -13,7 +13,8 @@ from ui import actions, views
 
 
 def votes(store: Store, id: str) -> dict[str, Any]:
-    """What the blind votes on a run say: whether it is better than the original, and how sure.
+    """What the blind votes on a run, as it is now, say: whether it is better than the original, and
+    how sure. Votes on what it was before it learned on don't count.
 
     Parameters:
         id: the run's id
