@@ -7,6 +7,7 @@ is what one test more or less changes: the smaller of the steps that the best ru
 made to its best value and from there on. The test before any learning is no such step.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -64,7 +65,7 @@ def variants(config: TrainConfig, values: Mapping[str, Sequence[Any]]) -> list[T
         )
     chosen = {field: _unique(values[field]) for field in AXES if values.get(field)}
     varied = [field for field, some in chosen.items() if len(some) > 1]
-    found: dict[str, TrainConfig] = {}
+    found: list[TrainConfig] = []
     for combination in product(*chosen.values()):
         changes = dict(zip(chosen, combination, strict=True))
         if config.lora_r and config.lora_alpha == 2 * config.lora_r:
@@ -76,7 +77,9 @@ def variants(config: TrainConfig, values: Mapping[str, Sequence[Any]]) -> list[T
         if method and method.kind in WITHOUT_RANK:
             changes["lora_r"], told = None, [field for field in varied if field != "lora_r"]
         name = _named(config.name, [_value(field, changes[field]) for field in told])
-        found.setdefault(name, parse_config({**config.model_dump(), **changes, "name": name}))
+        variant = parse_config({**config.model_dump(), **changes, "name": name})
+        if not any(variant.model_copy(update={"name": other.name}) == other for other in found):
+            found.append(variant)
     if len(found) < 2:
         raise UserError(
             "One run has nothing to stand beside.", "Choose two values of something.",
@@ -88,7 +91,7 @@ def variants(config: TrainConfig, values: Mapping[str, Sequence[Any]]) -> list[T
             "Choose fewer values.",
             field="values",
         )
-    return list(found.values())
+    return _told_apart(found)
 
 
 def varied(values: Mapping[str, Sequence[Any]]) -> list[str]:
@@ -136,12 +139,13 @@ def trial(run: Run) -> Trial | None:
 
 
 def recommend(trials: Sequence[Trial]) -> Advice | None:
-    """The smallest within the noise of the best; of equals the quicker one. None without two."""
+    """The smallest within the noise of the best; of equally large ones the better. None without
+    two. Seconds decide last: those of the same work differ by chance."""
     if len(trials) < 2:
         return None
-    best = min(trials, key=lambda trial: trial.loss)
+    best = min(trials, key=lambda trial: (trial.loss, trial.size, trial.seconds))
     within = [trial for trial in trials if trial.loss <= best.loss + noise(best)]
-    chosen = min(within, key=lambda trial: (trial.size, trial.seconds, trial.loss))
+    chosen = min(within, key=lambda trial: (trial.size, trial.loss, trial.seconds))
     return Advice(chosen.id, best.id, noise(best))
 
 
@@ -164,6 +168,19 @@ def _named(name: str, values: Sequence[str]) -> str:
     room = max(0, NAME_LENGTH - len(told) - 3)
     kept = name.strip()[:room].rstrip()
     return (f"{kept} · {told}" if kept and told else kept or told)[:NAME_LENGTH]
+
+
+def _told_apart(variants: Sequence[TrainConfig]) -> list[TrainConfig]:
+    """With numbers behind names that are the same, as where long lists of modules were cut."""
+    often, seen, told = Counter(variant.name for variant in variants), Counter[str](), []
+    for variant in variants:
+        name = variant.name
+        seen[name] += 1
+        if often[name] > 1:
+            number = f" ({seen[name]})"
+            name = name[: NAME_LENGTH - len(number)].rstrip() + number
+        told.append(variant.model_copy(update={"name": name}))
+    return told
 
 
 def _value(field: str, value: Any) -> str:

@@ -2,26 +2,35 @@
 
 votes.jsonl in the run's folder tells all of it, one event a line, and is only ever added to:
 
-    {"pair": id, "at", "row", "messages", "answers": {"base", "tuned"}, "left", "seed"}
+    {"pair": id, "at", "row", "messages", "answers": {"base", "tuned"}, "left", "seed", "adapter"}
     {"vote": id, "choice": "left", "right", "tie" or "bad", "at"}
     {"undo": id, "at"}
     {"shown": true, "at"}      the verdict was looked at, and with it which side was which
 
 What stands on the left is drawn by the seed of the pair, here, before anybody sees it. What was
 shown can't be undone: that vote would no longer be blind. Of two votes on one pair, from two tabs,
-the first counts. A torn last line costs that one event.
+the first counts; of two pairs that two tabs made of one question, the first. Votes count for the
+weights that answered (`adapter`, their fingerprint): a run that learned on begins anew. A torn last
+line costs that one event.
 """
 
 import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
+from filelock import FileLock
+
+from core import whole
 from core.chat import ROLES
+from core.data.turns import last_exchange
 from core.errors import NotFound, UserError
 from core.files import encode, read_jsonl
 from core.runs import Run
@@ -41,6 +50,8 @@ class Question:
     """Of the rows kept back, counted from 0; None for one that was typed."""
     expected: str = ""
     sampling: dict[str, Any] = field(default_factory=dict)
+    used: int = 0
+    """How often it had been asked when it was chosen."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,8 @@ class Ballots:
     """How many of them were given when the verdict was last looked at."""
     used: Counter[int]
     """How often each row that was kept back was asked."""
+    earlier: int = 0
+    """Votes on other weights, which don't count: the run has learned on since."""
 
     @property
     def tally(self) -> Tally:
@@ -96,8 +109,15 @@ def read(run: Run) -> Ballots:
     waiting: list[Pair] = []
     cast: list[Vote] = []
     shown, used = 0, Counter[int]()
+    current, others, earlier = _weights(run), set[str](), set[str]()
     for event in read_jsonl(run.path / "votes.jsonl", forgiving=True):
         match event:
+            case {"pair": str(id), **told} if told.get("adapter", "") != current:
+                others.add(id)
+            case {"vote": str(id)} if id in others:
+                earlier.add(id)
+            case {"undo": str(id)} if id in others:
+                earlier.discard(id)
             case {"pair": str(id), "messages": list(messages), "answers": dict(answers),
                   "left": "base" | "tuned" as left, "row": row}:  # fmt: skip
                 pair = Pair(id, row, messages, answers, left)
@@ -114,7 +134,7 @@ def read(run: Run) -> Ballots:
                 waiting.insert(0, cast.pop().pair)
             case {"shown": True}:
                 shown = len(cast)
-    return Ballots(waiting, cast, shown, used)
+    return Ballots(waiting, cast, shown, used, len(earlier))
 
 
 def questions(run: Run) -> list[Question]:
@@ -138,7 +158,7 @@ def next_question(run: Run, ballots: Ballots) -> Question | None:
     if not fewest:
         return chosen
     sampling = {"temperature": AGAIN, "seed": secrets.randbits(31)}
-    return Question(chosen.messages, chosen.row, chosen.expected, sampling)
+    return Question(chosen.messages, chosen.row, chosen.expected, sampling, fewest)
 
 
 def typed(text: str) -> Question:
@@ -154,14 +174,19 @@ def expected(run: Run, pair: Pair) -> str:
     return next(found, "") if pair.row is not None else ""
 
 
-def add(run: Run, question: Question, answers: dict[str, str]) -> None:
-    """Both answers, base and tuned, to be voted on; the seed decides which is on the left."""
+def add(run: Run, question: Question, answers: dict[str, str], adapter: str = "") -> None:
+    """Both answers, base and tuned, to be voted on; the seed decides which is on the left.
+    `adapter`: the fingerprint of the weights that answered. Nothing is added where another tab has
+    asked the same row meanwhile: one answer must not be voted on twice."""
     seed = secrets.randbits(32)
-    _append(run, {
-        "pair": secrets.token_hex(6), "at": time.time(), "row": question.row,
-        "messages": question.messages, "answers": {side: answers[side] for side in SIDES},
-        "left": Random(seed).choice(SIDES), "seed": seed,
-    })  # fmt: skip
+    with _alone(run):
+        if question.row is not None and read(run).used[question.row] > question.used:
+            return
+        _append(run, {
+            "pair": secrets.token_hex(6), "at": time.time(), "row": question.row,
+            "messages": question.messages, "answers": {side: answers[side] for side in SIDES},
+            "left": Random(seed).choice(SIDES), "seed": seed, "adapter": adapter,
+        })  # fmt: skip
 
 
 def vote(run: Run, pair: str, choice: str) -> None:
@@ -171,24 +196,27 @@ def vote(run: Run, pair: str, choice: str) -> None:
             f"choice: {choice[:40]!r} is none.", f"It is one of {', '.join(CHOICES)}.",
             field="choice",
         )  # fmt: skip
-    if any(pair == waiting.id for waiting in read(run).open):
-        _append(run, {"vote": pair, "choice": choice, "at": time.time()})
+    with _alone(run):
+        if any(pair == waiting.id for waiting in read(run).open):
+            _append(run, {"vote": pair, "choice": choice, "at": time.time()})
 
 
 def undo(run: Run) -> None:
     """Take the last vote back. Raises UserError where there is none that is blind still."""
-    ballots = read(run)
-    if len(ballots.cast) <= ballots.shown:
-        raise UserError(
-            "There is no vote that could be taken back.",
-            "Votes whose sides were shown stay as they are." if ballots.shown else "",
-        )
-    _append(run, {"undo": ballots.cast[-1].pair.id, "at": time.time()})
+    with _alone(run):
+        ballots = read(run)
+        if len(ballots.cast) <= ballots.shown:
+            raise UserError(
+                "There is no vote that could be taken back.",
+                "Votes whose sides were shown stay as they are." if ballots.shown else "",
+            )
+        _append(run, {"undo": ballots.cast[-1].pair.id, "at": time.time()})
 
 
 def show(run: Run) -> None:
     """Note that the verdict was looked at."""
-    _append(run, {"shown": True, "at": time.time()})
+    with _alone(run):
+        _append(run, {"shown": True, "at": time.time()})
 
 
 def preferences(cast: Iterable[Vote]) -> list[dict[str, Any]]:
@@ -208,16 +236,39 @@ def preferences(cast: Iterable[Vote]) -> list[dict[str, Any]]:
 
 
 def _question(row: dict[str, Any], number: int) -> Question | None:
-    said: Sequence[dict[str, Any]] = row.get("messages") or ()
-    wanted = row.get("chosen") or ""
-    if "chosen" not in row:
-        last = max((n for n, m in enumerate(said) if m["role"] == "assistant"), default=len(said))
-        wanted = said[last]["content"] if last < len(said) else ""
-        said = said[:last]
+    """None where a person could not read it, or it ends with no question."""
+    said, wanted = last_exchange(row)
     if not said or said[-1]["role"] != "user" or any(m["role"] not in ROLES for m in said):
         return None
-    messages: list[Message] = [{"role": m["role"], "content": m["content"]} for m in said]
+    messages: list[Message] = [{"role": m["role"], "content": m["content"] or ""} for m in said]
     return Question(messages, number, wanted)
+
+
+def _weights(run: Run) -> str:
+    """The fingerprint of what answers now, as the chat tells it; empty where nothing does."""
+    if (folder := run.adapter) is None:
+        return ""
+    files = sorted(folder.glob("*.safetensors"))
+    try:
+        stamps = tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+        return _fingerprint(folder, stamps)
+    except (OSError, UserError):  # damaged, or gone a moment ago: asking it says so
+        return ""
+
+
+@lru_cache(maxsize=32)
+def _fingerprint(folder: Path, stamps: tuple[tuple[str, int, int], ...]) -> str:
+    """`stamps` tell when it is another."""
+    return whole.fingerprint(folder)
+
+
+@contextmanager
+def _alone(run: Run) -> Iterator[None]:
+    """One tab at a time reads and then writes, over all processes."""
+    if not run.path.is_dir():  # FileLock would make the folders above it
+        raise NotFound(f"There is no run {run.id}.")
+    with FileLock(run.path.parents[1] / ".votes.lock", timeout=30):
+        yield
 
 
 def _append(run: Run, event: dict[str, Any]) -> None:

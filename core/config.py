@@ -217,8 +217,8 @@ class TrainConfig(BaseModel):
         5,
         "Questions to watch",
         "Answered before, while and after it learns, so that you can see it change; what it learns "
-        "is the same. But for the beginning and the end it takes a twentieth of the time at most. "
-        "0: none.",
+        "is the same. But for the beginning and the end, half a minute each at most, it takes a "
+        "twentieth of the time at most. 0: none.",
         "samples",
         ge=0,
         le=10,

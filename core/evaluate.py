@@ -242,11 +242,7 @@ def _question(row: dict[str, Any]) -> str:
 
 def _before_the_answer(row: dict[str, Any]) -> list[dict[str, Any]]:
     """The messages that its last answer answers."""
-    messages = row.get("messages", [])
-    if "chosen" in row:
-        return messages
-    said = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
-    return messages[: said[-1]] if said else []
+    return turns.last_exchange(row)[0]
 
 
 def _shuffled(count: int) -> list[int]:

@@ -2,13 +2,17 @@
 differ."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import sha256
+from functools import lru_cache
+from hashlib import file_digest
+from pathlib import Path
 from typing import Any
 
 from core.config import TrainConfig
 from core.errors import Damaged
-from core.files import read_facts, size_of
+from core.files import size_of
+from core.report import Report
 from core.runs import Run
 
 MEASURED = ("base_model", "objective", "train_on", "max_length", "too_long")
@@ -66,33 +70,46 @@ def settings(run: Run) -> dict[str, Any]:
 
 def differing(configs: Sequence[dict[str, Any]]) -> list[str]:
     """The settings in which these differ, in the order of the form. Those that follow from others
-    are among them."""
-    whole = [config for config in configs if config]
-    return [
-        name
-        for name in TrainConfig.model_fields
-        if name not in APART and any(c.get(name) != whole[0].get(name) for c in whole[1:])
-    ]
+    are among them; the longest example of a run that is not planned yet is not."""
+    found = []
+    for name in TrainConfig.model_fields:
+        values = [config.get(name) for config in configs if config]
+        if name == "max_length":
+            values = [value for value in values if value is not None]
+        if name not in APART and any(value != values[0] for value in values[1:]):
+            found.append(name)
+    return found
 
 
 def comparable(runs: Sequence[Run]) -> bool:
-    """Whether their eval losses measure the same: the same rows, tokens and objective."""
+    """Whether their eval losses measure the same: the same rows, tokens and objective. A run that
+    is not planned yet has none."""
     measured = set()
     for run in runs:
         used = settings(run)
+        if not used or not run.plan:
+            continue
         file = run.path / "eval.jsonl"
-        if used and file.exists():
-            rows = sha256(file.read_bytes()).hexdigest()
+        with suppress(FileNotFoundError):  # deleted meanwhile
+            stat = file.stat()
+            rows = _digest(file, stat.st_mtime_ns, stat.st_size)
             measured.add((rows, *(used[name] for name in MEASURED)))
     return len(measured) < 2
 
 
+@lru_cache(maxsize=64)
+def _digest(file: Path, changed: int, size: int) -> str:
+    """Pages ask every few seconds; `changed` and `size` tell when it is another."""
+    with file.open("rb") as source:
+        return file_digest(source, "sha256").hexdigest()
+
+
 def _score(run: Run) -> float | None:
-    try:
-        card = read_facts(run.path / "report.json") or {}
-    except Damaged:
+    """Of a report card that is made; one of earlier weights tells nothing."""
+    report = Report(run)
+    if report.state != "made":
         return None
-    tuned = (card.get("figures") or {}).get("tuned") or {}
+    tuned = (report.card.get("figures") or {}).get("tuned") or {}
     score = tuned.get("score") if isinstance(tuned, dict) else None
     return score if isinstance(score, int | float) else None
 

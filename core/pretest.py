@@ -7,24 +7,25 @@ more than is needed.
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from core import models, prepare, scores
 from core.chat import ROLES, ChatServer
 from core.config import TrainConfig
-from core.data.turns import asked, folded
+from core.data.turns import asked, folded, last_exchange
 from core.errors import ModelProblem, UserError
-from core.samples import question_of
 from core.store import Store
-from core.tokenizer import Message
+from core.tokenizer import Message, Tokenizer
 
 QUESTIONS, EXAMPLES = 10, 3
 ENOUGH = 0.8  # of the answers: then it needs no training
 LONG = 5  # words; of a shorter answer each must be right
 ALIKE = 0.9  # F1 of the words; less, and a tone that was asked for may be what is missing
-LONGEST = 200  # tokens of an answer
+LONGEST = 512  # tokens of an answer; rows that expect a longer one are not asked
+BESIDES = 16  # tokens that an answer may have more than the longest that is expected
 
 Row = dict[str, Any]
 
@@ -32,31 +33,27 @@ Row = dict[str, Any]
 @dataclass(frozen=True)
 class Trial:
     """rows: what is asked; examples: what stands in the prompt the second time. held_out: whether
-    the rows are some that a run keeps back."""
+    the rows are some that a run keeps back; limit: tokens of an answer, more than the longest that
+    is expected has."""
 
     rows: list[Row]
     examples: list[Row]
     held_out: bool
+    limit: int
 
     @property
     def conversations(self) -> list[list[Message]]:
         """Each row's as it is; then each with the examples before it."""
         shown = [message for row in self.examples for message in _turns(row)]
-        plain = [question_of(row)[0] for row in self.rows]
+        plain = [last_exchange(row)[0] for row in self.rows]
         return plain + [_behind(shown, messages) for messages in plain]
-
-    @property
-    def limit(self) -> int:
-        """Tokens of an answer: more than the longest that is expected has."""
-        longest = max(len(question_of(row)[1]) for row in self.rows)
-        return min(LONGEST, 16 + longest // 2)
 
     def facts(self, answers: Sequence[str]) -> dict[str, Any]:
         """Questions with both answers, and what they come to; `answers` as the conversations."""
         plain, shown = answers[: len(self.rows)], answers[len(self.rows) :]
         told = []
         for row, alone, helped in zip(self.rows, plain, shown, strict=True):
-            messages, expected = question_of(row)
+            messages, expected = last_exchange(row)
             told.append(
                 {
                     "question": messages[-1]["content"],
@@ -71,7 +68,7 @@ class Trial:
             "questions": told,
             "examples": [
                 {"question": messages[-1]["content"], "expected": expected}
-                for messages, expected in map(question_of, self.examples)
+                for messages, expected in map(last_exchange, self.examples)
             ],
             "held_out": self.held_out,
         }
@@ -90,7 +87,8 @@ def ask(server: ChatServer, store: Store, config: TrainConfig) -> Iterator[dict[
             "It is downloaded when its first run starts.",
             field="base_model",
         )
-    dataset, trial = prepare.dataset_of(store, config.dataset), choose(store, config)
+    dataset = prepare.dataset_of(store, config.dataset)
+    trial = choose(store, config, Tokenizer.load(base.path))
     # Closing this iterator closes what it goes through.
     for event in server.ask_original(
         base, config.quantization, trial.conversations, trial.limit, store.owner
@@ -100,25 +98,41 @@ def ask(server: ChatServer, store: Store, config: TrainConfig) -> Iterator[dict[
         yield {**event, **told, **done}
 
 
-def choose(store: Store, config: TrainConfig) -> Trial:
+def choose(store: Store, config: TrainConfig, tokenizer: Tokenizer) -> Trial:
     """Rows and examples, by the seed, among the shorter ones. Raises UserError where there are no
     questions with answers."""
+
+    def tokens(row: Row) -> int:
+        return len(tokenizer.encode(last_exchange(row)[1]).ids)
+
     learned, tests = prepare.divided(prepare.dataset_of(store, config.dataset), config)
     examples = _some(learned, EXAMPLES, config.seed, varied=True)
     used = {asked(row) for row in examples}
     rest = tests or [row for row in learned if asked(row) not in used]
-    rows = _some(rest, QUESTIONS, config.seed)
+    rows = _some(rest, QUESTIONS, config.seed, lambda row: tokens(row) + BESIDES <= LONGEST)
+    if examples and not rows and any(map(_is_usable, rest)):
+        raise UserError(
+            "The answers in these examples are too long to be tried before.",
+            f"One of {LONGEST} tokens would take long already; start the training.",
+            field="dataset",
+        )
     if not rows or not examples:
         raise UserError(
             "These examples have no questions with an answer that could be tried.",
             "Documents are learned from as they are; start the training.",
             field="dataset",
         )
-    return Trial(rows, examples, bool(tests))
+    return Trial(rows, examples, bool(tests), max(map(tokens, rows)) + BESIDES)
 
 
-def _some(rows: Sequence[Row], count: int, seed: int, varied: bool = False) -> list[Row]:
-    """`varied`: those with other answers first, as labels need it."""
+def _some(
+    rows: Sequence[Row],
+    count: int,
+    seed: int,
+    fits: Callable[[Row], bool] | None = None,
+    varied: bool = False,
+) -> list[Row]:
+    """`varied`: those with other answers first, as labels need it; `fits`: only such rows."""
     usable = list(filter(_is_usable, rows))
     lengths = sorted(len(str(row)) for row in usable)
     limit = lengths[max(min(count, len(lengths)), (len(lengths) + 1) // 2) - 1] if lengths else 0
@@ -128,24 +142,24 @@ def _some(rows: Sequence[Row], count: int, seed: int, varied: bool = False) -> l
         seen: Counter[str] = Counter()
         turn = {}
         for at, row in enumerate(shorter):
-            answer = folded(question_of(row)[1])
+            answer = folded(last_exchange(row)[1])
             turn[at] = seen[answer]
             seen[answer] += 1
         shorter = [shorter[at] for at in sorted(turn, key=lambda at: turn[at])]
-    return shorter[:count]
+    return list(islice(filter(fits, shorter) if fits else shorter, count))
 
 
 def _is_usable(row: Row) -> bool:
     """Whether it is a question of plain texts with an answer."""
     if "messages" not in row:
         return False
-    messages, expected = question_of(row)
+    messages, expected = last_exchange(row)
     plain = all(m["role"] in ROLES and isinstance(m["content"], str) for m in messages)
     return plain and bool(messages) and messages[-1]["role"] == "user" and bool(expected.strip())
 
 
 def _turns(row: Row) -> list[Message]:
-    messages, expected = question_of(row)
+    messages, expected = last_exchange(row)
     said = [message for message in messages if message["role"] != "system"]
     return [*said, {"role": "assistant", "content": expected}]
 

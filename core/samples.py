@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.data.turns import asked
+from core.data.turns import asked, last_exchange
 from core.errors import DataProblem
 from core.files import append_jsonl, read_jsonl, write_jsonl
 from core.runs import Run
-from core.tokenizer import Message, Tokenizer
+from core.tokenizer import Tokenizer
 from core.tokens import encode_prompt, tokenize
 
 FILE = "samples.jsonl"
@@ -54,15 +54,6 @@ def choose(
     return list(found.values())
 
 
-def question_of(row: dict[str, Any]) -> tuple[list[Message], str]:
-    """What is asked in a row of messages, up to its last answer; and that answer."""
-    if "chosen" in row:
-        return row["messages"], row["chosen"]
-    messages = row["messages"]
-    last = max((at for at, m in enumerate(messages) if m["role"] == "assistant"), default=0)
-    return messages[:last], messages[last]["content"] or ""
-
-
 def _question(tokenizer: Tokenizer, row: dict[str, Any]) -> Question:
     """Of a document its beginning, and how it goes on. Raises DataProblem."""
     if "text" in row:
@@ -70,10 +61,11 @@ def _question(tokenizer: Tokenizer, row: dict[str, Any]) -> Question:
         begun = min(BEGINNING, len(ids) // 2)
         rest = ids[begun : begun + LONGEST_ANSWER]
         return Question(ids[:begun], tokenizer.decode(ids[:begun]), tokenizer.decode(rest))
-    messages, expected = question_of(row)
+    messages, expected = last_exchange(row)
     if not messages:
         return Question([], "", "")
-    return Question(encode_prompt(tokenizer, messages), messages[-1]["content"] or "", expected)
+    prompt = encode_prompt(tokenizer, messages, row.get("tools") or None)
+    return Question(prompt, messages[-1]["content"] or "", expected)
 
 
 def _characters(row: dict[str, Any]) -> int:

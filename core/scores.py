@@ -9,7 +9,6 @@ finds nothing in most languages.
 """
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,6 +19,8 @@ from typing import Any, Literal
 
 import numpy as np
 import regex
+
+from core.chance import exact_sign_test
 
 Kind = Literal["labels", "json", "short", "long"]
 
@@ -244,7 +245,7 @@ def compare(before: Sequence[float], after: Sequence[float], tie: float = 0.0) -
         float(differences.mean()),
         low,
         high,
-        sign_test(wins, losses),
+        exact_sign_test(wins, losses),
     )
 
 
@@ -255,13 +256,6 @@ def bootstrap(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values[draws].mean(axis=1), [tail, 1 - tail])
     return float(low), float(high)
-
-
-def sign_test(wins: int, losses: int) -> float:
-    """How likely so uneven a count, to either side, is where each is a toss of a coin."""
-    tosses, fewer = wins + losses, min(wins, losses)
-    tail = sum(math.comb(tosses, k) for k in range(fewer + 1)) / 2**tosses
-    return min(1.0, 2 * tail)
 
 
 # ---- the parts

@@ -1,19 +1,19 @@
 """What votes between two answers say, and whether chance could have said it as well.
 
 Only votes for one of the two sides count in the share. A tie or “both bad” says nothing about which
-is better; they are left out, as the sign test has done from its beginning (Dixon and Mood 1946,
-“The statistical sign test”, JASA 41), and told beside it.
+is better; they are left out, as the sign test has done from its beginning, and told beside it.
 
 The likely range is Wilson's score interval at 95 % (Wilson 1927, JASA 22), which holds its level
 for few votes and for shares near 0 and 1, where the usual one does not (Brown, Cai and DasGupta
 2001, “Interval estimation for a binomial proportion”). The sign test is two-sided with mid-p, which
-agrees with that interval and is less timid than the exact one (Fagerland, Lydersen and Laake 2013,
-BMC Medical Research Methodology 13:91). A side is better where both say so, after FEWEST votes.
+agrees with that interval (core.chance). A side is better where both say so, after FEWEST votes.
 """
 
 from dataclasses import asdict, dataclass
-from math import ceil, comb, sqrt
+from math import ceil, sqrt
 from typing import Any, Literal
+
+from core.chance import mid_p_sign_test
 
 Verdict = Literal["better", "worse", "even", "unclear"]
 
@@ -53,7 +53,7 @@ class Tally:
     @property
     def p(self) -> float:
         """How likely chance alone makes so uneven a count."""
-        return sign_test(self.wins, self.losses)
+        return mid_p_sign_test(self.wins, self.losses)
 
     @property
     def verdict(self) -> Verdict:
@@ -100,10 +100,3 @@ def wilson(wins: int, count: int) -> tuple[float, float]:
     reach = Z * sqrt(share * (1 - share) / count + z2 / (4 * count))
     low, high = ((middle + side * reach) / (1 + z2) for side in (-1, 1))
     return max(0.0, low), min(1.0, high)
-
-
-def sign_test(wins: int, losses: int) -> float:
-    """The two-sided mid-p value of so many wins and losses between equals."""
-    count, most = wins + losses, max(wins, losses)
-    beyond = sum(comb(count, k) for k in range(most + 1, count + 1))
-    return min(1.0, 2 * (beyond + comb(count, most) / 2) / 2**count)

@@ -62,10 +62,13 @@ def start_ablation(store: Store, config: dict[str, Any], values: Values) -> dict
     quotas.check_waiting(store.owner, waiting, len(asked))
     id, varies, started = trials.new_id(), trials.varied(values), []
     try:
+        # All are there and belong together before the first of them can be begun.
         for variant in asked:
-            run = store.run(actions.start_run(store, variant.model_dump())["id"])
+            run = actions.prepared(store, variant.model_dump())
             started.append(run)
             trials.mark(run, id, varies)
+        for run in started:
+            queue.submit(run)
     except BaseException:
         for run in started:
             with suppress(UserError):

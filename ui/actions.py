@@ -209,15 +209,25 @@ def start_run(store: Store, config: dict[str, Any]) -> dict[str, Any]:
     Returns:
         id of the run and its position in the line (1: the next).
     """
+    run = prepared(store, config)
+    try:
+        return {"id": run.id, "position": queue.submit(run)}
+    except Exception:  # what is told to have failed must not be found among the runs
+        run.remove()
+        raise
+
+
+def prepared(store: Store, config: dict[str, Any]) -> Run:
+    """A new run, with what is promised of it, that does not wait in line yet."""
     asked = _config(store, config)
     expected = estimates.estimate(asked, store)
     run = prepare.new_run(store, asked)
     try:
         run.expect(expected)
-        return {"id": run.id, "position": queue.submit(run)}
-    except Exception:  # what is told to have failed must not be found among the runs
+    except Exception:
         run.remove()
         raise
+    return run
 
 
 def runs(store: Store) -> list[dict[str, Any]]:

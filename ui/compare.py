@@ -11,30 +11,24 @@ from typing import Any
 
 import gradio as gr
 
-from core import versions
+from core import ballots, versions
 from core.errors import UserError
-from core.files import read_jsonl
 from core.methods import METHODS
+from core.report import Report
+from core.runs import Run
 from core.sampling import STRONGEST
 from core.store import Store
-from ui import actions, conversation, page, panes, teach, views
-from ui.conversation import Turn
+from ui import actions, conversation, page, panes, picker, teach, views
+from ui.conversation import Message, Turn
 from ui.parts import panel
 from ui.working import call_off, is_waiting, under_way
 
-FINISHED = ("completed", "stopped")
 STOP, CLEAR = "stop", "clear"  # why an answer is called off
 MORE = conversation.MOST_MODELS - 1
-ANSWERS = "answers.jsonl"
-"""In a run's folder: the held-out rows that were answered, with the score of each side's answer."""
 MOST_CHANGED = 5  # of these, one is asked
 
-GO = "(run) => { window.location.href = 'compare?run=' + encodeURIComponent(run) }"
 VOTE = "(run) => { window.location.href = 'vote' + (run ? `?run=${encodeURIComponent(run)}` : '') }"
-IN_THE_ADDRESS = """(run, others) => {
-  const query = new URLSearchParams({ run, ...(others?.length && { with: others.join(',') }) });
-  if (run) window.history.replaceState(null, '', 'compare?' + query);
-}"""
+IN_THE_ADDRESS = picker.in_the_address("compare")
 KEEP_OR_TEACH = """(name, text) => {
   if (name) {
     const link = document.createElement('a');
@@ -49,7 +43,7 @@ def build(demo: gr.Blocks) -> None:
     with page.frame(demo, "Compare"):
         with gr.Row(elem_classes="compare-head"):
             panel(views.heading("Compare answers"))
-            run = gr.Dropdown(label="Your model", allow_custom_value=True, elem_classes="picker")
+            run = picker.dropdown()
             blind = panel(views.vote.invited(), elem_classes="beside")
         shared = panel()
         empty = panel()
@@ -83,7 +77,7 @@ def build(demo: gr.Blocks) -> None:
     sides = [tabs, ask, strength]
     opened = [run, others, empty, arena, expected, *sides, shown, turns]
     demo.load(_open, None, opened, **page.DIRECT).then(None, [run, others], None, js=IN_THE_ADDRESS)
-    run.input(None, run, None, js=GO)
+    run.input(None, run, None, js=picker.go("compare"))
     blind.click(None, run, None, js=VOTE)
     run.change(_shared, run, shared, **page.DIRECT)
     gr.Timer(5).tick(_shared, run, shared, **page.DIRECT)
@@ -154,20 +148,12 @@ def _sampling() -> dict[str, gr.components.Component]:
 
 
 def _open(request: gr.Request) -> tuple:
-    """(picker, others, empty state, arena, chips, tabs, ask, strength, panes, turns) for the runs
-    that the address names; where it names none, for the newest that has finished."""
-    store, asked = page.store(request), request.query_params.get("run")
-    usable = [run for run in store.runs() if run.adapter is not None and run.status != "damaged"]
-    wanted = (run for run in usable if (run.id == asked if asked else run.status in FINISHED))
-    chosen = next(wanted, None)
-    picker = gr.Dropdown(
-        [(run.name, run.id) for run in usable],
-        value=chosen.id if chosen else None,
-        visible=bool(usable),
-    )
+    """(picker, others, empty state, arena, chips, tabs, ask, strength, panes, turns)"""
+    store = page.store(request)
+    choice, chosen, usable = picker.chosen(request)
     if not chosen:
         empty = views.compare.nothing_to_compare(bool(usable))
-        return picker, gr.skip(), empty, *[gr.skip()] * 6, []
+        return choice, gr.skip(), empty, *[gr.skip()] * 6, []
     base = chosen.config.base_model
     fitting = [
         (run.name, run.id) for run in usable if run.config.base_model == base and run != chosen
@@ -180,7 +166,7 @@ def _open(request: gr.Request) -> tuple:
     sides = _sides(store, chosen.id, others)
     arena, chips = gr.Column(visible=True), _chips(store, chosen.id)
     shown = _shown(request, chosen.id, others, False, [])
-    return picker, beside, "", arena, chips, *sides, shown, []
+    return choice, beside, "", arena, chips, *sides, shown, []
 
 
 def _beside(
@@ -235,10 +221,12 @@ def _answer(
     system: str | None,
     strength: float,
     expected: str = "",
+    before: list[Message] | None = None,
     **sampling: Any,
 ) -> Iterator[tuple]:
     """(prompt, panes, turns, ask, stop), growing. Whatever happens, it ends with “Ask”; a question
-    that could not be answered is there to be asked again.
+    that could not be answered is there to be asked again. `before`: what the example has before the
+    question, which is asked with that and nothing else.
     """
     if is_waiting(request) or not prompt.strip():
         yield (gr.skip(),) * 5
@@ -248,8 +236,11 @@ def _answer(
     turn: Turn = {
         **dict.fromkeys((*sides, "tuned"), ""), "question": prompt.strip(), "expected": expected,
         "strength": strength / 100, "phase": "Starting",
+        **({} if before is None else {"before": before}),
     }  # fmt: skip
-    conversations = {side: conversation.remembered(turns, side, system, prompt) for side in sides}
+    conversations = {
+        side: conversation.remembered(turns, side, system, prompt, before) for side in sides
+    }
     problem = None
 
     def shown(*last: Turn) -> str:
@@ -306,8 +297,9 @@ def _again(request: gr.Request, turns: list[Turn], **asked: Any) -> Iterator[tup
         return
     last = turns[-1]
     yield from _answer(
-        request, prompt=last["question"], expected=last["expected"], turns=turns[:-1], **asked
-    )
+        request, prompt=last["question"], expected=last["expected"], before=last.get("before"),
+        turns=turns[:-1], **asked,
+    )  # fmt: skip
 
 
 def _chip(
@@ -331,33 +323,39 @@ def _chip(
             yield gr.skip(), asked["seed"], gr.skip(), *growing
         return
     store = page.store(request)
-    said = _held_out(store, run, event.action == "changed")
-    system, expected = said.get("system", ""), said.get("assistant", "")
-    chips, asked["system"] = _chips(store, run, expected), system
+    question = _held_out(store.run(run), event.action == "changed")
+    *before, last = question.messages
+    system = before.pop(0)["content"] if before and before[0]["role"] == "system" else ""
+    chips, asked["system"] = _chips(store, run, question.expected), system
     for growing in _answer(
-        request, run=run, prompt=said.get("user", ""), turns=turns, expected=expected, **asked
-    ):
+        request, run=run, prompt=last["content"], turns=turns, expected=question.expected,
+        before=before, **asked,
+    ):  # fmt: skip
         yield system, gr.skip(), chips, *growing
 
 
 def _chips(store: Store, run: str, expected: str = "") -> str:
-    return views.compare.chips(expected, (store.run(run).path / ANSWERS).is_file())
+    return views.compare.chips(expected, bool(_most_changed(store.run(run))))
 
 
-def _held_out(store: Store, id: str, changed: bool) -> dict[str, str]:
-    """A random row that the run kept back: the first that each role says in it. `changed`: one of
-    those whose answer became better or worse by most."""
-    run = store.run(id)
-    rows = run.rows("eval")
+def _held_out(run: Run, changed: bool) -> ballots.Question:
+    """A random row that the run kept back. `changed`: one of those whose answer became better or
+    worse by most."""
+    questions = ballots.questions(run)
     if changed:
-        answers = list(read_jsonl(run.path / ANSWERS, forgiving=True))
-        answers.sort(key=lambda row: abs(row["tuned_score"] - row["base_score"]), reverse=True)
-        rows = [rows[answer["row"]] for answer in answers[:MOST_CHANGED]]
-    rows = [row for row in rows if "messages" in row]
-    if not rows:
-        raise gr.Error("This run kept no examples back.", print_exception=False)
-    messages = random.choice(rows)["messages"]
-    return {message["role"]: message["content"] for message in reversed(messages)}
+        rows = _most_changed(run)
+        questions = [question for question in questions if question.row in rows]
+    if not questions:
+        raise gr.Error("No question that could be asked was kept back.", print_exception=False)
+    return random.choice(questions)
+
+
+def _most_changed(run: Run) -> list[int]:
+    """Numbers of rows that its report card tells of; none as long as there is no card."""
+    report = Report(run)
+    answers = report.answers if report.state == "made" else []
+    answers.sort(key=lambda row: abs(row["tuned_score"] - row["base_score"]), reverse=True)
+    return [answer["row"] for answer in answers[:MOST_CHANGED]]
 
 
 def _do(

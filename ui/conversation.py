@@ -19,7 +19,8 @@ MOST_MODELS = 4
 
 Turn = dict[str, Any]
 """question and expected; by side (BASE and run ids) the answer so far; done, stopped, phase and
-notes; changed and adapters (by run) as the chat tells them, and the strength they had."""
+notes; changed and adapters (by run) as the chat tells them, and the strength they had. A question
+out of the examples has `before`, what stands before it there: a conversation begins with it."""
 
 Message = dict[str, str]
 
@@ -45,16 +46,24 @@ def _name(store: Store, id: str) -> str:
 
 
 def remembered(
-    turns: Iterable[Turn], side: str, system: str | None, question: str
+    turns: Iterable[Turn],
+    side: str,
+    system: str | None,
+    question: str,
+    before: Iterable[Message] | None = None,
 ) -> list[Message]:
-    """The conversation as this side knows it, up to the question."""
+    """The conversation as this side knows it, up to the question; `before`: what it begins with, in
+    place of the turns."""
     # A field inside what is still folded has no value yet.
-    said = [{"role": "system", "content": system}] if system and system.strip() else []
-    for turn in turns:
+    first = [{"role": "system", "content": system}] if system and system.strip() else []
+    said = list(first)
+    for turn in [*turns] if before is None else []:
+        if "before" in turn:
+            said = [*first, *turn["before"]]
         if turn.get(side):  # it may have been stopped before it said anything, or joined later
             said.append({"role": "user", "content": turn["question"]})
             said.append({"role": "assistant", "content": turn[side]})
-    return [*said, {"role": "user", "content": question.strip()}]
+    return [*said, *(before or ()), {"role": "user", "content": question.strip()}]
 
 
 def as_json(titles: Mapping[str, str], turns: Sequence[Turn], settings: Mapping[str, Any]) -> str:
@@ -67,6 +76,7 @@ def as_json(titles: Mapping[str, str], turns: Sequence[Turn], settings: Mapping[
         "settings": dict(settings),
         "turns": [
             {
+                **({"before": turn["before"]} if turn.get("before") else {}),
                 "question": turn["question"],
                 **({"expected": turn["expected"]} if turn.get("expected") else {}),
                 "strength": turn.get("strength", 1.0),
@@ -92,6 +102,8 @@ def as_markdown(
         lines += ["", "; ".join(f"{name}: {value}" for name, value in given.items())]
     for number, turn in enumerate(turns, 1):
         lines += ["", f"## {number}. {' '.join(turn['question'].split())}"]
+        for message in turn.get("before") or ():
+            lines += ["", f"### Before it: {message['role']}", "", message["content"]]
         if turn.get("expected"):
             lines += ["", "### Expected", "", turn["expected"]]
         for side, title in titles.items():

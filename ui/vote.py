@@ -15,23 +15,18 @@ from core import ballots
 from core.ballots import CHOICES, Question
 from core.errors import UserError
 from core.runs import Run
-from ui import page, views, vote_actions
+from ui import page, picker, views, vote_actions
 from ui.parts import keyed, panel
 from ui.working import Work, call_off, is_waiting, under_way
 
 AHEAD = 2  # pairs: the one that is looked at, and the next
-FINISHED = ("completed", "stopped")
-GO = "(run) => { window.location.href = 'vote?run=' + encodeURIComponent(run) }"
-IN_THE_ADDRESS = """(run) => {
-  if (run) window.history.replaceState(null, '', 'vote?run=' + encodeURIComponent(run));
-}"""
 
 
 def build(demo: gr.Blocks) -> None:
     with page.frame(demo, "Vote"):
         with gr.Row(elem_classes="compare-head"):
             panel(views.heading("Vote blind", "Which is better? Whose it is, you see later."))
-            run = gr.Dropdown(label="Your model", allow_custom_value=True, elem_classes="picker")
+            run = picker.dropdown()
         told = panel()
         shown = keyed(elem_classes="ballot")
         with gr.Row(visible=False, elem_classes=["card", "own", "line"]) as own:
@@ -42,9 +37,9 @@ def build(demo: gr.Blocks) -> None:
         address = gr.Textbox(visible=False)
     growing: dict[str, Any] = {**page.STREAMED, "concurrency_limit": 8, "trigger_mode": "multiple"}
     demo.load(_open, None, [run, shown, own], **page.DIRECT).then(
-        None, run, None, js=IN_THE_ADDRESS
+        None, run, None, js=picker.in_the_address("vote")
     ).then(_more, run, shown, **growing)
-    run.input(None, run, None, js=GO)
+    run.input(None, run, None, js=picker.go("vote"))
     for clicked in (shown, told):
         clicked.click(_act, run, [shown, told, address], **page.DIRECT).then(
             _more, run, shown, **growing
@@ -54,19 +49,11 @@ def build(demo: gr.Blocks) -> None:
 
 
 def _open(request: gr.Request) -> tuple:
-    """(picker, what there is to see, the question of one's own) for the run that the address names;
-    where it names none, for the newest that has finished."""
-    store, asked = page.store(request), request.query_params.get("run")
-    usable = [run for run in store.runs() if run.adapter is not None]
-    wanted = (run for run in usable if (run.id == asked if asked else run.status in FINISHED))
-    chosen = next(wanted, None)
-    picker = gr.Dropdown(
-        [(run.name, run.id) for run in usable],
-        value=chosen.id if chosen else None, visible=bool(usable),
-    )  # fmt: skip
+    """(picker, what there is to see, the question of one's own)"""
+    choice, chosen, _ = picker.chosen(request)
     if chosen is None:
-        return picker, views.vote.nothing_to_vote_on(), gr.skip()
-    return picker, _now(chosen), gr.Row(visible=True)
+        return choice, views.vote.nothing_to_vote_on(), gr.skip()
+    return choice, _now(chosen), gr.Row(visible=True)
 
 
 def _now(run: Run, phase: str = "Starting") -> str:

@@ -13,7 +13,8 @@ from ui import actions, views
 
 
 def votes(store: Store, id: str) -> dict[str, Any]:
-    """What the blind votes on a run say: whether it is better than the original, and how sure.
+    """What the blind votes on a run, as it is now, say: whether it is better than the original, and
+    how sure. Votes on what it was before it learned on don't count.
 
     Parameters:
         id: the run's id
@@ -61,4 +62,4 @@ def answer_pair(store: Store, id: str, question: Question) -> Iterator[str]:
     with closing(actions.compare(store, id, conversation, question.sampling)) as growing:
         for answer in growing:
             yield answer["phase"]
-    ballots.add(run, question, answer)
+    ballots.add(run, question, answer, answer["adapters"][run.id])

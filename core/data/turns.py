@@ -48,12 +48,21 @@ def asked(row: Row) -> str:
     return folded(text) or unicodedata.normalize("NFKC", text).casefold().strip()  # signs alone
 
 
+def last_exchange(row: Row) -> tuple[list[dict[str, Any]], str]:
+    """The messages that its last answer answers, and that answer: the better one of a preference.
+    Nothing, where there is no answer."""
+    messages = row.get("messages") or []
+    if "chosen" in row:
+        return messages, row["chosen"]
+    last = max((at for at, m in enumerate(messages) if m["role"] == "assistant"), default=None)
+    if last is None:
+        return [], ""
+    return messages[:last], messages[last]["content"] or ""
+
+
 def answer(row: Row) -> str:
     """What the assistant says last."""
-    if "chosen" in row:
-        return row["chosen"]
-    said = [m["content"] or "" for m in row.get("messages", ()) if m["role"] == "assistant"]
-    return said[-1] if said else ""
+    return last_exchange(row)[1]
 
 
 def essence(row: Row) -> int:

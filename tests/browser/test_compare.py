@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.config import TrainConfig
-from core.files import write_jsonl
+from core.files import write_json, write_jsonl
 from core.models import STARTER
 from core.store import Store
 from tests.browser import stage
@@ -107,14 +107,26 @@ def test_the_question_that_changed_most_is_one_click_away(page: Page, address, s
     chip = page.get_by_role("button", name="Question that changed most")
     expect(page.get_by_role("button", name="Random question")).to_be_visible()
     expect(chip).to_have_count(0)
-    write_jsonl(run.path / "eval.jsonl", [stage.ROW] * 6 + [stage.OTHER])
+    more = [
+        {"role": "user", "content": "And a ribbon?"},
+        {"role": "assistant", "content": "In red or green."},
+    ]
+    talk = {"messages": [*stage.OTHER["messages"], *more]}
+    write_jsonl(run.path / "eval.jsonl", [stage.ROW] * 6 + [talk])
     same, worse = {"base_score": 0.4, "tuned_score": 0.5}, {"base_score": 1.0, "tuned_score": 0.1}
     rows = [{"row": 0, **same}] * 3 + [{"row": 6, **worse}] * 5
     write_jsonl(run.path / "answers.jsonl", rows)
     page.reload()
+    expect(page.get_by_role("button", name="Random question")).to_be_visible()
+    expect(chip).to_have_count(0)  # the report card is not made yet
+    write_json(run.path / "report.json", {"rows": {}})
+    page.reload()
     chip.click()
-    question = stage.OTHER["messages"][0]["content"]
-    expect(pane(page, "Yours").locator(".turn.user")).to_contain_text(question)
+    # As it was scored: the last question, with what stands before it.
+    asked = pane(page, "Yours").locator(".turn.user")
+    expect(asked).to_contain_text("And a ribbon?")
+    expect(asked.locator("details")).to_contain_text(stage.OTHER["messages"][0]["content"])
+    expect(page.get_by_text("Expected In red or green.")).to_be_visible()
     expect(chip).to_be_visible()
 
 

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 from core import ballots
 from core.files import append_jsonl, write_jsonl
 from core.models import STARTER
+from core.whole import fingerprint
 from tests.browser import stage
 from tests.core.test_generate import save_adapter
 from ui import actions
@@ -113,12 +114,13 @@ def test_ten_votes_and_a_verdict(page: Page, address, run):
     expect(page.get_by_role("button", name="Undo")).to_have_count(0)
 
 
-def put_votes(run, wins: int, losses: int) -> None:
+def put_votes(run, wins: int, losses: int, adapter: str = "") -> None:
     """Votes as the page keeps them."""
     question = {"role": "user", "content": "Open on Sundays?"}
     for number in range(wins + losses):
         append_jsonl(run.path / "votes.jsonl", {
             "pair": str(number), "row": 0, "messages": [question], "left": "tuned",
+            "adapter": adapter,
             "answers": {"base": "What?", "tuned": f"No, {number} o'clock is too late."},
         })  # fmt: skip
         choice = "left" if number < wins else "right"
@@ -126,10 +128,12 @@ def put_votes(run, wins: int, losses: int) -> None:
 
 
 def test_votes_are_a_click_away_from_a_training(page: Page, address, run, store):
-    put_votes(run, 17, 7)
+    adapter = fingerprint(run.adapter)
+    put_votes(run, 17, 7, adapter)
     # Enough to vote on is there, so nothing is answered.
     for left in (0, 1):
-        ballots.add(run, ballots.typed(f"Is {left} a number?"), {"base": "Yes.", "tuned": "No."})
+        asked = ballots.typed(f"Is {left} a number?")
+        ballots.add(run, asked, {"base": "Yes.", "tuned": "No."}, adapter)
     page.goto(f"{address}vote?run={run.id}")
     page.get_by_role("button", name="Show the verdict").click()
     verdict = page.get_by_role("region", name="Verdict")

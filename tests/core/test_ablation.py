@@ -55,6 +55,14 @@ def test_a_long_name_leaves_room_for_what_differs():
         assert config.name.endswith((" · rank 4", " · rank 8"))
 
 
+def test_what_differs_behind_the_end_of_a_name_is_tried_all_the_same():
+    lists = [[f"layers.{n}.self_attn.q_proj" for n in range(5)] + [last] for last in ("a", "b")]
+    made = variants(CONFIG, {"target_modules": lists})
+    assert [config.target_modules for config in made] == lists
+    assert [config.name[-4:] for config in made] == [" (1)", " (2)"]
+    assert all(len(config.name) <= 80 for config in made)
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -89,7 +97,10 @@ def test_the_smallest_within_the_noise_of_the_best_is_recommended():
     advice = recommend([large, middle, small])
     assert (advice.id, advice.best) == ("m", "l")
     assert recommend([large, small]).id == "l"
-    assert recommend([large, a_trial("q", 0.505, 64, seconds=5.0)]).id == "q"
+    # As large and quicker by chance is no reason to take the worse one.
+    assert recommend([large, a_trial("q", 0.505, 64, seconds=5.0)]).id == "l"
+    advice = recommend([large, a_trial("q", 0.5, 64, seconds=5.0)])
+    assert advice.id == advice.best == "q"
     assert recommend([large]) is None
 
 

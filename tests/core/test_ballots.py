@@ -5,9 +5,10 @@ import pytest
 from core import ballots
 from core.config import TrainConfig
 from core.errors import NotFound, UserError
-from core.files import read_jsonl
+from core.files import read_jsonl, write_bytes, write_json
 from core.store import Store
 from core.votes import Tally
+from core.whole import fingerprint
 
 ANSWERS = {"base": "I don't know.", "tuned": "From Monday to Saturday."}
 
@@ -76,6 +77,39 @@ def test_rows_that_ask_nothing_leave_only_typed_questions():
     assert ballots.read(run).open[0].question == "Why?"
     with pytest.raises(UserError, match="no question"):
         ballots.typed("  ")
+
+
+def test_votes_on_earlier_weights_do_not_count(run):
+    weights = run.path / "adapter" / "adapter_model.safetensors"
+    write_json(run.path / "adapter" / "adapter_config.json", {})
+    for content in (b"first", b"second"):
+        write_bytes(weights, content)
+        state = ballots.read(run)
+        assert (state.tally, state.open, state.used.total()) == (Tally(), [], 0)
+        adapter = fingerprint(run.adapter)
+        for _ in range(3):
+            ballots.add(run, ballots.next_question(run, ballots.read(run)), ANSWERS, adapter)
+        for pair in ballots.read(run).open[:2]:
+            ballots.vote(run, pair.id, "tie")
+        ballots.show(run)
+        assert ballots.read(run).tally == Tally(ties=2)
+    state = ballots.read(run)
+    assert (len(state.open), state.earlier) == (1, 2)
+    write_bytes(weights, b"first")  # put back from a copy
+    assert ballots.read(run).earlier == 2
+    assert ballots.read(run).tally == Tally(ties=2)
+
+
+def test_of_two_tabs_that_ask_the_same_row_one_pair_is_kept(run):
+    here, there = (ballots.next_question(run, ballots.read(run)) for _ in range(2))
+    assert here == there
+    ballots.add(run, here, ANSWERS)
+    ballots.add(run, there, ANSWERS)
+    assert len(ballots.read(run).open) == 1
+    assert ballots.next_question(run, ballots.read(run)).row != here.row
+    for _ in range(2):
+        ballots.add(run, ballots.typed("Why?"), ANSWERS)
+    assert len(ballots.read(run).open) == 3
 
 
 def test_a_row_with_a_better_answer_asks_for_that_one():

@@ -4,7 +4,8 @@ import pytest
 
 from core.config import TrainConfig
 from core.figures import Figures, comparable, differing, figures, settings
-from core.files import append_jsonl, write_bytes, write_json
+from core.files import append_jsonl, write_bytes, write_json, write_jsonl
+from core.report import Report
 from core.runs import Run
 from core.store import Store
 
@@ -38,10 +39,14 @@ def test_a_finished_run_is_told_by_its_result_and_its_report_card(run):
     write_json(run.path / "report.json", {"rows": {}, "figures": {"tuned": {"score": 0.75}}})
     run.finish("completed", seconds=9.0, best_eval_loss=1.05, final_eval_loss=1.7, peak_memory=500)
     assert figures(run) == Figures(1.05, 1.7, 0.75, 1234, 321, 9.0, 500)
+    Report(run).ask()  # its weights are others now
+    assert figures(run).score is None
 
 
 @pytest.mark.parametrize("card", [b"{", b"[]", b'{"figures": null}', b'{"figures": {"tuned": 3}}'])
 def test_a_report_card_that_says_nothing_gives_no_score(run, card):
+    write_json(run.path / "adapter" / "adapter_config.json", {})
+    run.finish("completed", seconds=9.0)
     write_bytes(run.path / "report.json", card)
     assert figures(run).score is None
 
@@ -67,6 +72,20 @@ def test_losses_on_other_rows_or_of_another_objective_are_not_comparable(run):
     by_all = Store().create_run(run.config.model_copy(update={"train_on": "all"}), [ROW], [ROW])
     write_json(by_all.path / "plan.json", {"max_length": 64})
     assert not comparable([run, by_all])
+
+
+def test_a_run_that_waits_still_is_no_reason_to_doubt_the_others(run):
+    waits = Store().create_run(run.config.model_copy(update={"lora_r": 4}), [ROW], [ROW])
+    assert comparable([run, waits])
+    assert differing([settings(run), settings(waits)]) == ["lora_r", "learning_rate"]
+
+
+def test_rows_that_were_written_anew_are_looked_at_anew(run):
+    same = Store().create_run(run.config, [ROW], [ROW])
+    write_json(same.path / "plan.json", {"max_length": 64})
+    assert comparable([run, same])
+    write_jsonl(same.path / "eval.jsonl", [ROW, ROW])
+    assert not comparable([run, same])
 
 
 def test_only_what_differs_is_told(run):

@@ -8,7 +8,9 @@ from core import hardware, prepare, pretest, sharing
 from core.chat import ChatServer
 from core.config import TrainConfig
 from core.errors import DoesNotFit, ModelProblem, UserError
+from core.models import STARTER
 from core.store import Store
+from core.tokenizer import Tokenizer
 from starter.samples import SAMPLES
 from tests.core.conftest import ROWS
 
@@ -36,9 +38,13 @@ def config(dataset, **more) -> TrainConfig:
 # ---- what is asked
 
 
+def choose(store, made):
+    return pretest.choose(store, made, Tokenizer.load(STARTER))
+
+
 def test_it_asks_rows_that_are_kept_back_and_shows_others(store):
     made = config(dataset(store), eval_fraction=0.5)
-    trial = pretest.choose(store, made)
+    trial = choose(store, made)
     learned, tests = prepare.divided(store.dataset(made.dataset), made)
     assert trial.held_out
     assert len(trial.rows) == 10
@@ -49,12 +55,12 @@ def test_it_asks_rows_that_are_kept_back_and_shows_others(store):
     assert plain[0] == trial.rows[0]["messages"][:1]
     assert [m["role"] for m in shown[0]] == ["user", "assistant"] * 3 + ["user"]
     assert shown[0][-1] == plain[0][-1]
-    assert pretest.choose(store, made) == trial
-    assert pretest.choose(store, made.model_copy(update={"seed": 7})) != trial
+    assert choose(store, made) == trial
+    assert choose(store, made.model_copy(update={"seed": 7})) != trial
 
 
 def test_with_nothing_kept_back_no_example_is_asked(store):
-    trial = pretest.choose(store, config(dataset(store), eval_fraction=0.0))
+    trial = choose(store, config(dataset(store), eval_fraction=0.0))
     assert not trial.held_out
     assert len(trial.rows) == 10
     assert not any(row in trial.examples for row in trial.rows)
@@ -67,7 +73,7 @@ def test_an_instruction_stays_first_and_labels_are_shown_each_once(store):
                       {"role": "assistant", "content": "abc"[n % 3 if n > 40 else 0]}]}
         for n in range(60)
     ]  # fmt: skip
-    trial = pretest.choose(store, config(dataset(store, rows)))
+    trial = choose(store, config(dataset(store, rows)))
     assert {row["messages"][-1]["content"] for row in trial.examples} == {"a", "b", "c"}
     shown = trial.conversations[-1]
     assert [m["role"] for m in shown] == ["system", *["user", "assistant"] * 3, "user"]
@@ -76,7 +82,32 @@ def test_an_instruction_stays_first_and_labels_are_shown_each_once(store):
 def test_documents_are_not_asked(store):
     texts = [{"text": f"The shop number {n} opens at nine."} for n in range(20)]
     with pytest.raises(UserError, match="no questions with an answer"):
-        pretest.choose(store, config(dataset(store, texts)))
+        choose(store, config(dataset(store, texts)))
+
+
+@pytest.mark.parametrize("answer", ["yes", "我们的店每天早上九点开门，晚上六点关门。" * 4])
+def test_a_right_answer_is_never_cut_whatever_its_script(store, answer):
+    rows = [
+        {"messages": [{"role": "user", "content": f"Question {n}?"},
+                      {"role": "assistant", "content": f"{answer} {n}"}]}
+        for n in range(40)
+    ]  # fmt: skip
+    trial = choose(store, config(dataset(store, rows)))
+    tokenizer = Tokenizer.load(STARTER)
+    longest = max(len(tokenizer.encode(r["messages"][-1]["content"]).ids) for r in trial.rows)
+    assert longest < trial.limit <= pretest.LONGEST
+
+
+def test_answers_too_long_to_be_tried_are_left_out_and_said(store):
+    rows = [
+        {"messages": [{"role": "user", "content": f"Question {n}?"},
+                      {"role": "assistant", "content": f"No {n}. " * (1 + 500 * (n >= few))}]}
+        for few in (0, 4) for n in range(40)
+    ]  # fmt: skip
+    trial = choose(store, config(dataset(store, rows[40:]), eval_fraction=0.5))
+    assert all(len(row["messages"][-1]["content"]) < 20 for row in trial.rows)
+    with pytest.raises(UserError, match="too long to be tried"):
+        choose(store, config(dataset(store, rows[:40])))
 
 
 # ---- what it comes to

@@ -149,14 +149,6 @@ def test_repetition_is_what_was_said_before():
     assert scores.repetition("too short") == 0
 
 
-@pytest.mark.parametrize(
-    ("wins", "losses", "chance"),
-    [(5, 0, 2 / 32), (6, 0, 2 / 64), (9, 1, 22 / 1024), (1, 9, 22 / 1024), (3, 3, 1), (0, 0, 1)],
-)
-def test_the_sign_test_is_the_binomial_one(wins, losses, chance):
-    assert scores.sign_test(wins, losses) == pytest.approx(chance)
-
-
 def test_the_bootstrap_agrees_with_the_normal_interval():
     values = np.random.default_rng(1).normal(0.3, 1, 400)
     low, high = scores.bootstrap(values)

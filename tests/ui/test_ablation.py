@@ -6,6 +6,7 @@ from urllib.parse import unquote
 import pytest
 from accelerate import Accelerator
 
+from core import ablation as trials
 from core import loop, prepare, quotas
 from core.errors import UserError
 from core.store import Store
@@ -52,6 +53,9 @@ def test_all_of_them_wait_or_none(config, monkeypatch):
     submit, count = queue.submit, iter(range(9))
 
     def third_fails(run):
+        runs = Store().runs()
+        assert len({trials.marked(other)["id"] for other in runs}) == 1
+        assert len(runs) == 3  # before the first can be begun all are there
         if next(count) == 2:
             raise OSError(28, "No space left on device")
         return submit(run)

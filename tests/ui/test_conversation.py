@@ -35,6 +35,21 @@ def test_each_side_remembers_its_own_answers_and_only_what_it_was_asked():
     assert conversation.remembered([], "a", None, "Hi")[0]["role"] == "user"
 
 
+def test_a_question_out_of_the_examples_is_asked_with_what_stands_before_it_there():
+    before = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi!"}]
+
+    def said(*asked):
+        return [message["content"] for message in conversation.remembered(*asked)]
+
+    asked = said(TURNS, "a", "Be kind.", "Open?", before)
+    assert asked == ["Be kind.", "Hello", "Hi!", "Open?"]
+    assert said(TURNS, "a", None, "Open?", []) == ["Open?"]
+    turns = [*TURNS, {"question": "Open?", "before": before, "a": "Aye."}]
+    assert said(turns, "a", None, "When?") == ["Hello", "Hi!", "Open?", "Aye.", "When?"]
+    assert "### Before it: user\n\nHello\n" in conversation.as_markdown(TITLES, turns, {})
+    assert json.loads(conversation.as_json(TITLES, turns, {}))["turns"][2]["before"] == before
+
+
 def test_sides_are_told_apart_by_name():
     store = Store()
     row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}

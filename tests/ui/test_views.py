@@ -399,10 +399,11 @@ def test_before_training_the_answers_of_the_original_stand_beside_the_expected_o
         ("", "a", "<mark>a</mark>"),
         (None, "a & b", "a &amp; b"),
         ("a b", "b", "b"),
+        ("今日は雨です", "今日は晴です", "今日は<mark>晴</mark>です"),
     ],
 )
 def test_words_that_were_not_there_before_are_marked(before, now, marked):
-    assert views.watch.changed(now, before) == marked
+    assert f'<p class="text">{marked}</p>' in views.watch._answer(now, before, "expected")
 
 
 def test_adaloras_ranks_are_shown_where_it_put_them():
@@ -528,6 +529,9 @@ def test_the_panes_prove_that_the_adapter_is_on_and_warn_where_it_changes_nothin
     assert "teach it longer" in text
     assert "pill bad" in html
     assert "notice bad" in html
+    assert "exactly as the original" in text
+    # With freedom, or where the sides remember different answers, they may differ all the same.
+    assert "exactly as" not in pane(changed={"tuned": 0.0}, tuned="No.")[0]
     text, html = pane(changed={"tuned": 0.0}, strength=0)
     assert "Its strength is 0 %." in text
     assert "notice warn" in html

@@ -1,5 +1,7 @@
 """What the blind vote tells, and what it must not tell."""
 
+from collections import Counter
+
 import pytest
 
 from core.ballots import Ballots, Pair, Vote
@@ -14,8 +16,6 @@ def a_pair(left="tuned", base="The base answer.", tuned="The tuned answer.", que
 
 
 def state(*cast, shown=0):
-    from collections import Counter
-
     return Ballots([], list(cast), shown, Counter())
 
 
@@ -43,6 +43,12 @@ def test_votes_are_counted_and_not_told_before_the_verdict():
     assert [button["data-action"] for button in said.all("button")][:2] == ["undo", "verdict"]
     shown = Elements(views.vote.ballot(a_pair(), state(Vote(a_pair(), "left"), shown=1)))
     assert shown.all("button")[0]["data-action"] == "verdict"
+
+
+def test_votes_on_earlier_weights_are_told_and_do_not_count():
+    said = Elements(views.vote.ballot(a_pair(), Ballots([], [], 0, Counter(), earlier=20))).text
+    assert "20 earlier votes on other weights don’t count" in said
+    assert "so far" not in said
 
 
 def test_what_people_and_models_write_stays_text():

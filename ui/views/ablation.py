@@ -103,7 +103,11 @@ def _advice(told: dict[str, Any], letters: dict[str, str], names: dict[str, str]
     id, best = told["recommended"], told["best"]
     if id is None or id not in letters:
         return ""
-    if id == best:
+    sizes = {run["id"]: run["adapter_bytes"] for run in told["runs"]}
+    known = [size for size in sizes.values() if size is not None]
+    if id == best and min(known, default=0) == sizes.get(id):
+        why = "It has the least test loss, and none is smaller."
+    elif id == best:
         why = "It has the least test loss, and none that is smaller comes near it."
     else:
         why = (

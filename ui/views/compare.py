@@ -9,7 +9,7 @@ from core.chat import BASE
 from core.sharing import Place
 from ui import words
 from ui.views.differences import marked as with_marks
-from ui.views.parts import button, invitation, link, notice
+from ui.views.parts import button, invitation, link, notice, only_if, stands_before
 
 
 def tabs(titles: Iterable[str]) -> str:
@@ -45,7 +45,7 @@ def pane(title: str, side: str, turns: Sequence[dict[str, Any]], beside: str = "
     kind = "base" if side == BASE else "tuned"
     said = "".join(
         '<div class="turn user"><span class="who">You</span>'
-        f"<p>{escape(turn['question'])}</p></div>"
+        f"<p>{escape(turn['question'])}</p>{_before(turn, number)}</div>"
         f'<div class="turn assistant"><span class="who">{escape(title)}</span>'
         f"<p>{_answer(turn, side, beside) or _waiting(turn, side)}</p>"
         f"{_tools(turn, side, number)}{_notes(turn, side)}</div>"
@@ -58,6 +58,14 @@ def pane(title: str, side: str, turns: Sequence[dict[str, Any]], beside: str = "
         f'</h2>{tag}</header>{warning}<div class="chat" aria-live="polite">{said or empty}</div>'
         "</section>"
     )
+
+
+def _before(turn: Mapping[str, Any], number: int) -> str:
+    """What a question out of the examples was asked with; it knows nothing of the turns above."""
+    if "before" not in turn:
+        return ""
+    afresh = '<p class="small">Asked afresh, as it stands in your examples.</p>'
+    return only_if(number, afresh) + stands_before(turn["before"])
 
 
 def _answered(turn: Mapping[str, Any]) -> bool:
@@ -132,8 +140,11 @@ def _proof(turn: Mapping[str, Any], side: str) -> tuple[str, str]:
     tag = f'<span class="pill bad">Changes no next-word choice{name}</span>'
     if turn.get("strength") == 0:
         return tag, notice("Its strength is 0 %.", "Raise it to hear what was learned.", "warn")
+    exactly = turn.get(side) == turn.get(BASE)
     return tag, notice(
-        "It answers exactly as the original does.",
+        "It answers exactly as the original does."
+        if exactly
+        else "It would have chosen every word of the original’s answer as the original did.",
         "Ask what your examples are about. If it stays so, it learned nothing: teach it longer, or "
         "with a higher learning rate.",
     )

@@ -1,4 +1,4 @@
-"""Which words of an answer the other answer lacks."""
+"""Which words of an answer another one lacks: of the other side, or of the time before."""
 
 import re
 from difflib import SequenceMatcher
@@ -11,7 +11,7 @@ _WORD = re.compile(rf"[{_EAST}]|(?:(?![{_EAST}])\w)+|[^\w\s]")
 
 
 @lru_cache(maxsize=256)  # earlier turns are shown again with each word of the next one
-def marked(text: str, other: str, tag: Literal["ins", "del"]) -> str:
+def marked(text: str, other: str, tag: Literal["ins", "del", "mark"]) -> str:
     """The text as HTML, with the words that `other` does not have at that place within `tag`."""
     words = list(_WORD.finditer(text))
     matcher = SequenceMatcher(

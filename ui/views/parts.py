@@ -1,6 +1,6 @@
 """The small parts that every page is made of."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
@@ -144,6 +144,21 @@ def undo(name: str, trashed: str) -> str:
 
 def facts(facts: Iterable[tuple[str, str]]) -> str:
     return "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in facts)
+
+
+def fold(title: str, html: str) -> str:
+    """What is told beside something else, to those who open it."""
+    return f'<details class="aside-told"><summary>{title}</summary>{html}</details>'
+
+
+def stands_before(messages: Iterable[Mapping[str, str]]) -> str:
+    """What was said before a question, folded; nothing where it is the first."""
+    said = "".join(
+        f"<p><strong>{escape(message['role'].capitalize())}</strong> "
+        f"{escape(message['content'])}</p>"
+        for message in messages
+    )
+    return only_if(said, fold("What stands before the question", said))
 
 
 def clip(text: str, most: int) -> str:

@@ -7,7 +7,17 @@ from urllib.parse import quote
 from core.ballots import Ballots, Pair, Vote
 from core.votes import Tally
 from ui import words
-from ui.views.parts import button, clip, facts, invitation, link, notice, only_if
+from ui.views.parts import (
+    button,
+    clip,
+    facts,
+    fold,
+    invitation,
+    link,
+    notice,
+    only_if,
+    stands_before,
+)
 
 BUTTONS = (
     ("left", "Left", "1 ArrowLeft"),
@@ -26,15 +36,9 @@ GIVEN = {"tuned": "yours", "base": "the original", "tie": "tie", "bad": "both ba
 
 def ballot(pair: Pair, state: Ballots, expected: str = "") -> str:
     """Two answers to vote on. Nothing in it tells which is whose."""
-    *before, _ = pair.messages
-    said = "".join(
-        f"<p><strong>{escape(message['role'].capitalize())}</strong> "
-        f"{escape(message['content'])}</p>"
-        for message in before
-    )
-    told = _fold("What stands before the question", said) if before else ""
+    told = stands_before(pair.messages[:-1])
     if expected:
-        told += _fold("The answer in your examples", f"<p>{escape(expected)}</p>")
+        told += fold("The answer in your examples", f"<p>{escape(expected)}</p>")
     votes = "".join(
         f'<button type="button" class="button" data-action="{choice}" data-id="{pair.id}" '
         f'data-keys="{keys}">{label} <kbd>{keys[0]}</kbd></button>'
@@ -168,12 +172,18 @@ def _chance(p: float) -> str:
 def _so_far(state: Ballots) -> str:
     """How many votes there are; what they say is not told before somebody asks."""
     count = len(state.cast)
+    before = ""
+    if state.earlier:
+        before = (
+            f'<p class="small">{words.amount(state.earlier, "earlier vote")} on other weights '
+            "don’t count: it has learned on since.</p>"
+        )
     if not count:
-        return ""
+        return before
     undo = button("undo", "Undo", "", "quiet") if count > state.shown else ""
     return (
         f'<div class="so-far"><p role="status">{words.amount(count, "vote")} so far</p>{undo}'
-        f"{button('verdict', 'Show the verdict', '', '')}</div>"
+        f"{button('verdict', 'Show the verdict', '', '')}</div>{before}"
     )
 
 
@@ -192,10 +202,6 @@ def _side(name: str, text: str, whole: bool = False) -> str:
 
 def _stack(html: str) -> str:
     return f'<div class="stack">{html}</div>'
-
-
-def _fold(title: str, html: str) -> str:
-    return f'<details class="aside-told"><summary>{title}</summary>{html}</details>'
 
 
 def _scale(tally: Tally) -> str:

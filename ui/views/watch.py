@@ -3,14 +3,13 @@
 All times are in the page at once; ui.parts.scrubber shows one of them.
 """
 
-import re
 from collections.abc import Mapping
-from difflib import SequenceMatcher
 from html import escape
 from typing import Any
 
 from core.scores import exact_match
 from ui import words
+from ui.views.differences import marked
 from ui.views.parts import only_if
 
 MOST = 60  # times that the slider has; of more, an even choice
@@ -86,24 +85,10 @@ def _at(number: int, shown: int, html: str, tag: str) -> str:
 def _answer(answer: str, before: str | None, expected: str) -> str:
     same = answer.strip() and exact_match(expected, answer)
     as_expected = '<span class="tag good">✓ As expected</span>'
-    text = changed(answer, before) if answer else '<span class="nothing">It said nothing.</span>'
+    text = escape(answer) if before is None else marked(answer, before, "mark")
+    if not answer:
+        text = '<span class="nothing">It said nothing.</span>'
     return f'<p class="text">{text}</p>{only_if(same, as_expected)}'
-
-
-def changed(text: str, before: str | None) -> str:
-    """The text with those words marked that were not there before; nothing, where there was no
-    before."""
-    if before is None:
-        return escape(text)
-    pieces = re.findall(r"\S+\s*", text)  # words, each with the blanks behind it
-    said, now = before.split(), text.split()
-    html = []
-    for kind, _, _, start, end in SequenceMatcher(None, said, now, autojunk=False).get_opcodes():
-        piece = "".join(pieces[start:end])
-        bare = piece.rstrip()
-        told = f"<mark>{escape(bare)}</mark>" if kind != "equal" and bare else escape(bare)
-        html.append(told + piece[len(bare) :])
-    return "".join(html)
 
 
 def _left_out(told: Mapping[str, Any]) -> str:
