@@ -14,6 +14,8 @@ from core.errors import DataProblem, UserError
 from core.methods import METHODS, OBJECTIVES, MethodName, ObjectiveName, in_words
 
 PRESETS = ("quick", "balanced", "thorough")
+BY_PRESET = ("lora_r", "lora_alpha", "num_train_epochs", "max_steps", "warmup_steps", "eval_steps")
+"""What a preset decides, where it is not set."""
 MODULE_GROUPS = ("all-linear", "attention", "mlp")
 
 

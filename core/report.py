@@ -179,11 +179,12 @@ def _examples(answers: Sequence[dict[str, Any]], tie: float) -> dict[str, Any]:
     def gain(row: dict[str, Any]) -> float:
         return row["tuned_score"] - row["base_score"]
 
+    most = min(SHOWN, max(1, len(answers) // 2))  # of few, none is among the best and the worst
     some = [row for row in answers if row["tuned_score"] > 0]
     lacking = [row for row in answers if row["tuned_score"] < 1]
     back = [row for row in answers if gain(row) < -tie]
     return {
-        "best": sorted(some, key=lambda row: (-row["tuned_score"], -gain(row)))[:SHOWN],
-        "worst": sorted(lacking, key=lambda row: (row["tuned_score"], gain(row)))[:SHOWN],
+        "best": sorted(some, key=lambda row: (-row["tuned_score"], -gain(row)))[:most],
+        "worst": sorted(lacking, key=lambda row: (row["tuned_score"], gain(row)))[:most],
         "back": sorted(back, key=gain)[:SHOWN],
     }

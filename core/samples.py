@@ -80,7 +80,8 @@ def begin(run: Run, questions: Sequence[Question], held_out: bool, step: int) ->
     """Write the first line; of the others those up to `step`, where the run goes on, stay."""
     told = [{"question": question.text, "expected": question.expected} for question in questions]
     kept = [row for row in _times(run) if row["step"] <= step]
-    write_jsonl(run.path / FILE, [{"questions": told, "held_out": held_out}, *kept])
+    first = {"questions": told, "held_out": held_out}
+    write_jsonl(run.path / FILE, [first, *kept], parents=False)
 
 
 def add(run: Run, step: int, answers: Sequence[str], seconds: float) -> None:

@@ -24,6 +24,11 @@ HEADLINES = {
     "unclear": "No clear difference from the original yet.",
     "untested": "Not tested: no examples were kept back.",
 }
+LIKER = {
+    "better": "Closer to the expected answers than the original.",
+    "worse": "Further from the expected answers than the original.",
+}
+"""Of long answers: how like two texts are says little of whether one is right."""
 GUARDS = {
     "safe": "safe",
     "some": "forgot some",
@@ -70,7 +75,9 @@ def verdict(card: dict[str, Any]) -> Verdict:
     if guard != "safe":
         advice.append(REMEDY)
     summary = ", ".join(filter(None, (gained and f"task {gained}", f"general {lost}")))
-    headline = HEADLINES[task]
+    if card["kind"] == "long" and task == "better":
+        advice.append("Likeness is no proof: read some of the answers below before you rely on it.")
+    headline = LIKER.get(task, HEADLINES[task]) if card["kind"] == "long" else HEADLINES[task]
     if card["kind"] is None and task == "better":
         headline = "It has learned what such texts are like."
     return Verdict(

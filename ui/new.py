@@ -13,7 +13,7 @@ import gradio as gr
 
 from core import hub, models
 from core.chat import is_whole
-from core.config import PRESETS, TrainConfig, problems
+from core.config import BY_PRESET, PRESETS, TrainConfig, problems
 from core.datasets import TOLD_BETTER
 from core.errors import UserError
 from core.methods import METHODS
@@ -106,6 +106,9 @@ def build(demo: gr.Blocks) -> None:
     gr.on(chosen, _by_model, inputs_kwargs=values, outputs=[preset, settings["target_modules"]],
           trigger_mode="always_last", **page.DIRECT)  # fmt: skip
     model["base_model"].input(lambda: "", None, model["other"], **page.DIRECT)
+    # Who chooses how thorough it is wants that, and not what an old run had.
+    decided = [settings[field] for field in BY_PRESET]
+    preset.input(lambda: [""] * len(BY_PRESET), None, decided, **page.DIRECT)
     settings["target_modules"].select(
         _pick_modules, settings["target_modules"], settings["target_modules"], **page.DIRECT
     )

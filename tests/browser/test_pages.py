@@ -551,6 +551,9 @@ def test_an_old_run_fills_the_form(page: Page, address, store):
     page.get_by_role("button", name="Fine-tune the settings").click()
     rank = page.get_by_role("textbox", name="How much it can learn")
     expect(rank).to_have_value(str(run.config.lora_r))
+    # What a preset decides is not the old run's any more once a preset is chosen.
+    page.get_by_role("radio", name="Quick").click()
+    expect(rank).to_have_value("")
 
 
 def test_a_question_that_could_not_be_answered_can_be_asked_again(page: Page, address, store):

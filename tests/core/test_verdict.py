@@ -22,7 +22,10 @@ JSON = [('{"a": 1, "b": 2}', "no", '{"a": 1, "b": 3}')] * 8
 )
 def test_better_is_said_with_the_figures_of_its_kind(kind, said, evidence):
     found = verdict(card_of(kind, said))
-    assert (found.task, found.headline) == ("better", "Better than the original.")
+    longer = kind == "long"
+    headline = "Closer to the expected answers" if longer else "Better"
+    assert (found.task, found.headline) == ("better", f"{headline} than the original.")
+    assert ("read some" in found.advice) is longer
     assert found.evidence.startswith(evidence)
     assert "chance" not in found.evidence
 

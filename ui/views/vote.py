@@ -81,7 +81,15 @@ def invited() -> str:
     return button("vote", "Vote blind", "")
 
 
-def nothing_to_vote_on() -> str:
+def nothing_to_vote_on(others: bool) -> str:
+    """`others`: whether there are runs, only not the one that was asked for."""
+    if others:
+        return invitation(
+            "This run has no answers to vote on",
+            "It was deleted, or has not finished yet. Choose another one above.",
+            "Runs",
+            "runs",
+        )
     return invitation(
         "Nothing to vote on yet",
         "When a run has finished, you can vote between its answers and the original’s, without "
