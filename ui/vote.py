@@ -94,7 +94,8 @@ def _act(event: gr.EventData, request: gr.Request, run: str) -> tuple[Any, str, 
 
 def _more(request: gr.Request, run: str) -> Iterator[Any]:
     """Have pairs answered until there are enough ahead; shown only where the page waits for one."""
-    yield gr.skip()  # a handler that says nothing would empty what is seen
+    # While a vote was on its way a pair may have come, and what the vote showed is older.
+    yield _open_pair(request, run)
     if not run or is_waiting(request):
         return
     with under_way(request) as work:
@@ -103,6 +104,15 @@ def _more(request: gr.Request, run: str) -> Iterator[Any]:
                 yield from _fill(request, page.store(request).run(run), work)
         except UserError as problem:
             yield _failed(request, run, problem)
+
+
+def _open_pair(request: gr.Request, run: str) -> Any:
+    """The pair to vote on; what is seen stays where there is none."""
+    try:
+        asked = page.store(request).run(run)
+        return _now(asked) if ballots.read(asked).open else gr.skip()
+    except UserError:  # no run, or a deleted one
+        return gr.skip()
 
 
 def _fill(request: gr.Request, run: Run, work: Work) -> Iterator[Any]:
