@@ -1,5 +1,7 @@
 """Before you train: the original is asked on the New page."""
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -19,6 +21,7 @@ def _chat_ends():
 def test_the_original_is_asked_before_training_and_can_be_called_off(page, address, store):
     dataset = prepare.new_dataset(store, "Sums", ROWS).id
     page.goto(f"{address}new?dataset={dataset}")
+    expect(page.get_by_role("button", name=re.compile("^Start "))).to_be_enabled(timeout=60_000)
     page.get_by_role("button", name="Review").click()
     ask = page.get_by_role("button", name="Ask the original first")
     ask.click()
