@@ -52,7 +52,8 @@ class Load:
     async def of(self, pages: int, chats: int, seconds: float) -> None:
         """Let so many pages and chats ask for so long."""
         until = time.monotonic() + seconds
-        limits = httpx.Limits(max_connections=None)
+        # The server lets go of a connection after 5 seconds, in which a browser would try again.
+        limits = httpx.Limits(max_connections=None, keepalive_expiry=2)
         async with httpx.AsyncClient(base_url=self.url, timeout=120, limits=limits) as client:
             await asyncio.gather(
                 *(self._page(client, number / pages * TIMER, until) for number in range(pages)),
