@@ -12,7 +12,8 @@ from ui import actions
 
 
 @pytest.fixture(autouse=True)
-def _chat_ends():
+def _chat_begins_anew():
+    actions.chat_server().close()  # one that is warm answers before anybody could cancel
     yield
     actions.chat_server().close()
 
