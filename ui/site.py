@@ -1,4 +1,4 @@
-"""The whole site: ten pages that share the server and the runs, but no components."""
+"""The whole site: pages that share the server and the runs, but no components."""
 
 import gradio as gr
 
