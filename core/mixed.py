@@ -11,7 +11,6 @@ beyond it. A prefix changes no weights, and is what it is at every strength.
 """
 
 import inspect
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +27,8 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from core.earlier import CONFIG, WEIGHTS
-from core.errors import ModelProblem
+from core.errors import Damaged, ModelProblem
+from core.files import read_facts
 
 LEARNS = ".default"
 """What peft puts into the names of weights while they learn."""
@@ -116,8 +116,10 @@ class MixedModel:
 
     def load(self, name: str, folder: Path, checkpoint: Path | None = None) -> None:
         """Put the adapter of a PEFT folder beside the others; `checkpoint`: with these weights, as
-        core.checkpoints keeps them. Raises ModelProblem."""
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        core.checkpoints keeps them. Raises ModelProblem, and Damaged."""
+        config = read_facts(folder / CONFIG, "peft_type")
+        if config is None:
+            raise Damaged(f"The adapter's {CONFIG} is missing.", "Train it again.")
         weights = load_file(checkpoint or folder / WEIGHTS)
         if checkpoint:
             weights = {key.replace(LEARNS, ""): tensor for key, tensor in weights.items()}

@@ -14,6 +14,7 @@ from core.store import Store
 from jobs import queue
 from tests.browser import stage
 from tests.cards import LABELLED, card_of, put
+from ui import actions
 
 PATHS = ("", "new", "runs", "compare", "datasets", "disk")
 
@@ -521,6 +522,7 @@ def test_a_better_answer_is_taught_from_a_comparison(page: Page, address, store)
 
 
 def test_compare_says_who_has_the_device_and_until_when(page: Page, address, store, monkeypatch):
+    actions.chat_server().close()  # one that has loaded a model already has room for an answer
     run = stage.finish(stage.add_run(store, "Flowers"), "completed")
     (run.adapter / "adapter_model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     training, told = stage.add_run(store, "Bakery"), []

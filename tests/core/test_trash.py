@@ -40,7 +40,9 @@ def test_a_run_and_a_dataset_are_put_back_as_they_were():
     (run.path / "adapter" / "adapter_config.json").write_text("{}")
     dataset.rename("Zahlen")
     before = content(run.path), content(dataset.path)
-    deleted = run.delete(), dataset.delete()
+    deleted = [run.delete()]
+    time.sleep(0.002)  # what is deleted in the same millisecond has no order
+    deleted.append(dataset.delete())
     assert (Store().runs(), Store().datasets()) == ([], [])
     assert [(it.kind, it.name, it.was) for it in reversed(Store().trash())] == [
         ("run", "Support bot", run.id),
