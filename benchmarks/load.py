@@ -25,11 +25,12 @@ from gradio_client import Client
 
 from core.runs import Run
 from tests.serving import serving
+from ui import runs
 
 PAGES, CHATS = 50, 10
 SLOWEST_ANSWER = 1.0  # second
 MOST_SLOWED = 0.1
-TIMER = 3.0  # seconds between two questions of a page
+TIMER = runs.BUSY  # seconds between two questions of a page
 
 
 class Load:
@@ -40,13 +41,15 @@ class Load:
         self.errors: list[str] = []
         self.seconds: list[float] = []  # of the pages, and of what they ask
         self.chatted: list[float] = []  # seconds of a chat's answer
-        timers = httpx.get(f"{url}config").json()
-        shown = timers["page"]["runs"]["dependencies"]
+        site = httpx.get(f"{url}config").json()
+        of_page = site["page"]["runs"]["dependencies"]
+        # A timer that is off asks nothing: the log's, which is folded.
+        going = {part["id"] for part in site["components"] if part["props"].get("active")}
         self._ticks = [
             dependency["id"]
-            for dependency in timers["dependencies"]
-            if dependency["id"] in shown
-            and any(event == "tick" for _, event in dependency["targets"])
+            for dependency in site["dependencies"]
+            if dependency["id"] in of_page
+            and any(id in going and event == "tick" for id, event in dependency["targets"])
         ]
 
     async def of(self, pages: int, chats: int, seconds: float) -> None:

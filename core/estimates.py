@@ -29,6 +29,7 @@ from core.tokenizer import Tokenizer
 UNKNOWN_LENGTH = 128  # tokens of an example, while the model is not here
 START_SECONDS = 10  # until the first step, for a model that is on the disk
 STEP_SECONDS = 0.02  # of an update, whatever its size
+SLOW_WITHOUT_GPU = 400e6  # parameters
 WORTH_IT = 0.02  # of the whole memory: what saves less is not offered
 SHORTEST = 32  # tokens: no example is made shorter than this to save memory
 
@@ -193,7 +194,7 @@ def _advice(work: Work, fits: Verdict, here: Device) -> list[str]:
         advice.append("These are too few to learn from: 30 to 50 examples teach a tone.")
     elif work.rows < 50:
         advice.append(f"{work.rows} examples teach a tone or a format; facts need more.")
-    if here.kind == "cpu" and base.parameters > 400e6:
+    if here.kind == "cpu" and base.parameters > SLOW_WITHOUT_GPU:
         advice.append("Without a GPU a model of this size takes long.")
     if here.slowdown > 1.5:
         advice.append("This computer is busy now: everything takes longer than usual.")
@@ -237,7 +238,8 @@ def _tokens_per_second(
 
 def catalogue() -> list[dict[str, Any]]:
     """The models to choose from; whether each is on this machine, and how it fits here: as it is
-    ("memory"), and with the memory saver ("memory_4bit"). `fits`: in either way."""
+    ("memory"), and with the memory saver ("memory_4bit"). `fits`: in either way; `slow`: it takes
+    long here."""
     here, listed = device(), []
     for model in CATALOGUE:
         local = model.id == "starter" or hub_folder(model.id) is not None
@@ -256,6 +258,7 @@ def catalogue() -> list[dict[str, Any]]:
                 "memory": whole,
                 "memory_4bit": saved,
                 "fits": {whole, saved} != {"does not fit"},
+                "slow": here.kind == "cpu" and model.parameters > SLOW_WITHOUT_GPU,
             }
         )
     return listed

@@ -1,5 +1,6 @@
 """What this machine has: the device that trains, and its memory. Without torch."""
 
+import math
 import os
 import platform
 from contextlib import suppress
@@ -55,6 +56,8 @@ def device() -> Device:
     cores = cores or 1
     # Of the last minute: so many threads share the cores with ours.
     slowdown = max(1.0, (psutil.getloadavg()[0] + cores) / cores - 0.25)
+    # In steps, lest two looks a moment apart promise different times.
+    slowdown = 2 ** (round(2 * math.log2(slowdown)) / 2)
     flops = cores * (100e9 if number_bytes("cpu") == 2 else 30e9)
     return Device("cpu", "CPU", cores, total, free, flops, round(slowdown, 2))
 

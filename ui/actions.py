@@ -138,7 +138,8 @@ def models(store: Store) -> list[dict[str, Any]]:
 
     Returns:
         A list of models: id, title, parameters, context, licence, local (on this machine), fits;
-        and memory and memory_4bit: "fits", "tight" or "does not fit", as it is and in 4 bits.
+        and memory and memory_4bit: "fits", "tight" or "does not fit", as it is and in 4 bits;
+        slow: whether it takes long here.
     """
     return estimates.catalogue()
 

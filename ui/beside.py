@@ -17,27 +17,24 @@ BUSY, IDLE = 3, 15  # seconds between two looks
 
 
 def build(demo: gr.Blocks) -> None:
-    with page.frame(demo, "Beside"):
+    with page.frame(demo, "Beside") as look:
         panel(views.heading("Runs beside each other"))
-        shown = panel()
-    timer = gr.Timer(BUSY)
-    demo.load(_show, None, [shown, timer], **page.DIRECT)
-    timer.tick(_show, None, [shown, timer], **page.DIRECT)
+        look.at(_show, panel())
 
 
-def _show(request: gr.Request) -> tuple[str, gr.Timer]:
+def _show(request: gr.Request) -> tuple[str, float]:
     asked = request.query_params.get("runs", "").split(",")
     ids = list(dict.fromkeys(filter(None, asked)))
     runs = found(page.store(request), ids)[:MOST]
     if not runs:
-        return views.beside.nothing(), gr.Timer(IDLE)
+        return views.beside.nothing(), IDLE
     told = tell(runs)
     sort = request.query_params.get("sort", "")
     differ = differing([run.settings for run in told])
     busy = any(run.status in ("running", "queued") for run in runs)
     return (
         views.beside.page(told, differ, sort, len(ids) - len(runs), comparable(runs)),
-        gr.Timer(BUSY if busy else IDLE),
+        BUSY if busy else IDLE,
     )
 
 

@@ -39,7 +39,7 @@ IN_THE_ADDRESS = """(id) => {
   const here = new URL(window.location.href);
   if (id) here.search = '?upload=' + encodeURIComponent(id);
   else here.searchParams.delete('upload');
-  window.history.replaceState(null, '', here);
+  window.history.replaceState(window.history.state, '', here);
 }"""
 
 

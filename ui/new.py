@@ -41,7 +41,21 @@ IN_THE_ADDRESS = """(id) => {
   const here = new URL(window.location.href);
   if (id) here.search = '?dataset=' + encodeURIComponent(id);
   else for (const name of ['dataset', 'sample', 'run']) here.searchParams.delete(name);
-  window.history.replaceState(null, '', here);
+  window.history.replaceState(window.history.state, '', here);
+}"""
+# The browser's own Back goes one step back; what is chosen stays.
+STEPS_IN_THE_HISTORY = """() => {
+  let going = false;
+  document.addEventListener('click', ({ target }) => {
+    const step = target.closest('[data-action="step"]')?.dataset.id;
+    if (!step || going || step === (window.history.state?.step ?? '0')) return;
+    window.history.pushState({ step }, '');
+  });
+  window.onpopstate = ({ state }) => {
+    going = true;
+    document.querySelector(`.stepper [data-id="${state?.step ?? '0'}"]`)?.click();
+    going = false;
+  };
 }"""
 
 
@@ -118,6 +132,7 @@ def build(demo: gr.Blocks) -> None:
     gr.on([step.change, dataset.change], _stepper, [step, dataset], stepper, **page.DIRECT)
     # Only when it changes: a button that comes anew under the mouse loses the click.
     step.change(lambda step: views.new.onward(int(step)), step, onward, **page.DIRECT)
+    demo.load(None, None, None, js=STEPS_IN_THE_HISTORY)
     start.click(_start, inputs_kwargs=values, outputs=address, **page.DIRECT).success(
         None, address, None, js=page.HERE
     )

@@ -50,7 +50,7 @@ def _plot(lines: Sequence[Line], width: int, height: int, kind: str) -> str:
     drawn = {
         letter: [place((step, up(value))) for step, value in points] for letter, points in lines
     }
-    beside = f"{LOSS} (by factors)" if by_factor else LOSS
+    beside = f"{LOSS} (log scale)" if by_factor else LOSS
     return (
         f'<svg class="chart {kind}" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{escape(_spoken(lines))}">{axes(place, across, upward, STEPS, beside)}'

@@ -1,4 +1,6 @@
-"""What every page has: the top bar with the device at its right, the caller's Store, the errors."""
+"""What every page has: the top bar with the device at its right, one look at all that changes, the
+caller's Store, the errors.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ from core.errors import NotFound, UserError
 from core.store import Store
 from jobs import queue
 from ui import api, disk_actions, logins, views
+from ui.look import Look
 from ui.parts import panel
 
 _OURS = {"show_progress": "hidden", "api_visibility": "private"}
@@ -18,6 +21,7 @@ STREAMED = {**_OURS, "concurrency_limit": 4}
 DIRECT = {**_OURS, "queue": False}
 """For all others: the request itself is answered, whatever else the page waits for."""
 
+BUSY, IDLE = 3, 10  # seconds between two looks at the device
 OTHERS = "somebody else’s model"
 HERE = "(query) => { window.location.href = query }"
 """Go to the address that the handler returned."""
@@ -44,22 +48,25 @@ def undo_deletion(event: gr.EventData, request: gr.Request) -> str:
 
 
 @contextmanager
-def frame(demo: gr.Blocks, active: str) -> Iterator[None]:
-    """The page's frame: a top bar, then what the caller builds in it."""
+def frame(demo: gr.Blocks, active: str) -> Iterator[Look]:
+    """The page's frame: a top bar, then what the caller builds in it, who also says what of it is
+    looked at again and again."""
     with gr.Row(elem_classes="top-bar"):
         panel(views.top_bar(active), elem_classes="links")
         chip = panel(elem_classes="device")
+    look = Look()
+    look.at(_chip, chip)
     with gr.Column(elem_classes=["page", active.lower()]):
-        yield
-    demo.load(_chip, None, chip, **DIRECT)
-    gr.Timer(3).tick(_chip, None, chip, **DIRECT)
+        yield look
+    look.wire(demo, **DIRECT)
 
 
-def _chip(request: gr.Request) -> str:
+def _chip(request: gr.Request) -> tuple[str, float]:
     """The device, what is trained on it, and who is logged in; another person's run has no name."""
     caller, run = logins.user(request), queue.running()
     training = "" if run is None else run.name if run.owner == logins.owner(request) else OTHERS
-    return views.device_chip(hardware.device().title, training, caller)
+    chip = views.device_chip(hardware.device().title, training, caller)
+    return chip, BUSY if run else IDLE
 
 
 @contextmanager

@@ -1,34 +1,32 @@
 """The report card on a run's page: the verdict above its curve, the figures below.
 
-It has a look of its own at the run's folder, seldom where nothing is to be expected.
+It looks at the run's folder for itself, seldom where nothing is to be expected.
 """
 
 import gradio as gr
 
 from core.errors import NotFound
 from ui import api, page, report_actions, views
+from ui.look import Look
 
 BUSY, IDLE = 1.5, 10  # seconds between two looks
 
 
-def attach(demo: gr.Blocks, verdict: gr.HTML, details: gr.HTML, archive: gr.DownloadButton) -> None:
+def attach(look: Look, verdict: gr.HTML, details: gr.HTML, archive: gr.DownloadButton) -> None:
     """Keep both panels up to date; `archive` hands out what is downloaded."""
-    timer = gr.Timer(BUSY)
-    shown = [verdict, details, timer]
-    demo.load(_show, None, shown, **page.DIRECT)
-    timer.tick(_show, None, shown, **page.DIRECT)
-    verdict.click(_act, None, archive, **page.DIRECT).then(_show, None, shown, **page.DIRECT)
+    look.at(_show, verdict, details)
+    look.after(verdict.click(_act, None, archive, **page.DIRECT))
 
 
-def _show(request: gr.Request) -> tuple[str, str, gr.Timer]:
+def _show(request: gr.Request) -> tuple[str, str, float]:
     store = page.store(request)
     try:
         run = store.run(request.query_params.get("run", ""))
     except NotFound:  # the list, or deleted
-        return "", "", gr.Timer(IDLE)
+        return "", "", IDLE
     told = report_actions.report(store, run.id)
     busy = run.unfinished or told["state"] in ("waiting", "making")
-    return views.report.verdict(told), views.report.details(told), gr.Timer(BUSY if busy else IDLE)
+    return views.report.verdict(told), views.report.details(told), BUSY if busy else IDLE
 
 
 def _act(event: gr.EventData, request: gr.Request) -> object:

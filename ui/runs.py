@@ -25,7 +25,7 @@ MOST = 50  # runs on a page of the list
 
 
 def build(demo: gr.Blocks) -> None:
-    with page.frame(demo, "Runs"):
+    with page.frame(demo, "Runs") as look:
         heading = panel()
         panel(views.runs.tell())
         buttons = panel()
@@ -41,18 +41,14 @@ def build(demo: gr.Blocks) -> None:
             log = panel()
         archive = gr.DownloadButton(visible="hidden", elem_id="archive")
         address = gr.Textbox(visible=False)
-    timer, log_timer = gr.Timer(BUSY), gr.Timer(BUSY, active=False)
-    shown = [heading, buttons, curves, watched, figures, settings, rows, fold, timer]
-    demo.load(_show, None, shown, **page.DIRECT)
-    timer.tick(_show, None, shown, **page.DIRECT)
-    fold.expand(lambda: gr.Timer(active=True), None, log_timer, **page.DIRECT)
-    fold.collapse(lambda: gr.Timer(active=False), None, log_timer, **page.DIRECT)
-    gr.on([fold.expand, log_timer.tick], _log, None, log, **page.DIRECT)
-    for clicked in (heading, buttons, dialogs, rows):
-        clicked.click(_act, None, [archive, address], **page.DIRECT).then(
-            _show, None, shown, **page.DIRECT
-        )
-    report.attach(demo, verdict, card, archive)
+        look.at(_show, heading, buttons, curves, watched, figures, settings, rows, fold)
+        for clicked in (heading, buttons, dialogs, rows):
+            look.after(clicked.click(_act, None, [archive, address], **page.DIRECT))
+        report.attach(look, verdict, card, archive)
+    reading = gr.Timer(BUSY, active=False)
+    fold.expand(lambda: gr.Timer(active=True), None, reading, **page.DIRECT)
+    fold.collapse(lambda: gr.Timer(active=False), None, reading, **page.DIRECT)
+    gr.on([fold.expand, reading.tick], _log, None, log, **page.DIRECT)
     address.change(None, address, None, js=page.HERE)
     archive.change(None, None, None, js=CLICK)
 
@@ -139,20 +135,20 @@ def _show(request: gr.Request) -> tuple:
         return (
             views.heading("Runs", _in_words(line)) + page.deleted(request), *[""] * 5,
             views.runs.listing(found, older, start),
-            gr.Accordion(visible=False), gr.Timer(BUSY if busy else IDLE),
+            gr.Accordion(visible=False), BUSY if busy else IDLE,
         )  # fmt: skip
     try:
         run = store.run(id)
     except NotFound as error:
         return (
             views.heading("Runs"), *[""] * 5, views.runs.no_such_run(str(error)),
-            gr.Accordion(visible=False), gr.Timer(IDLE),
+            gr.Accordion(visible=False), IDLE,
         )  # fmt: skip
     told, metrics = facts(run, queue.Line.now()), run.metrics()
     if told["status"] == "damaged":
         return (
             views.runs.run_heading(told), views.runs.run_actions(told), *[""] * 5,
-            gr.Accordion(visible=True), gr.Timer(IDLE),
+            gr.Accordion(visible=True), IDLE,
         )  # fmt: skip
     busy = told["status"] in ("running", "queued")
     return (
@@ -164,7 +160,7 @@ def _show(request: gr.Request) -> tuple:
         views.runs.run_settings(told, _own_tests(store, run)),
         "",
         gr.Accordion(visible=True),
-        gr.Timer(BUSY if busy else IDLE),
+        BUSY if busy else IDLE,
     )
 
 

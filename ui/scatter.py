@@ -18,7 +18,7 @@ class Dot:
 
 
 def scatter(dots: Sequence[Dot], title: str, sizes: bool) -> str:
-    """Test loss over bytes (`sizes`, by factors) or over seconds. Drawn twice, for wide and for
+    """Test loss over bytes (`sizes`, on a log scale) or over seconds. Drawn twice, for wide and for
     narrow pages; empty without two points."""
     if len(dots) < 2:
         return ""

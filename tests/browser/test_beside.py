@@ -47,7 +47,7 @@ def test_ticked_runs_stand_beside_each_other(page: Page, address, runs):
     expect(differs).to_contain_text("How much it can learn")
     lines = page.get_by_role("img", name=re.compile("Loss over the steps")).first
     expect(lines).to_have_attribute("aria-label", re.compile("A: from .* C: from "))
-    results.get_by_role("link", name="Take Roses away").click()
+    results.get_by_role("link", name="Remove Roses").click()
     expect(page.get_by_role("region", name="Results").get_by_role("rowheader")).to_have_count(2)
 
 

@@ -544,6 +544,29 @@ def test_compare_says_who_has_the_device_and_until_when(page: Page, address, sto
     expect(said).to_have_count(0, timeout=15_000)
 
 
+def test_the_browsers_back_goes_one_step_back(page: Page, address, store):
+    dataset = stage.add_dataset(store)
+    page.goto(address)
+    page.goto(f"{address}new?dataset={dataset}")
+    expect(page.get_by_text("60 examples:")).to_be_visible()
+    steps = page.get_by_role("list", name="Steps")
+    current = steps.locator("[aria-current]")
+    page.get_by_role("button", name="Next: Model").click()
+    expect(current).to_contain_text("Model")
+    page.get_by_role("button", name="Next: Settings").click()
+    expect(current).to_contain_text("Settings")
+    page.get_by_role("radio", name="Thorough").click()
+    for step in ("Model", "Data"):
+        page.go_back()
+        expect(current).to_contain_text(step)
+    page.go_forward()
+    expect(current).to_contain_text("Model")
+    expect(page.get_by_text("Thorough", exact=True).last).to_be_visible()  # in the summary
+    page.go_back()
+    page.go_back()
+    expect(page).to_have_url(address)
+
+
 def test_an_old_run_fills_the_form(page: Page, address, store):
     stage.add_dataset(store)
     run = stage.finish(stage.add_run(store, "Flowers"), "completed")

@@ -89,9 +89,9 @@ def test_letters_at_the_ends_never_stand_on_each_other():
 
 
 def test_a_wide_range_is_drawn_by_factors():
-    assert "by factors" in overlay.overlay([("A", [(0, 7.0), (5, 0.1)])])
-    assert "by factors" not in overlay.overlay([("A", [(0, 2.0), (5, 1.0)])])
-    assert "by factors" not in overlay.overlay([("A", [(0, 2.0), (5, 0.0)])])
+    assert "log scale" in overlay.overlay([("A", [(0, 7.0), (5, 0.1)])])
+    assert "log scale" not in overlay.overlay([("A", [(0, 2.0), (5, 1.0)])])
+    assert "log scale" not in overlay.overlay([("A", [(0, 2.0), (5, 0.0)])])
     assert overlay.overlay([("A", [(0, 2.0)]), ("B", [])]) == ""
     flat = overlay.overlay([("A", [(0, 1.0), (5, 1.0)])])
     assert "nan" not in flat

@@ -48,7 +48,7 @@ def named(html):
 
 
 def test_home_shows_what_runs_what_is_next_and_what_ended_last():
-    html = home._home(Request())
+    html = home._home(Request())[0]
     assert "Something is learning" in html
     assert named(html) == [f"r{n}" for n in (*range(20), 139, 138, 137, 136)]
 

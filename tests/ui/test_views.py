@@ -109,7 +109,7 @@ ESTIMATE = {
 REMEDY = {"field": "max_length", "value": 64, "saves": 2e8, "fits": "fits", "cuts": 3}
 MODEL = {
     "id": "m", "title": "M", "blurb": "", "parameters": 1e9, "licence": "MIT", "local": False,
-    "gated": False, "memory": "fits", "memory_4bit": "fits",
+    "gated": False, "memory": "fits", "memory_4bit": "fits", "slow": False,
 }  # fmt: skip
 RANKS = {f"model.layers.{n}.self_attn.{p}_proj": 4 * n for n in range(3) for p in "qv"}
 

@@ -150,8 +150,8 @@ def _results(runs: Sequence[Told], sort: str) -> str:
             f'<tr><th scope="row">{overlay.key(run.letter)} {run.letter} '
             f'<a href="runs?run={quote(run.id)}">{escape(run.name)}</a> '
             f'<span class="small">{escape(run.status)}</span></th>{cells}'
-            f'<td><a class="quiet" href="{without}" aria-label="Take {escape(run.name)} away">'
-            "Take away</a></td></tr>"
+            f'<td><a class="quiet" href="{without}" aria-label="Remove {escape(run.name)}">'
+            "Remove</a></td></tr>"
         )
     return _table("Results", "A click on a title sorts by it.", f"<th></th>{heads}<th></th>", body)
 

@@ -78,6 +78,8 @@ def model_card(model: dict[str, Any], reachable: bool = True) -> str:
 def _tags(model: dict[str, Any], reachable: bool) -> str:
     """Whether it is here or can be, and whether it fits."""
     tags = [_fits(model)]
+    if model["slow"]:
+        tags.append(("warn", "Slow without a GPU"))
     if model["local"]:
         tags.append(("good", "Here already"))
     elif not reachable:
