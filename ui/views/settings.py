@@ -8,6 +8,7 @@ from core.data.split import AT_MOST
 from core.methods import METHODS, OBJECTIVES
 from ui import words
 
+PREFERENCES = [name for name in OBJECTIVES if name != "answers"]
 VALUES = {
     "none": "off", "auto": "when needed", "8bit": "8-bit", "4bit": "4-bit",
     "all-linear": "all linear layers", "mlp": "MLP",
@@ -25,6 +26,8 @@ def settings_in_words(config: dict[str, Any], tests: int = 0) -> str:
     for name, field in TrainConfig.model_fields.items():
         value = config.get(name)
         if name in ("name", "dataset", "preset") or value in (None, ""):
+            continue
+        if name == "beta" and config.get("objective") not in PREFERENCES:
             continue
         term = (field.json_schema_extra or {}).get("term") or ""
         small = f' <span class="small">{escape(term)}</span>' if term else ""
