@@ -103,6 +103,12 @@ class Ballots:
         count = Counter(vote.preferred for vote in self.cast)
         return Tally(count["tuned"], count["base"], count["tie"], count["bad"])
 
+    @property
+    def questions(self) -> int:
+        """How many different ones were voted on."""
+        asked = {tuple((m["role"], m["content"]) for m in vote.pair.messages) for vote in self.cast}
+        return len(asked)
+
 
 def read(run: Run) -> Ballots:
     """What the run's votes.jsonl says; lines that say nothing are left out."""

@@ -1,6 +1,7 @@
 """What the blind vote tells, and what it must not tell."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -98,6 +99,14 @@ def test_what_people_and_models_write_stays_text():
 )
 def test_the_verdict_in_words(tally, said):
     assert views.vote.sentence(tally) == said
+
+
+def test_the_verdict_says_where_questions_were_asked_again():
+    again = views.vote.verdict(state(Vote(a_pair("tuned"), "left"), Vote(a_pair("base"), "left")))
+    assert "They are on 1 question, some asked again" in again
+    other = replace(a_pair("base"), messages=[{"role": "user", "content": "And on Sunday?"}])
+    once = views.vote.verdict(state(Vote(a_pair("tuned"), "left"), Vote(other, "left")))
+    assert "asked again" not in once
 
 
 def test_the_verdict_says_which_was_which_and_what_to_do():

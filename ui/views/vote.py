@@ -117,6 +117,11 @@ def verdict(state: Ballots) -> str:
     lines = [f"<p>{escape(_counted(tally).capitalize())}.</p>" if tally.decided else ""]
     if tally.verdict == "unclear":
         lines.append(f"<p>{escape(_more(tally))}</p>")
+    if state.questions < tally.votes:
+        lines.append(
+            f"<p>They are on {words.amount(state.questions, 'question')}, some asked again: they "
+            "speak for those, and less surely for others.</p>"
+        )
     counts = facts(
         [
             ("Yours", f"{tally.wins:,}"),
