@@ -39,6 +39,14 @@ KEEP_OR_TEACH = """(name, text) => {
 }"""
 
 
+# What is being said stays in view, above the question field, unless somebody reads further up.
+FOLLOW = """() => {
+  const edges = (selector) => document.querySelector(selector)?.getBoundingClientRect();
+  const hidden = edges('.panes:has(.turn)')?.bottom - edges('.ask')?.top;
+  if (hidden > 0 && hidden < 400) window.scrollBy({ top: hidden + 16 });
+}"""
+
+
 def build(demo: gr.Blocks) -> None:
     with page.frame(demo, "Compare"):
         with gr.Row(elem_classes="compare-head"):
@@ -69,9 +77,9 @@ def build(demo: gr.Blocks) -> None:
                     )  # fmt: skip
                     ask = gr.Button("Ask both", variant="primary", min_width=120, scale=0)
                     stop = gr.Button("Stop", visible=False, min_width=120, scale=0)
-                with gr.Accordion("How they answer", open=False):
-                    sampling = _sampling()
-                lesson = teach.build()
+            with gr.Accordion("How they answer", open=False, elem_classes="card"):
+                sampling = _sampling()
+            lesson = teach.build()
         file_name, file = gr.Textbox(visible=False), gr.Textbox(visible=False)
     turns = gr.State([])
     sides = [tabs, ask, strength]
@@ -109,6 +117,7 @@ def build(demo: gr.Blocks) -> None:
         ),
         strength.release(_again, inputs_kwargs=asked, outputs=grown, **growing),
     ]
+    shown.change(None, None, None, js=FOLLOW)
     stop.click(_stop, **page.DIRECT)
     teach.wire(lesson, run, sampling["system"], turns)
     filled = [lesson[name] for name in ("question", "answer", "told")]

@@ -15,7 +15,7 @@ OTHERS = ("text", "preference")  # shapes of rows that are not a question and it
 
 
 def build() -> dict[str, gr.blocks.Block]:
-    with gr.Accordion("Teach a better answer", open=False, elem_classes="lesson") as fold:
+    with gr.Accordion("Teach a better answer", open=False, elem_classes=["card", "lesson"]) as fold:
         question = gr.Textbox(label="Question", lines=1, max_lines=6)
         answer = gr.Textbox(
             label="The answer as it should be", lines=3, max_lines=12,

@@ -567,6 +567,16 @@ def test_the_browsers_back_goes_one_step_back(page: Page, address, store):
     expect(page).to_have_url(address)
 
 
+def test_what_will_run_stays_in_view(page: Page, address, store):
+    page.goto(f"{address}new?dataset={stage.add_dataset(store)}")
+    page.get_by_role("button", name="Next: Model").click()
+    card = page.get_by_role("heading", name="What will run")
+    expect(page.get_by_role("radio", name="Starter")).to_be_visible()
+    page.mouse.wheel(0, 600)
+    expect(page.get_by_role("heading", name="Teach a model")).not_to_be_in_viewport()
+    expect(card).to_be_in_viewport()
+
+
 def test_an_old_run_fills_the_form(page: Page, address, store):
     stage.add_dataset(store)
     run = stage.finish(stage.add_run(store, "Flowers"), "completed")
