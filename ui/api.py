@@ -26,7 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.diagnostics import diagnostics_zip
 from core.errors import NotFound, UserError, explain
-from core.export import file_name
+from core.exports.adapter import file_name
 from core.files import write_text
 from core.store import Store
 from ui import (

@@ -11,7 +11,7 @@ from core.store import Store
 from jobs.children import ROOT
 
 WORKER = (
-    "import sys; from jobs import reports, worker; worker.TRAINER = 'tests.jobs.trainer'; "
+    "import sys; from jobs import making, reports, worker; worker.TRAINER = 'tests.jobs.trainer'; "
     "reports.EVALUATOR = 'tests.jobs.evaluator'; "
 )
 
