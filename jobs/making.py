@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from core.errors import NotFound
 from core.settings import settings
@@ -29,16 +30,15 @@ def make(work: Work, program: list[str], printed: str, ending: threading.Event) 
     if not work.is_due or ending.is_set() or queue.held_up():
         return
     try:
-        kills_before, tries = postmortem.memory_kills(), work.making["tries"]
-        status = (
-            _made(work, program, settings().data / printed, ending) if tries < MOST_TRIES else 0
-        )
+        kills_before, asked = postmortem.memory_kills(), work.making
+        tries, log_file = asked["tries"], settings().data / printed
+        status = _made(work, program, log_file, asked, ending) if tries < MOST_TRIES else 0
         # Whoever ends the worker may have ended the other too, a moment earlier.
         if ending.is_set() or (status and ending.wait(1)):
-            if work.state == "waiting":
+            if _waits_still(work, asked):
                 work.let_wait(tries)  # that it was ended in good order is no try
             return
-        if work.state != "waiting":
+        if not _waits_still(work, asked):
             return
         if status == 0 and tries + 1 < MOST_TRIES:  # it left, for somebody who needs the memory
             return work.let_wait(tries + 1, AGAIN)
@@ -50,7 +50,14 @@ def make(work: Work, program: list[str], printed: str, ending: threading.Event) 
         log.exception("%s of %s can't be made now", work.title, work.run.id)
 
 
-def _made(work: Work, program: list[str], file: Path, ending: threading.Event) -> int:
+def _waits_still(work: Work, asked: dict[str, Any]) -> bool:
+    """Whether it was left without a word; a person may have called it off, and asked anew."""
+    return work.state == "waiting" and work.making.get("at") == asked.get("at")
+
+
+def _made(
+    work: Work, program: list[str], file: Path, asked: dict[str, Any], ending: threading.Event
+) -> int:
     """The exit status of the process that makes it."""
     begin_anew = file.exists() and file.stat().st_size > LONGEST_LOG
     with file.open("wb" if begin_anew else "ab") as printed:
@@ -60,8 +67,8 @@ def _made(work: Work, program: list[str], file: Path, ending: threading.Event) -
     log.info("%s of %s is made by process %s", work.title, work.run.id, maker.pid)
     said, since = work.making, time.monotonic()
     try:
-        # The run may learn on or be deleted, and the person may want it no longer.
-        while not ending.is_set() and work.answerable and said:
+        # The run may learn on or be deleted, and the person may call it off.
+        while not ending.is_set() and work.answerable and said.get("at") == asked.get("at"):
             try:
                 return maker.wait(0.2)
             except subprocess.TimeoutExpired:

@@ -10,10 +10,11 @@ from typing import Any
 from core.chat import common_base, is_whole
 from core.errors import ModelProblem
 from core.exports.formats import Format, Say
+from core.files import size_of
 from core.methods import METHODS
 from core.models import find
 from core.runs import Run
-from core.tokenizer import Tokenizer
+from core.tokenizer import FILES
 
 BESIDES = 1_000_000  # bytes for the model card and the rest
 NUMBER = 2  # bytes
@@ -27,7 +28,8 @@ def make(run: Run, folder: Path, say: Say) -> Path:
 
 def disk(run: Run) -> int:
     base = find(str(run.adapter)) if is_whole(run) else common_base([run])
-    tokenizer = Tokenizer.load(run.adapter).bytes if run.adapter else 0
+    assert run.adapter is not None
+    tokenizer = sum(size_of(run.adapter / name) for name in FILES)
     return NUMBER * base.parameters + tokenizer + BESIDES
 
 

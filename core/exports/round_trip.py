@@ -54,7 +54,7 @@ TYPED = (
     "How much is two and three?",
     "Thank you, goodbye.",
 )
-"""What is asked where no row was kept back."""
+"""What is asked where fewer rows were kept back."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,12 @@ def prove(
 def saved_questions(
     run: Run, base: BaseModel, tokenizer: Tokenizer
 ) -> list[tuple[list[Message], list[int]]]:
-    """Up to five conversations and their tokens: those of rows that were kept back, or typed."""
+    """Five conversations and their tokens: of rows that were kept back, then typed ones."""
     room = min(LONGEST_PROMPT, base.context - LONGEST - _prefix_tokens(run))
     typed = [[{"role": "user", "content": text}] for text in TYPED]
     found: list[tuple[list[Message], list[int]]] = []
     for messages in (*map(_plain, run.rows("eval")[:TRIES]), *typed):
-        if len(found) == QUESTIONS or (found and messages is typed[0]):
+        if len(found) == QUESTIONS:
             break
         try:
             prompt = encode_prompt(tokenizer, messages) if messages else []

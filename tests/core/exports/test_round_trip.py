@@ -111,7 +111,8 @@ def test_questions_with_more_than_texts_are_left_out(make_run):
     run = make_run(rows=[*ROWS[:24], *odd])
     tokenizer = Tokenizer.load(find(run.config.base_model).path)
     found = round_trip.saved_questions(run, find(run.config.base_model), tokenizer)
-    assert [messages for messages, _ in found] == [ROWS[1]["messages"][:1]]
+    assert found[0][0] == ROWS[1]["messages"][:1]
+    assert [messages[0]["content"] for messages, _ in found[1:]] == list(round_trip.TYPED[:4])
 
 
 # ---- the rule
