@@ -10,6 +10,11 @@ from core.runs import Run
 from core.verdict import verdict
 
 REPORT = "## Report card"
+WHOLE = """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("path/of/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("path/of/this/folder")"""
 
 
 def model_card(run: Run, config: TrainConfig, base: BaseModel, result: dict[str, Any]) -> str:
@@ -85,14 +90,23 @@ def with_report(text: str, report: dict[str, Any]) -> str:
     return before + section + settings + after if settings else f"{without}\n{section}"
 
 
+def of_merged(text: str) -> str:
+    """The card of an adapter as that of the model that it was merged into."""
+    text = re.sub(r"^library_name: peft$", "library_name: transformers", text, flags=re.MULTILINE)
+    text = re.sub(r"^An adapter for ", "Merged in 16 bits from ", text, flags=re.MULTILINE)
+    text = text.replace("| with this adapter,", "| with what was learned,")
+    return re.sub(
+        r"^from peft import PeftModel\n.*?^tokenizer = [^\n]*$",
+        lambda _: WHOLE,
+        text,
+        flags=re.DOTALL | re.MULTILINE,
+    )
+
+
 def _loading(base: BaseModel, config: TrainConfig, dtype: str) -> str:
     """`dtype`: what it was trained beside, and what gives the answers of the chat."""
     if METHODS[config.method].kind == "full":
-        return """\
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained("path/of/this/folder")
-tokenizer = AutoTokenizer.from_pretrained("path/of/this/folder")"""
+        return WHOLE
     names, options = "AutoModelForCausalLM, AutoTokenizer", f', dtype="{dtype}"'
     if config.quantization != "none":
         # It learned beside rounded weights, and LoftQ mends just that rounding.

@@ -5,17 +5,12 @@ and what they say is compared with the expected answers (core.scores). Of many r
 is short, a part is answered, and a part measured: always the first of one and the same shuffled
 order. How far it is stands in evaluation.json, and report.json is written last (core.report).
 
-It needs neither web nor queue. It leaves without a word when the process named by GRAFT_PARENT is
-gone, when the run was deleted or goes on learning, and when a trainer needs the memory
-(core.sharing); and where there is no room for it now. Then the card is still to be made. The exit
-status is 1 where it could not be made, and 0 otherwise.
+When it leaves, and what it leaves behind, is in core.maker.
 """
 
 import math
-import os
 import random
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -27,11 +22,11 @@ from typing import Any, TypeVar
 
 import torch
 
-from core import examples, planner, scores, sharing
+from core import examples, maker, planner, scores, sharing
 from core.chat import check_answerable, common_base, is_whole
 from core.corpus import tokenized
 from core.data import turns
-from core.errors import DataProblem, DoesNotFit, NotFound, UserError, explain, is_out_of_memory
+from core.errors import DataProblem, DoesNotFit, is_out_of_memory
 from core.general import general_for
 from core.generate import Answer, generate
 from core.likelihood import mean_loss
@@ -39,9 +34,8 @@ from core.loading import load_base, pick_device, pick_dtype
 from core.methods import METHODS
 from core.mixed import MixedModel
 from core.models import BaseModel, find
-from core.processes import is_alive, named_parent
 from core.report import NOTHING_ASKED, SIDES, Report, compared
-from core.runs import ENDED, Run
+from core.runs import Run
 from core.sampling import Sampling
 from core.tokenizer import Tokenizer
 from core.tokens import encode_prompt
@@ -55,7 +49,6 @@ LONGEST, BRIEF = 512, 64  # tokens of an answer, and of one to a general questio
 TEXTS_AT_ONCE = 1024  # tokens of the general texts in a forward pass
 LARGEST_LOSS = 50.0  # whose exponential can still be written down
 CLIPPED = 4000  # characters of a text that are kept
-LOOK_EVERY = 0.5  # seconds
 
 
 Row = TypeVar("Row")
@@ -360,58 +353,9 @@ def _row(
 # ---- the process
 
 
-def _leave_when_asked(run: Run, telling: sharing.Telling) -> None:
-    """End this process when nobody waits for it any more, or somebody needs its memory more. There
-    is nothing to save."""
-    parent = named_parent()
-
-    def unwanted() -> bool:
-        return (
-            (parent is not None and not is_alive(parent))
-            or not run.path.is_dir()
-            or run.status not in ENDED
-            or telling.asked_to_leave
-        )
-
-    def watch() -> None:
-        while not unwanted():
-            time.sleep(LOOK_EVERY)
-        os._exit(0)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def main() -> int:
-    os.umask(0o077)  # also where it was started by hand
-    # Where memory runs out all the same, Linux ends this rather than a training.
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("500")
-    run = Run(Path(sys.argv[1]).resolve())
-    telling = sharing.Telling()
-    with suppress(NotFound):  # deleted meanwhile
-        Report(run).begin()
-    sharing.give_way()  # nobody waits for a card as for an answer
-    _leave_when_asked(run, telling)
-    return _make(run, Report(run), telling)
-
-
-def _make(run: Run, report: Report, telling: sharing.Telling) -> int:
-    """The exit status."""
-    try:
-        evaluate(run, report, telling)
-    except Exception as error:
-        if not run.path.is_dir():  # deleted meanwhile
-            return 0
-        if not isinstance(error, UserError):
-            traceback.print_exc()
-        what, hint = explain(error)
-        print(f"{run.id}: no report card: {what}")
-        if isinstance(error, DoesNotFit) or is_out_of_memory(error):
-            return 0  # with less going on it may fit
-        with suppress(NotFound):
-            report.fail(what, hint)
-        return 1
-    return 0
+    report = Report(Run(Path(sys.argv[1]).resolve()))
+    return maker.run(report, lambda telling: evaluate(report.run, report, telling))
 
 
 if __name__ == "__main__":

@@ -65,6 +65,11 @@ class Delta:
         else:
             y.add_(inside @ self.b, alpha=self.scaling * strength)
 
+    def merged(self, weight: torch.Tensor) -> torch.Tensor:
+        """The adapter's weight of the layer, (out, in) in fp32, from the layer's own."""
+        changed = weight.float().addmm(self.b.T.float(), self.a.float(), alpha=self.scaling)
+        return changed if self.rescale is None else changed.mul_(self.rescale[:, None])
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -78,6 +83,10 @@ class Scale:
         """As Delta.apply."""
         if not self.of_input:
             self.scale(y, strength)
+
+    def merged(self, weight: torch.Tensor) -> torch.Tensor:
+        """As Delta.merged; where the output is scaled, a bias is too."""
+        return weight.float() * (self.factor if self.of_input else self.factor[:, None])
 
     def scale(self, values: torch.Tensor, strength: float) -> None:
         values.copy_(values * (1 + strength * (self.factor - 1)))
@@ -148,6 +157,10 @@ class MixedModel:
                     layer.register_forward_pre_hook(self._hook_before(module))
                 else:
                     layer.register_forward_hook(self._hook(module))
+
+    def changes(self, name: str) -> Changes:
+        """What this adapter changes; empty for a prefix."""
+        return self._changes[name]
 
     def drop(self, name: str) -> None:
         self._changes.pop(name, None)

@@ -4,8 +4,7 @@
     answers.jsonl     the held-out rows that were answered, with both answers and their scores
     report.json       the card; written last
 
-As with a run, how it stands is derived from facts: who died while making it leaves a card that is
-still to be made. It never changes how the run itself stands. What is in a card:
+How it stands is derived from these facts (core.work). What is in a card:
 
     step              the step whose weights answered
     rows              held_out, and asked: how many of them were answered
@@ -20,19 +19,17 @@ still to be made. It never changes how the run itself stands. What is in a card:
     seconds
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 from core import scores
 from core.card import with_report
-from core.errors import Damaged, NotFound, UserError
-from core.files import read_facts, read_jsonl, write_json, write_jsonl, write_text
-from core.processes import identity, is_alive
-from core.runs import Run
+from core.errors import NotFound
+from core.files import read_jsonl, write_jsonl, write_text
+from core.work import Work
 
-State = Literal["none", "waiting", "making", "failed", "made"]
 SIDES = ("base", "tuned")
 NOTHING_ASKED: dict[str, Any] = {
     **dict.fromkeys(("kind", "figures", "comparison")),
@@ -40,41 +37,25 @@ NOTHING_ASKED: dict[str, Any] = {
 }
 """What a card has instead of `compared` where there was nothing to ask."""
 SHOWN = 5  # rows of each kind of example
-MOST_TRIES = 3  # times that it is begun again after it ended without a word
 
 
 @dataclass(frozen=True)
-class Report:
-    run: Run
-
-    # ---- how it stands
-
-    @property
-    def state(self) -> State:
-        if not self.answerable:
-            return "none"
-        evaluation = self.evaluation
-        if "error" in evaluation:
-            return "failed"
-        if evaluation:
-            return "making" if "pid" in evaluation and is_alive(evaluation) else "waiting"
-        return "made" if self.card else "none"
+class Report(Work):
+    title = "the report card"
+    purpose = "to report on"
 
     @property
-    def is_due(self) -> bool:
-        """Whether it is to be made now."""
-        return self.state == "waiting" and self.evaluation.get("after", 0) <= time.time()
+    def file(self) -> Path:
+        return self.run.path / "evaluation.json"
 
     @property
-    def evaluation(self) -> dict[str, Any]:
-        """at, tries; pid, created, phase, done, of (rows) once it is begun; after, before which
-        moment it is not tried again; or error, hint."""
-        return self._read("evaluation.json", "tries")
+    def is_made(self) -> bool:
+        return bool(self.card)
 
     @property
     def card(self) -> dict[str, Any]:
         """Empty until it is made."""
-        return self._read("report.json", "rows")
+        return self._read(self.run.path / "report.json", "rows")
 
     @property
     def answers(self) -> list[dict[str, Any]]:
@@ -82,52 +63,11 @@ class Report:
         base_score and tuned_score."""
         return list(read_jsonl(self.run.path / "answers.jsonl", forgiving=True))
 
-    @property
-    def answerable(self) -> bool:
-        """Whether it has ended with something that can be reported on."""
-        return self.run.status in ("completed", "stopped") and self.run.adapter is not None
-
-    def _read(self, name: str, *keys: str) -> dict[str, Any]:
-        try:
-            return read_facts(self.run.path / name, *keys) or {}
-        except Damaged:  # it decides nothing, and can be made again
-            return {}
-
-    # ---- what is asked of it
-
     def ask(self) -> None:
         """Let a card be made, anew where there is one; a run's trainer does that at its end."""
         for name in ("report.json", "answers.jsonl"):
             (self.run.path / name).unlink(missing_ok=True)
-        self._write("evaluation.json", {"at": time.time(), "tries": 0})
-
-    def ask_again(self) -> None:
-        """As a person does. Raises UserError where there is nothing that could answer."""
-        if not self.answerable:
-            raise UserError(
-                f"{self.run.name} has nothing to report on yet: it is {self.run.status}.",
-                "Wait until it has finished, or stop it and keep what it learned.",
-                field="id",
-            )
-        if self.state not in ("waiting", "making"):
-            self.ask()
-
-    # ---- what its maker says
-
-    def begin(self) -> None:
-        """This process makes it from now on."""
-        before = {"at": time.time(), "tries": 0, **self.evaluation}
-        told = {"at": before["at"], "tries": before["tries"] + 1, **identity()}
-        self._write("evaluation.json", told)
-
-    def say(self, phase: str, done: int = 0, of: int = 0) -> None:
-        told = {"phase": phase, "done": done, "of": of}
-        self._write("evaluation.json", {**self.evaluation, **told})
-
-    def let_wait(self, tries: int, seconds: float = 0.0) -> None:
-        """It was left, and is to be made after so many seconds; so many tries count."""
-        told = {"at": self.evaluation.get("at", time.time()), "tries": tries}
-        self._write("evaluation.json", {**told, "after": time.time() + seconds})
+        super().ask()
 
     def finish(self, card: dict[str, Any], answers: list[dict[str, Any]]) -> None:
         """Raises NotFound where the run was deleted."""
@@ -136,24 +76,14 @@ class Report:
             self._tell_model_card(card)
         except FileNotFoundError:
             raise NotFound(f"There is no run {self.run.id}.") from None
-        self._write("report.json", card)
-        (self.run.path / "evaluation.json").unlink(missing_ok=True)
-
-    def fail(self, error: str, hint: str) -> None:
-        tries = self.evaluation.get("tries", 0)
-        self._write("evaluation.json", {"tries": tries, "error": error, "hint": hint})
+        self._write(self.run.path / "report.json", card)
+        self.file.unlink(missing_ok=True)
 
     def _tell_model_card(self, card: dict[str, Any]) -> None:
         """The adapter's README.md says what the report card says."""
         readme = self.run.path / "adapter" / "README.md"
         if readme.exists():
             write_text(readme, with_report(readme.read_text("utf-8"), card), parents=False)
-
-    def _write(self, name: str, value: Any) -> None:
-        try:
-            write_json(self.run.path / name, value, parents=False)
-        except FileNotFoundError:
-            raise NotFound(f"There is no run {self.run.id}.") from None
 
 
 def compared(

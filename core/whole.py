@@ -21,7 +21,7 @@ def whole_adapter(run: Run) -> Path:
         )
     hint = "Run the same settings again, or put the file back from a copy."
     try:
-        for file in _weights(folder):
+        for file in weights_of(folder):
             if not file.is_file():
                 raise Damaged(f"{file.name} is missing.")
             if file.stat().st_size != stored_bytes(file):
@@ -35,14 +35,15 @@ def fingerprint(source: Path) -> str:
     """The first six digits of the sha256 of the weights, a file or in a folder: other weights,
     another fingerprint."""
     digest = hashlib.sha256()
-    for path in _weights(source) if source.is_dir() else [source]:
+    for path in weights_of(source) if source.is_dir() else [source]:
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()[:6]
 
 
-def _weights(folder: Path) -> list[Path]:
+def weights_of(folder: Path) -> list[Path]:
+    """The files of an adapter's weights, or of a whole model's. Raises ModelProblem, Damaged."""
     if read_facts(folder / "adapter_config.json") is not None:
         return [folder / "adapter_model.safetensors"]
     return weight_files(folder)  # all of the model learned

@@ -18,9 +18,12 @@ from huey.api import TaskWrapper
 
 from core import disk, quotas
 from core.errors import Damaged
+from core.exports.export import Export
+from core.exports.formats import FORMATS
 from core.report import Report
 from core.runs import Run
 from core.settings import settings
+from core.work import Work
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +47,12 @@ def submit(run: Run) -> int:
     try:
         huey, train = connect()
         with closing(huey.storage):
-            line, cards = waiting(), unreported()
+            line = waiting()
             behind = {reference(other) for other in line}
             if line[-1:] == [run] and all(task.args[0] in behind for task in huey.pending()):
                 train(reference(run))
-            else:  # it has kept an earlier place, or report cards stand before it
-                _tell_anew(huey, train, [*line, *cards])
+            else:  # it has kept an earlier place, or what is made for others stands before it
+                _tell_anew(huey, train, _all())
     except sqlite3.Error:
         # The worker looks at the folders too, and rebuilds a damaged database.
         log.warning("The queue's database did not take %s", run.id, exc_info=True)
@@ -85,20 +88,34 @@ def waiting() -> list[Run]:
     return [run for _, run in sorted(line, key=lambda pair: (pair[0], pair[1].id))]
 
 
-def reporting() -> Run | None:
-    """The run whose report card is being made: the next one begins after it."""
-    return next((run for run in _with("evaluation.json") if Report(run).state == "making"), None)
+def works() -> list[Work]:
+    """What is to be made for runs, is being made, or could not be made."""
+    found: list[Work] = [Report(run) for run in _with("evaluation.json")]
+    for file in settings().data.glob("*/runs/[!.]*/exports/*/making.json"):
+        if file.parent.name in FORMATS:
+            found.append(Export(Run(file.parents[2]), file.parent.name))
+    return found
 
 
-def unreported() -> list[Run]:
-    """The runs whose report card is to be made now and that nobody makes, first asked first; none
-    while the disk is full."""
+def being_made() -> Work | None:
+    """What is being made for a run that has ended: the next run begins after it."""
+    return next((work for work in works() if work.state == "making"), None)
+
+
+def unmade(kind: type[Work] = Work) -> list[Run]:
+    """The runs for which something of this kind is to be made now that nobody makes, first asked
+    first; none while the disk is full."""
     if held_up():
         return []
-    found = [Report(run) for run in _with("evaluation.json")]
-    wanted = [report for report in found if report.is_due]
-    wanted.sort(key=lambda report: (report.evaluation.get("at", 0), report.run.id))
-    return [report.run for report in wanted]
+    wanted = [work for work in works() if isinstance(work, kind) and work.is_due]
+    wanted.sort(key=lambda work: (work.making.get("at", 0), work.run.id))
+    return list(dict.fromkeys(work.run for work in wanted))
+
+
+def _all() -> list[Run]:
+    """Everything that the worker is to do, in order: what people want to take home, which takes
+    minutes, the runs that wait, and report cards that are still to be made."""
+    return list(dict.fromkeys([*unmade(Export), *waiting(), *unmade()]))
 
 
 @dataclass(frozen=True)
@@ -110,13 +127,13 @@ class Line:
     learning: Run | None
     runs: list[Run]
     times: list[tuple[float, float]]
-    reporting: Run | None = None
-    """Whose report card is being made, where no run is trained: for how long is not known."""
+    making: Work | None = None
+    """What is being made for a run, where none is trained: for how long is not known."""
 
     @classmethod
     def now(cls) -> "Line":
         learning, runs, times = running(), waiting(), []
-        made = reporting() if learning is None else None
+        made = being_made() if learning is None else None
         left = learning.seconds_left() if learning else None if made else 0.0
         begins = None if left is None else time.time() + left
         for run in runs:
@@ -131,10 +148,11 @@ class Line:
         """Why a waiting run is not begun yet, in words; empty where that is plain."""
         if why := held_up():
             return why
-        if self.reporting is None or self.runs[:1] != [run]:
+        if self.making is None or self.runs[:1] != [run]:
             return ""
-        whose = self.reporting.name if self.reporting.owner == run.owner else "somebody else’s run"
-        return f"It begins after the report card of {whose}, in some minutes at most."
+        made = self.making
+        whose = made.run.name if made.run.owner == run.owner else "somebody else’s run"
+        return f"It begins after {made.title} of {whose}, in some minutes at most."
 
     def place(self, run: Run) -> dict[str, Any]:
         """position (1 for the next), begins_at and ends_at of a run, each None where unknown."""
@@ -163,7 +181,7 @@ def move(run: Run, place: int) -> int:
     with suppress(sqlite3.Error):  # the worker looks at the folders too
         huey, train = connect()
         with closing(huey.storage):
-            _tell_anew(huey, train, [*waiting(), *unreported()])
+            _tell_anew(huey, train, _all())
     return position(run) or 1
 
 
@@ -200,13 +218,13 @@ def connect(train: Callable[[str], None] | None = None) -> tuple[SqliteHuey, Tas
 
 
 def rebuild(huey: SqliteHuey, train: TaskWrapper, besides: Run | None = None) -> list[Run]:
-    """Tell huey of the waiting runs that it does not know, without losing the order of waiting; and
-    behind them of those whose report card is still to be made.
+    """Tell huey of the runs with which there is something to do and that it does not know, without
+    losing their order.
 
     `besides` is the run that the worker holds already. Returns the runs that were missing.
     """
     known = {task.args[0] for task in huey.pending()}
-    line = [run for run in (*waiting(), *unreported()) if run != besides]
+    line = [run for run in _all() if run != besides]
     missing = [run for run in line if reference(run) not in known]
     if missing:
         _tell_anew(huey, train, line)

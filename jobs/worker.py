@@ -1,5 +1,6 @@
 """python -m jobs.worker: trains the waiting runs one after another, each in a process of its own,
-and has the report card of each made when it has ended (jobs.reports).
+and has made what is wanted of each that has ended: its report card, and what is taken home
+(jobs.making).
 
 One worker serves a data directory; it holds worker.lock for life, and the system lets go of the
 lock however the worker dies. When it dies, its trainer saves a checkpoint and goes. When it is
@@ -27,7 +28,7 @@ from core.files import read_facts, write_json
 from core.processes import identity, is_alive
 from core.runs import Run
 from core.settings import settings, settle_data
-from jobs import children, postmortem, queue, reports, webhook
+from jobs import children, exports, postmortem, queue, reports, webhook
 
 log = logging.getLogger("worker")
 
@@ -75,12 +76,13 @@ class Worker:
             huey.storage.close()
 
     def train(self, reference: str) -> None:
-        """One run, from the line to its result and its report card, or what of this is missing."""
+        """One run, from the line to its result and what is made of it, or what of this lacks."""
         run = queue.find(reference)
         self.current = run
         try:
             self._end(run)
             reports.make(run, self.ending)
+            exports.make(run, self.ending)
         finally:
             self.current = None
 

@@ -16,7 +16,7 @@ from core import coach, estimates, prepare, pretest, preview, sources, versions
 from core.chat import ChatServer
 from core.config import TrainConfig, parse_config
 from core.errors import NotFound, UserError
-from core.export import adapter_zip
+from core.exports.adapter import adapter_zip
 from core.runs import Run
 from core.sharing import Place
 from core.store import Store

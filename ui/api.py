@@ -26,14 +26,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.diagnostics import diagnostics_zip
 from core.errors import NotFound, UserError, explain
-from core.export import file_name
-from core.files import write_text
+from core.exports.adapter import file_name
+from core.exports.packing import pack
+from core.files import linked, write_text
 from core.store import Store
 from ui import (
     ablation_actions,
     actions,
     dataset_actions,
     disk_actions,
+    export_actions,
     people_actions,
     report_actions,
     theme,
@@ -65,6 +67,10 @@ QUICK = (
     actions.delete_run,
     report_actions.report,
     report_actions.make_report,
+    export_actions.exports,
+    export_actions.make_export,
+    export_actions.cancel_export,
+    export_actions.delete_export,
     dataset_actions.preview_fix,
     dataset_actions.dataset_rows,
     dataset_actions.rename_dataset,
@@ -108,6 +114,7 @@ def register(demo: gr.Blocks) -> None:
         gr.api(endpoint(download_adapter), api_name="download_adapter", concurrency_limit=2)
         gr.api(endpoint(download_diagnostics), api_name="download_diagnostics", concurrency_limit=2)
         gr.api(endpoint(download_report), api_name="download_report", concurrency_limit=2)
+        gr.api(endpoint(download_export), api_name="download_export", concurrency_limit=2)
         gr.api(endpoint(download_dataset), api_name="download_dataset", concurrency_limit=2)
         # Closing the stream must reach the chat process, so it goes through Gradio's queue.
         gr.api(endpoint(actions.compare), api_name="compare", concurrency_limit=8)
@@ -187,6 +194,19 @@ def download_report(store: Store, id: str) -> gr.FileData:
     return handed_out(file, file.name)
 
 
+def download_export(store: Store, id: str, format: str) -> gr.FileData:
+    """What was prepared to be taken home; a folder as one zip file, which is packed when it is
+    asked for.
+
+    Parameters:
+        id: the run's id
+        format: one of those that `exports` lists
+    Returns:
+        A file.
+    """
+    return handed_out(*export_actions.artefact(store, id, format))
+
+
 def download_dataset(store: Store, id: str) -> gr.FileData:
     """The rows of a dataset as they are now, every change included.
 
@@ -199,7 +219,8 @@ def download_dataset(store: Store, id: str) -> gr.FileData:
 
 
 def handed_out(file: Path, name: str) -> dict[str, Any]:
-    """A copy of exactly this file where Gradio serves it: the data directory is not served.
+    """A copy of exactly this file, or the folder packed, where Gradio serves it: the data directory
+    is not served.
 
     There is one copy of a file, however often it is asked for, and it goes after an hour.
     """
@@ -211,9 +232,15 @@ def handed_out(file: Path, name: str) -> dict[str, Any]:
     copy.parent.mkdir(parents=True, exist_ok=True)
     if not copy.exists():
         with tempfile.TemporaryDirectory(dir=copy.parent) as half:
-            shutil.copyfile(file, Path(half) / name).replace(copy)
+            _brought(file, Path(half) / name).replace(copy)
     os.utime(copy.parent)
     return gr.FileData(path=str(copy), orig_name=name).model_dump()
+
+
+def _brought(source: Path, target: Path) -> Path:
+    if source.is_dir():
+        return pack(source, target)
+    return target if linked(source, target) else Path(shutil.copyfile(source, target))
 
 
 def _sweep(folder: Path) -> None:

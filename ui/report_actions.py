@@ -24,18 +24,18 @@ def report(store: Store, id: str) -> dict[str, Any]:
     """
     run = store.run(id)
     report = Report(run)
-    state, evaluation = report.state, report.evaluation
+    state, making = report.state, report.making
     card = report.card if state == "made" else {}
     return {
         "id": run.id,
         "name": run.name,
         "state": state,
         "can_be_made": report.answerable,
-        "phase": evaluation.get("phase", ""),
-        "done": evaluation.get("done", 0),
-        "of": evaluation.get("of", 0),
-        "error": evaluation.get("error", ""),
-        "hint": evaluation.get("hint", ""),
+        "phase": making.get("phase", ""),
+        "done": making.get("done", 0),
+        "of": making.get("of", 0),
+        "error": making.get("error", ""),
+        "hint": making.get("hint", ""),
         "card": card,
         "verdict": asdict(verdict(card)) if card else {},
     }

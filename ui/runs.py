@@ -17,7 +17,7 @@ from core.errors import NotFound, UserError
 from core.runs import Run
 from core.store import Store
 from jobs import queue
-from ui import actions, api, chart, page, report, views, words
+from ui import actions, api, chart, page, report, take_home, views, words
 from ui.parts import panel, scrubber, ticked
 
 BUSY, IDLE = 1.5, 10  # seconds between two looks
@@ -35,6 +35,7 @@ def build(demo: gr.Blocks) -> None:
         watched = scrubber()
         figures = panel()
         card = panel()
+        ways = panel()
         settings = panel()
         rows = ticked()
         with gr.Accordion("Log", open=False, visible=False, elem_classes="card") as fold:
@@ -45,6 +46,7 @@ def build(demo: gr.Blocks) -> None:
         for clicked in (heading, buttons, dialogs, rows):
             look.after(clicked.click(_act, None, [archive, address], **page.DIRECT))
         report.attach(look, verdict, card, archive)
+        take_home.attach(look, ways, archive)
     reading = gr.Timer(BUSY, active=False)
     fold.expand(lambda: gr.Timer(active=True), None, reading, **page.DIRECT)
     fold.collapse(lambda: gr.Timer(active=False), None, reading, **page.DIRECT)

@@ -19,7 +19,7 @@ from core.chat import ChatServer
 from core.chat_process import Chat, fit, serve
 from core.config import TrainConfig
 from core.errors import UserError
-from core.export import adapter_zip
+from core.exports.adapter import adapter_zip
 from core.settings import settings
 from core.store import Store
 from core.tokenizer import Tokenizer

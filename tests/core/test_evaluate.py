@@ -5,15 +5,16 @@ import subprocess
 import sys
 import time
 import zipfile
+from functools import partial
 
 import pytest
 import torch
 from accelerate import Accelerator
 
-from core import evaluate, loop, sharing
+from core import evaluate, loop, maker, sharing
 from core.chat import is_whole
 from core.errors import DoesNotFit, NotFound, UserError
-from core.export import adapter_zip
+from core.exports.adapter import adapter_zip
 from core.files import read_json, write_json
 from core.generate import Answer, generate
 from core.loading import load_base
@@ -133,7 +134,9 @@ def test_where_there_is_no_room_it_is_left_for_later(make_adapted, monkeypatch):
             raise error
 
         monkeypatch.setattr(evaluate, "_load", crowded)
-        assert evaluate._make(run, Report(run), sharing.Telling()) == 0
+        report = Report(run)
+        make = partial(evaluate.evaluate, run, report)
+        assert maker._make(report, make, sharing.Telling()) == 0
         assert Report(run).state == "waiting"
 
 
@@ -174,8 +177,8 @@ def test_a_person_asks_for_a_card_where_something_can_answer(make_run, make_adap
     assert report.state == "making"
     report.say("Answering", 40, 200)
     report.ask_again()  # twice clicked is once asked
-    assert (report.evaluation["done"], report.evaluation["tries"]) == (40, 1)
-    write_json(report.run.path / "evaluation.json", {**report.evaluation, "created": 1.0})
+    assert (report.making["done"], report.making["tries"]) == (40, 1)
+    write_json(report.run.path / "evaluation.json", {**report.making, "created": 1.0})
     assert report.state == "waiting"
     report.fail("It is broken.", "Mend it.")
     assert report.state == "failed"

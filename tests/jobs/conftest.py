@@ -1,5 +1,6 @@
-"""Real workers for the tests in this folder, with a trainer that learns nothing (trainer.py) and
-without report cards (evaluator.py), each of which would cost seconds."""
+"""Real workers for the tests in this folder, with a trainer that learns nothing (trainer.py),
+without report cards (evaluator.py) and without things to take home (exporter.py), each of which
+would cost seconds."""
 
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from core.store import Store
 from jobs.children import ROOT
 
 WORKER = (
-    "import sys; from jobs import reports, worker; worker.TRAINER = 'tests.jobs.trainer'; "
-    "reports.EVALUATOR = 'tests.jobs.evaluator'; "
+    "import sys; from jobs import exports, making, reports, worker; "
+    "worker.TRAINER = 'tests.jobs.trainer'; reports.EVALUATOR = 'tests.jobs.evaluator'; "
+    "exports.MAKER = 'tests.jobs.exporter'; "
 )
 
 

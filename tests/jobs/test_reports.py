@@ -12,7 +12,8 @@ from core.config import TrainConfig
 from core.files import write_text
 from core.report import Report
 from core.store import Store
-from jobs import queue, reports
+from core.work import MOST_TRIES
+from jobs import queue
 from tests.jobs.test_recovery import POSIX, new_run, until
 
 COLOURS = ("red", "green", "blue")
@@ -43,11 +44,11 @@ def test_after_a_run_its_report_card_is_made_though_the_worker_is_killed_meanwhi
     worker = start_worker(REAL)
     until(lambda: report.state == "making", 240)  # seconds before its last batch
     assert run.status == "completed"
-    maker = report.evaluation["pid"]
+    maker = report.making["pid"]
     worker.kill()
     until(lambda: not psutil.pid_exists(maker))
     assert (report.state, report.card, run.status) == ("waiting", {}, "completed")
-    assert queue.unreported() == [run]
+    assert queue.unmade() == [run]
 
     # The next worker makes it, behind the runs that wait.
     other = new_run("other", 5)
@@ -77,8 +78,8 @@ def test_a_card_that_can_not_be_made_is_said_and_the_run_stays_as_it_ended(start
     worker = start_worker(EVALUATES)
     until(lambda: report.state == "failed", 60)
     assert run.status == "completed"
-    assert "adapter_model.safetensors is missing" in report.evaluation["error"]
-    assert queue.unreported() == []
+    assert "adapter_model.safetensors is missing" in report.making["error"]
+    assert queue.unmade() == []
     report.ask_again()
     assert report.state == "waiting"
     until(lambda: report.state == "failed", 60)
@@ -91,10 +92,10 @@ def test_one_that_dies_without_a_word_is_not_shown_as_being_made(start_worker, d
     report = Report(run)
     start_worker()
     until(lambda: report.state == "making")
-    os.kill(report.evaluation["pid"], signal.SIGKILL)
+    os.kill(report.making["pid"], signal.SIGKILL)
     until(lambda: report.state == "failed")
-    assert "ended without a result (exit status -9)" in report.evaluation["error"]
-    assert "report.log" in report.evaluation["hint"]
+    assert "ended without a result (exit status -9)" in report.making["error"]
+    assert "report.log" in report.making["hint"]
     assert "begun" in (data_dir / "report.log").read_text()
 
 
@@ -102,10 +103,10 @@ def test_one_that_dies_without_a_word_is_not_shown_as_being_made(start_worker, d
 def test_one_that_leaves_each_time_is_given_up(start_worker):
     run = ended("leaves")
     report = Report(run)
-    start_worker("worker.LOOK_EVERY, reports.AGAIN = 0.2, 0.5")
+    start_worker("worker.LOOK_EVERY, making.AGAIN = 0.2, 0.5")
     until(lambda: report.state == "failed")
-    assert report.evaluation["tries"] == reports.MOST_TRIES
-    assert "begun 3 times" in report.evaluation["error"]
+    assert report.making["tries"] == MOST_TRIES
+    assert "begun 3 times" in report.making["error"]
 
 
 @POSIX
@@ -124,12 +125,12 @@ def test_a_worker_that_ends_takes_it_with_it_and_a_deleted_run_is_let_go(start_w
     report = Report(run)
     worker = start_worker()
     until(lambda: report.state == "making")
-    maker = report.evaluation["pid"]
+    maker = report.making["pid"]
     worker.terminate()
     assert worker.wait(30) == 0
     assert not psutil.pid_exists(maker)
-    assert queue.unreported() == [run, other]
-    assert report.evaluation["tries"] == 0  # which is no try
+    assert queue.unmade() == [run, other]
+    assert report.making["tries"] == 0  # which is no try
     start_worker()
     until(lambda: report.state == "making")
     run.delete()
@@ -167,13 +168,13 @@ def test_a_run_waits_before_the_cards_that_are_still_to_be_made_and_behind_the_o
     assert (line.phase(second), line.times) == ("", [])
     monkeypatch.setattr(disk, "LEFT_TO_OTHERS", 1 << 60)
     assert "The disk is full" in queue.Line.now().phase(run)
-    assert queue.unreported() == []
+    assert queue.unmade() == []
 
 
 def test_a_card_that_was_left_is_not_begun_again_at_once():
     report = Report(ended("old"))
     report.begin()
     report.let_wait(1, 60)
-    assert (report.state, report.is_due, queue.unreported()) == ("waiting", False, [])
+    assert (report.state, report.is_due, queue.unmade()) == ("waiting", False, [])
     report.let_wait(1)
-    assert (report.is_due, queue.unreported()) == (True, [report.run])
+    assert (report.is_due, queue.unmade()) == (True, [report.run])

@@ -18,6 +18,7 @@ CONTRACT = {
     "runs", "run", "metrics", "stop_run", "pause_run", "discard_run",
     "resume_run", "move_run", "delete_run", "compare", "download_adapter",
     "download_diagnostics", "people", "report", "make_report", "download_report",
+    "exports", "make_export", "cancel_export", "delete_export", "download_export",
     "import_text", "import_from_hub", "import_again",
     "examine_dataset", "preview_fix", "fix_dataset", "undo_dataset", "dataset_rows", "edit_row",
     "delete_rows", "add_rows", "new_dataset", "rename_dataset", "delete_dataset",

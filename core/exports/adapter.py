@@ -2,9 +2,9 @@
 
 It holds the PEFT folder as it is (adapter_config.json, adapter_model.safetensors, tokenizer, chat
 template, model card), or a whole model where all of it learned, and CHECKSUMS
-(`sha256sum -c CHECKSUMS`). Only the name of the base model is
-another: its path on this disk gives way to its name on the Hub, or to the name of its folder. The
-same adapter always gives the same bytes.
+(`sha256sum -c CHECKSUMS`). Only the name of the base model is another: its path on this disk gives
+way to its name on the Hub, or to the name of its folder. The same adapter always gives the same
+bytes.
 """
 
 import hashlib
@@ -15,9 +15,13 @@ import shutil
 import unicodedata
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import uuid4
 
-from core.files import RESERVED, read_json
+from core.chat import common_base, is_whole
+from core.exports.formats import Format, Say
+from core.files import RESERVED, linked, read_json, size_of
 from core.runs import Run
 from core.whole import whole_adapter
 
@@ -97,3 +101,52 @@ def _entry(name: str) -> zipfile.ZipInfo:
     stored = name.endswith(".safetensors")
     entry.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
     return entry
+
+
+# ---- as something that is prepared
+
+
+def make(run: Run, folder: Path, say: Say) -> Path:
+    say("Packing the adapter", 0, 0)
+    archive = adapter_zip(run)
+    target = folder / archive.name
+    if not linked(archive, target):
+        shutil.copyfile(archive, target)
+    return target
+
+
+def disk(run: Run) -> int:
+    return size_of(run.adapter) if run.adapter else 0
+
+
+def opened(run: Run, archive: Path, device: Any) -> tuple[Any, Any]:
+    """What is in the zip, on the base model of the run."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from core.loading import load_base, pick_dtype
+
+    dtype, bits = pick_dtype(device), run.config.quantization
+    with TemporaryDirectory(dir=archive.parent, ignore_cleanup_errors=True) as unzipped:
+        with zipfile.ZipFile(archive) as zipped:
+            zipped.extractall(unzipped)
+        if is_whole(run):
+            model = AutoModelForCausalLM.from_pretrained(
+                unzipped, dtype=dtype, use_safetensors=True
+            ).to(device)
+        else:
+            base = load_base(common_base([run]), bits, device, dtype)
+            base = base.to(device) if bits == "none" else base
+            model = PeftModel.from_pretrained(base, unzipped)
+        return model.eval(), AutoTokenizer.from_pretrained(unzipped)
+
+
+FORMAT = Format(
+    id="adapter",
+    title="Adapter",
+    sentence="The small file with what was learned, for Python and for servers that have the "
+    "original model.",
+    make=make,
+    disk=disk,
+    opened=opened,
+)

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from core import chat_process, loading, loop
 from core.chat_process import Chat
 from core.errors import NotFound
-from core.export import adapter_zip, file_name
+from core.exports.adapter import adapter_zip, file_name
 from core.loading import pick_device
 from core.methods import METHODS
 from tests.core.test_generate import save_adapter

@@ -1,0 +1,6 @@
+"""Taking a run home: the formats, how each is made, and whether it answers as the chat does."""
+
+from core.exports import adapter, merged
+from core.exports.formats import FORMATS
+
+FORMATS.update({made.id: made for made in (adapter.FORMAT, merged.FORMAT)})

@@ -1,0 +1,126 @@
+"""What a process of its own makes for a run that has ended: whether it is to be made, and how far
+it is. A report card is one such thing (core.report), and what is taken home (core.exports).
+
+One file tells of it, and is there while it is to be made, is being made, or could not be made. As
+with a run, how it stands is derived from facts: who died while making it leaves a thing that is
+still to be made. It never changes how the run itself stands.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from core.errors import Damaged, NotFound, UserError
+from core.files import read_facts, write_json
+from core.processes import identity, is_alive
+from core.runs import Run
+
+State = Literal["none", "waiting", "making", "failed", "made"]
+MOST_TRIES = 3  # times that it is begun again after it ended without a word
+
+
+@dataclass(frozen=True)
+class Work:
+    run: Run
+
+    # ---- what each kind of it says of itself
+
+    @property
+    def file(self) -> Path:
+        """The one that tells how far it is."""
+        raise NotImplementedError
+
+    @property
+    def is_made(self) -> bool:
+        raise NotImplementedError
+
+    @property
+    def title(self) -> str:
+        """What it is, as in “after TITLE of RUN”."""
+        raise NotImplementedError
+
+    @property
+    def purpose(self) -> str:
+        """What it can't be made for yet, as in “RUN has nothing PURPOSE yet”."""
+        raise NotImplementedError
+
+    # ---- how it stands
+
+    @property
+    def state(self) -> State:
+        if not self.answerable:
+            return "none"
+        making = self.making
+        if "error" in making:
+            return "failed"
+        if making:
+            return "making" if "pid" in making and is_alive(making) else "waiting"
+        return "made" if self.is_made else "none"
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is to be made now."""
+        return self.state == "waiting" and self.making.get("after", 0) <= time.time()
+
+    @property
+    def making(self) -> dict[str, Any]:
+        """at, tries; pid, created, phase, done, of once it is begun; after, before which moment it
+        is not tried again; or error, hint."""
+        return self._read(self.file, "tries")
+
+    @property
+    def answerable(self) -> bool:
+        """Whether the run has ended with something that it can be made of."""
+        return self.run.status in ("completed", "stopped") and self.run.adapter is not None
+
+    @staticmethod
+    def _read(file: Path, *keys: str) -> dict[str, Any]:
+        try:
+            return read_facts(file, *keys) or {}
+        except Damaged:  # it decides nothing, and can be made again
+            return {}
+
+    # ---- what is asked of it
+
+    def ask(self) -> None:
+        """Let it be made, anew where there is one."""
+        self._write(self.file, {"at": time.time(), "tries": 0})
+
+    def ask_again(self) -> None:
+        """As a person does. Raises UserError where there is nothing that it could be made of."""
+        if not self.answerable:
+            raise UserError(
+                f"{self.run.name} has nothing {self.purpose} yet: it is {self.run.status}.",
+                "Wait until it has finished, or stop it and keep what it learned.",
+                field="id",
+            )
+        if self.state not in ("waiting", "making"):
+            self.ask()
+
+    # ---- what its maker says
+
+    def begin(self) -> None:
+        """This process makes it from now on."""
+        before = {"at": time.time(), "tries": 0, **self.making}
+        told = {"at": before["at"], "tries": before["tries"] + 1, **identity()}
+        self._write(self.file, told)
+
+    def say(self, phase: str, done: int = 0, of: int = 0) -> None:
+        told = {"phase": phase, "done": done, "of": of}
+        self._write(self.file, {**self.making, **told})
+
+    def let_wait(self, tries: int, seconds: float = 0.0) -> None:
+        """It was left, and is to be made after so many seconds; so many tries count."""
+        told = {"at": self.making.get("at", time.time()), "tries": tries}
+        self._write(self.file, {**told, "after": time.time() + seconds})
+
+    def fail(self, error: str, hint: str) -> None:
+        tries = self.making.get("tries", 0)
+        self._write(self.file, {"tries": tries, "error": error, "hint": hint})
+
+    def _write(self, file: Path, value: Any) -> None:
+        try:
+            write_json(file, value, parents=False)
+        except FileNotFoundError:
+            raise NotFound(f"There is no run {self.run.id}.") from None

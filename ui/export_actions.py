@@ -1,0 +1,114 @@
+"""What a person can do about taking a run home. Like `ui.actions`."""
+
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+from core.exports.adapter import file_name
+from core.exports.export import Export, find
+from core.exports.export import exports as all_exports
+from core.store import Store
+
+
+def exports(store: Store, id: str) -> dict[str, Any]:
+    """What a run can be taken home as, and how each of these stands.
+
+    Parameters:
+        id: the run's id
+    Returns:
+        id, name, can_be_made (whether the run has ended with something); formats [{format, title,
+        sentence, lacks (why it can't be made of this run, else empty), disk (bytes that it will
+        take), state ("none", "waiting", "making", "failed" or "made"), phase, done, of, error,
+        hint, made, stale (the run has learned on since), folder (on this machine)}]; made is null
+        or {at, seconds, bytes, proof}, and proof {asked, same, near, trusted, parted, logits}:
+        whether it gave saved questions the answers of the chat.
+    """
+    run = store.run(id)
+    told = [_told(export) for export in all_exports(run)]
+    can_be_made = run.status in ("completed", "stopped") and run.adapter is not None
+    return {"id": run.id, "name": run.name, "can_be_made": can_be_made, "formats": told}
+
+
+def _told(export: Export) -> dict[str, Any]:
+    making, made = export.making, export.made
+    format = export.format
+    lacks, bytes = "", 0
+    if export.answerable:
+        try:
+            lacks = format.lacks(export.run)
+            bytes = 0 if lacks else format.disk(export.run)
+        except UserError as error:
+            lacks = f"{error} {error.hint}".strip()
+    kept = ("at", "seconds", "bytes", "proof")
+    return {
+        "format": format.id,
+        "title": format.title,
+        "sentence": format.sentence,
+        "lacks": lacks,
+        "disk": bytes,
+        "state": export.state,
+        "phase": making.get("phase", ""),
+        "done": making.get("done", 0),
+        "of": making.get("of", 0),
+        "error": making.get("error", ""),
+        "hint": making.get("hint", ""),
+        "made": {name: made[name] for name in kept} if made else None,
+        "stale": export.is_stale,
+        "folder": str(export.path / made["folder"]) if made else "",
+    }
+
+
+def make_export(store: Store, id: str, format: str) -> dict[str, Any]:
+    """Have one of the formats of a finished run prepared, or prepared anew, when its turn comes.
+
+    Parameters:
+        id: the run's id
+        format: one of those that `exports` lists
+    Returns:
+        id, format and state, "waiting" or "making".
+    """
+    export = find(store.run(id), format)
+    export.ask_again()
+    return _stands(export)
+
+
+def cancel_export(store: Store, id: str, format: str) -> dict[str, Any]:
+    """Let it not be prepared, or no longer. What was prepared before stays.
+
+    Parameters:
+        id: the run's id
+        format: one of those that `exports` lists
+    Returns:
+        id, format and state.
+    """
+    export = find(store.run(id), format)
+    export.cancel()
+    return _stands(export)
+
+
+def delete_export(store: Store, id: str, format: str) -> dict[str, Any]:
+    """Remove what was prepared, for good; it can be prepared again.
+
+    Parameters:
+        id: the run's id
+        format: one of those that `exports` lists
+    Returns:
+        id, format and state, "none".
+    """
+    export = find(store.run(id), format)
+    export.delete()
+    return _stands(export)
+
+
+def _stands(export: Export) -> dict[str, Any]:
+    return {"id": export.run.id, "format": export.format_id, "state": export.state}
+
+
+def artefact(store: Store, id: str, format: str) -> tuple[Path, str]:
+    """What was prepared, a file or a folder, and the name of the file that it is handed out as.
+    Raises NotFound."""
+    export = find(store.run(id), format)
+    found = export.artefact
+    if found.is_file():
+        return found, found.name
+    return found, f"{file_name(export.run.name) or export.run.id}-{format}.zip"
