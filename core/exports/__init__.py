@@ -1,0 +1,6 @@
+"""Taking a run home: the formats, how each is made, and whether it answers as the chat does."""
+
+from core.exports.formats import FORMATS
+from core.exports.gguf import offered
+
+FORMATS.update({made.id: made for made in offered.FORMATS})
