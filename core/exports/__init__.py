@@ -2,5 +2,6 @@
 
 from core.exports import adapter, merged
 from core.exports.formats import FORMATS
+from core.exports.gguf import offered
 
-FORMATS.update({made.id: made for made in (adapter.FORMAT, merged.FORMAT)})
+FORMATS.update({made.id: made for made in (adapter.FORMAT, merged.FORMAT, *offered.FORMATS)})
