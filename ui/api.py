@@ -34,6 +34,7 @@ from ui import (
     actions,
     dataset_actions,
     disk_actions,
+    library_actions,
     people_actions,
     report_actions,
     theme,
@@ -81,6 +82,15 @@ QUICK = (
     ablation_actions.ablation,
     ablation_actions.estimate_ablation,
     ablation_actions.start_ablation,
+    library_actions.library,
+    library_actions.family,
+    library_actions.add_version,
+    library_actions.describe_version,
+    library_actions.make_current,
+    library_actions.roll_back,
+    library_actions.undo_roll_back,
+    library_actions.set_gate,
+    library_actions.remove_family,
 )
 # They go through all rows of a dataset, which takes a while where there are many.
 THOROUGH = (

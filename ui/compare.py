@@ -150,22 +150,21 @@ def _sampling() -> dict[str, gr.components.Component]:
 def _open(request: gr.Request) -> tuple:
     """(picker, others, empty state, arena, chips, tabs, ask, strength, panes, turns)"""
     store = page.store(request)
-    choice, chosen, usable = picker.chosen(request)
+    choice, name, chosen, usable = picker.chosen(request, families=True)
     if not chosen:
         empty = views.compare.nothing_to_compare(bool(usable))
         return choice, gr.skip(), empty, *[gr.skip()] * 6, []
     base = chosen.config.base_model
-    fitting = [
-        (run.name, run.id) for run in usable if run.config.base_model == base and run != chosen
-    ]
+    alike = [run for run in usable if run.config.base_model == base and run != chosen]
+    fitting = picker.titled(store, alike)
     if version := versions.last(chosen):
         fitting.insert(0, (f"{version.name}, as it ended", version.id))
     named = request.query_params.get("with", "").split(",")
     others = [id for id in named if id in (fits for _, fits in fitting)][:MORE]
     beside = gr.Dropdown(fitting, value=others, visible=bool(fitting))
-    sides = _sides(store, chosen.id, others)
-    arena, chips = gr.Column(visible=True), _chips(store, chosen.id)
-    shown = _shown(request, chosen.id, others, False, [])
+    sides = _sides(store, name, others)
+    arena, chips = gr.Column(visible=True), _chips(store, name)
+    shown = _shown(request, name, others, False, [])
     return choice, beside, "", arena, chips, *sides, shown, []
 
 
@@ -323,7 +322,7 @@ def _chip(
             yield gr.skip(), asked["seed"], gr.skip(), *growing
         return
     store = page.store(request)
-    question = _held_out(store.run(run), event.action == "changed")
+    question = _held_out(versions.find(store, run), event.action == "changed")
     *before, last = question.messages
     system = before.pop(0)["content"] if before and before[0]["role"] == "system" else ""
     chips, asked["system"] = _chips(store, run, question.expected), system
@@ -335,7 +334,7 @@ def _chip(
 
 
 def _chips(store: Store, run: str, expected: str = "") -> str:
-    return views.compare.chips(expected, bool(_most_changed(store.run(run))))
+    return views.compare.chips(expected, bool(_most_changed(versions.find(store, run))))
 
 
 def _held_out(run: Run, changed: bool) -> ballots.Question:

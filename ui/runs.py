@@ -17,8 +17,8 @@ from core.errors import NotFound, UserError
 from core.runs import Run
 from core.store import Store
 from jobs import queue
-from ui import actions, api, chart, page, report, views, words
-from ui.parts import panel, scrubber, ticked
+from ui import actions, api, chart, keep, page, report, views, words
+from ui.parts import fields, panel, scrubber, ticked
 
 BUSY, IDLE = 1.5, 10  # seconds between two looks
 MOST = 50  # runs on a page of the list
@@ -35,6 +35,7 @@ def build(demo: gr.Blocks) -> None:
         watched = scrubber()
         figures = panel()
         card = panel()
+        kept = fields()
         settings = panel()
         rows = ticked()
         with gr.Accordion("Log", open=False, visible=False, elem_classes="card") as fold:
@@ -53,6 +54,7 @@ def build(demo: gr.Blocks) -> None:
             _show, None, shown, **page.DIRECT
         )
     report.attach(demo, verdict, card, archive)
+    keep.attach(demo, kept, timer)
     address.change(None, address, None, js=page.HERE)
     archive.change(None, None, None, js=CLICK)
 
@@ -137,7 +139,7 @@ def _show(request: gr.Request) -> tuple:
         found, older = listed(runs[start : start + MOST], line), len(runs[start + MOST :])
         busy = any(run["status"] in ("running", "queued") for run, _ in found)
         return (
-            views.heading("Runs", _in_words(line)) + page.deleted(request), *[""] * 5,
+            views.runs.list_heading(_in_words(line)) + page.deleted(request), *[""] * 5,
             views.runs.listing(found, older, start),
             gr.Accordion(visible=False), gr.Timer(BUSY if busy else IDLE),
         )  # fmt: skip

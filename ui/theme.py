@@ -39,7 +39,9 @@ def launch_options() -> dict[str, Any]:
 
 def style() -> str:
     """The style sheet."""
-    return "".join((HERE / f"{name}.css").read_text("utf-8") for name in ("style", "report"))
+    return "".join(
+        (HERE / f"{name}.css").read_text("utf-8") for name in ("style", "report", "library")
+    )
 
 
 def _theme() -> gr.themes.Base:

@@ -12,6 +12,8 @@ from ui.views import (
     disk,
     doctor,
     home,
+    keep,
+    library,
     login,
     new,
     people,
@@ -21,6 +23,7 @@ from ui.views import (
     runs,
     settings,
     tokens,
+    version,
     vote,
     watch,
 )
@@ -50,6 +53,8 @@ __all__ = [
     "heading",
     "home",
     "invitation",
+    "keep",
+    "library",
     "login",
     "new",
     "notice",
@@ -65,6 +70,7 @@ __all__ = [
     "tokens",
     "top_bar",
     "undo",
+    "version",
     "vote",
     "watch",
 ]

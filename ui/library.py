@@ -1,0 +1,113 @@
+"""The library: the families, and one family at /library?family=NAME.
+
+Everything is read from the library's log and the run folders at each look. What is being typed
+stays as it is: a part is shown anew only when it has become another.
+"""
+
+import hashlib
+from typing import Any
+
+import gradio as gr
+
+from core.errors import NotFound
+from core.store import LOCAL, Store
+from ui import api, disk_actions, library_actions, page, picker, report_actions, views
+from ui.parts import fields, panel
+
+LOOK = 5  # seconds between two looks
+
+
+def build(demo: gr.Blocks) -> None:
+    with page.frame(demo, "Library"):
+        head = panel()
+        dialogs = panel(views.library.remove_dialog())
+        versions = fields()
+        gate = fields()
+        timeline = panel()
+        seen = gr.Textbox(visible=False)
+        address = gr.Textbox(visible=False)
+    shown = [head, versions, gate, timeline, seen]
+    demo.load(_show, seen, shown, **page.DIRECT)
+    gr.Timer(LOOK).tick(_show, seen, shown, **page.DIRECT)
+    for clicked in (head, versions, gate):
+        clicked.click(_act, clicked, None, **page.DIRECT).then(_show, seen, shown, **page.DIRECT)
+    dialogs.click(_remove, None, address, **page.DIRECT)
+    address.change(None, address, None, js=page.HERE)
+
+
+def _show(seen: str, request: gr.Request) -> tuple:
+    """(head, versions, gate, timeline, what is seen now): the list, or the family that the address
+    names. `seen` is what it was at the last look, a digest for each part."""
+    store, name = page.store(request), request.query_params.get("family")
+    if not name:
+        parts = [_list(store), "", "", ""]
+    else:
+        try:
+            parts = _family(store, name)
+        except NotFound as error:
+            parts = [views.library.no_such_family(str(error)), "", "", ""]
+    now = [hashlib.sha256(part.encode()).hexdigest()[:16] for part in parts]
+    before = (seen or "").split(" ")
+    same = [one == other for one, other in zip(now, [*before, "", "", "", ""], strict=False)]
+    head, versions, gate, timeline = parts
+    updates = (
+        head,
+        gr.update(html=versions, value={}),
+        gr.update(html=gate, value={}),
+        timeline,
+    )
+    changed = (gr.skip() if kept else part for part, kept in zip(updates, same, strict=True))
+    return *changed, " ".join(now)
+
+
+def _list(store: Store) -> str:
+    newest = next(
+        ((run.id, run.name) for run in store.runs()
+         if run.adapter is not None and run.status in picker.FINISHED), None
+    )  # fmt: skip
+    return views.library.listing(library_actions.library(store), newest)
+
+
+def _family(store: Store, name: str) -> list[str]:
+    told = library_actions.family(store, name)
+    return [
+        views.library.head(told),
+        views.version.versions(told),
+        views.library.gate(told),
+        views.library.timeline(told["log"], alone=store.owner == LOCAL),
+    ]
+
+
+def _act(written: Any, event: gr.EventData, request: gr.Request) -> None:
+    """What a button says; `written` are the fields beside it."""
+    store, name = page.store(request), request.query_params.get("family", "")
+    typed = written if isinstance(written, dict) else {}
+
+    def said(field: str) -> str:
+        return typed.get(field, {}).get(event.id, "")
+
+    with api.errors_in_words():
+        match event.action:
+            case "current" | "override" as how:
+                library_actions.make_current(
+                    store, name, int(event.id), said("why"), override=how == "override"
+                )
+            case "back":
+                library_actions.roll_back(store, name)
+            case "undo":
+                library_actions.undo_roll_back(store, name)
+            case "describe":
+                tags = said("tags").split(",")
+                library_actions.describe_version(store, name, int(event.id), said("notes"), tags)
+            case "put_back":
+                disk_actions.put_back(store, event.id)
+            case "make_report":
+                report_actions.make_report(store, event.id)
+            case "gate":
+                library_actions.set_gate(store, name, {"active": False, **typed})
+
+
+def _remove(request: gr.Request) -> str:
+    with api.errors_in_words():
+        library_actions.remove_family(page.store(request), request.query_params.get("family", ""))
+    return "library"
