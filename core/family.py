@@ -231,9 +231,14 @@ def event(store: Store, do: str, **told: Any) -> dict[str, Any]:
 
 
 def append(folder: Path, *events: dict[str, Any]) -> None:
-    """On lines of their own even where the last one is torn, and on the disk when this returns."""
+    """At the end of the log, and on the disk when this returns."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.jsonl").open("ab+") as file:
+    add_lines(folder / "log.jsonl", *events)
+
+
+def add_lines(path: Path, *events: dict[str, Any]) -> None:
+    """On lines of their own even where the last one is torn."""
+    with path.open("ab+") as file:
         torn = False
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)

@@ -34,6 +34,7 @@ from ui import (
     actions,
     dataset_actions,
     disk_actions,
+    health_actions,
     library_actions,
     people_actions,
     report_actions,
@@ -91,6 +92,12 @@ QUICK = (
     library_actions.undo_roll_back,
     library_actions.set_gate,
     library_actions.remove_family,
+    library_actions.roll_out,
+    library_actions.end_rollout,
+    health_actions.health,
+    health_actions.keep_answers,
+    health_actions.rate_answer,
+    health_actions.forget_texts,
 )
 # They go through all rows of a dataset, which takes a while where there are many.
 THOROUGH = (

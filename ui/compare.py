@@ -18,7 +18,7 @@ from core.report import Report
 from core.runs import Run
 from core.sampling import STRONGEST
 from core.store import Store
-from ui import actions, conversation, page, panes, picker, teach, views
+from ui import actions, api, conversation, page, panes, picker, teach, thumbs, views
 from ui.conversation import Message, Turn
 from ui.parts import panel
 from ui.working import call_off, is_waiting, under_way
@@ -30,6 +30,7 @@ MOST_CHANGED = 5  # of these, one is asked
 VOTE = "(run) => { window.location.href = 'vote' + (run ? `?run=${encodeURIComponent(run)}` : '') }"
 IN_THE_ADDRESS = picker.in_the_address("compare")
 KEEP_OR_TEACH = """(name, text) => {
+  if (name === '-') return;
   if (name) {
     const link = document.createElement('a');
     link.href = URL.createObjectURL(new Blob([text], { type: 'text/plain' }));
@@ -121,6 +122,7 @@ def build(demo: gr.Blocks) -> None:
         **page.DIRECT,
     )
     chosen.then(None, [file_name, file], None, js=KEEP_OR_TEACH)
+    shown.click(_rate, inputs_kwargs=look, outputs=[shown, turns], **page.DIRECT)
 
 
 AT_ALL_STRENGTHS = "100: as it learned. 0: the original."
@@ -271,7 +273,26 @@ def _answer(
         failed = {**turn, "done": True, "stopped": True, "notes": [_words(problem)]}
         yield prompt, shown(failed), turns, *_buttons(False)
     else:
+        turn = thumbs.keep(page.store(request), sides, turn)
         yield "", shown(turn), [*turns, turn], *_buttons(False)
+
+
+def _rate(
+    event: gr.EventData,
+    request: gr.Request,
+    run: str,
+    others: list[str],
+    marked: bool,
+    turns: list[Turn],
+) -> tuple:
+    """(panes, turns), after a thumb; an answer that grows meanwhile shows them itself."""
+    if event.action != "rate":
+        return gr.skip(), gr.skip()
+    with api.errors_in_words():
+        turns = thumbs.rated(page.store(request), turns, event.id)
+    if is_waiting(request):
+        return gr.skip(), gr.skip()
+    return _shown(request, run, others, marked, turns), turns
 
 
 def _stop(request: gr.Request) -> None:
@@ -372,6 +393,8 @@ def _do(
         number, _, side = event.id.partition(":")
         turn = turns[int(number)]
         return gr.Accordion(open=True), turn["question"], turn[side].strip(), "", "", ""
+    if event.action == "rate":
+        return *[gr.skip()] * 4, thumbs.NOTHING, ""
     titles = conversation.sides(page.store(request), [run, *others])
     write = {"md": conversation.as_markdown, "json": conversation.as_json}[event.id]
     return *[gr.skip()] * 4, f"answers.{event.id}", write(titles, turns, settings)

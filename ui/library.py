@@ -11,7 +11,16 @@ import gradio as gr
 
 from core.errors import NotFound
 from core.store import LOCAL, Store
-from ui import api, disk_actions, library_actions, page, picker, report_actions, views
+from ui import (
+    api,
+    disk_actions,
+    health_actions,
+    library_actions,
+    page,
+    picker,
+    report_actions,
+    views,
+)
 from ui.parts import fields, panel
 
 LOOK = 5  # seconds between two looks
@@ -22,40 +31,37 @@ def build(demo: gr.Blocks) -> None:
         head = panel()
         dialogs = panel(views.library.remove_dialog())
         versions = fields()
+        rollout = fields()
         gate = fields()
+        health = fields()
         timeline = panel()
         seen = gr.Textbox(visible=False)
         address = gr.Textbox(visible=False)
-    shown = [head, versions, gate, timeline, seen]
+    shown = [head, versions, rollout, gate, health, timeline, seen]
     demo.load(_show, seen, shown, **page.DIRECT)
     gr.Timer(LOOK).tick(_show, seen, shown, **page.DIRECT)
-    for clicked in (head, versions, gate):
+    for clicked in (head, versions, rollout, gate, health):
         clicked.click(_act, clicked, None, **page.DIRECT).then(_show, seen, shown, **page.DIRECT)
     dialogs.click(_remove, None, address, **page.DIRECT)
     address.change(None, address, None, js=page.HERE)
 
 
 def _show(seen: str, request: gr.Request) -> tuple:
-    """(head, versions, gate, timeline, what is seen now): the list, or the family that the address
-    names. `seen` is what it was at the last look, a digest for each part."""
+    """(head, versions, rollout, gate, health, timeline, what is seen now): the list, or the family
+    that the address names. `seen` is what it was at the last look, a digest for each part."""
     store, name = page.store(request), request.query_params.get("family")
     if not name:
-        parts = [_list(store), "", "", ""]
+        parts = [_list(store), *[""] * 5]
     else:
         try:
             parts = _family(store, name)
         except NotFound as error:
-            parts = [views.library.no_such_family(str(error)), "", "", ""]
+            parts = [views.library.no_such_family(str(error)), *[""] * 5]
     now = [hashlib.sha256(part.encode()).hexdigest()[:16] for part in parts]
     before = (seen or "").split(" ")
-    same = [one == other for one, other in zip(now, [*before, "", "", "", ""], strict=False)]
-    head, versions, gate, timeline = parts
-    updates = (
-        head,
-        gr.update(html=versions, value={}),
-        gr.update(html=gate, value={}),
-        timeline,
-    )
+    same = [one == other for one, other in zip(now, [*before, *[""] * len(now)], strict=False)]
+    head, *forms, timeline = parts
+    updates = [head, *(gr.update(html=form, value={}) for form in forms), timeline]
     changed = (gr.skip() if kept else part for part, kept in zip(updates, same, strict=True))
     return *changed, " ".join(now)
 
@@ -69,11 +75,13 @@ def _list(store: Store) -> str:
 
 
 def _family(store: Store, name: str) -> list[str]:
-    told = library_actions.family(store, name)
+    told, health = library_actions.family(store, name), health_actions.health(store, name)
     return [
         views.library.head(told),
         views.version.versions(told),
+        views.health.rollout(told, health),
         views.library.gate(told),
+        views.health.health(health),
         views.library.timeline(told["log"], alone=store.owner == LOCAL),
     ]
 
@@ -105,6 +113,21 @@ def _act(written: Any, event: gr.EventData, request: gr.Request) -> None:
                 report_actions.make_report(store, event.id)
             case "gate":
                 library_actions.set_gate(store, name, {"active": False, **typed})
+            case "rollout":
+                library_actions.roll_out(
+                    store,
+                    name,
+                    int(event.id or typed.get("candidate", 0)),
+                    float(typed.get("share", 0)),
+                    typed.get("reason", ""),
+                    "override" in typed,
+                )
+            case "end":
+                library_actions.end_rollout(store, name)
+            case "keep_answers":
+                health_actions.keep_answers(store, "answers" in typed, "texts" in typed)
+            case "forget":
+                health_actions.forget_texts(store, name)
 
 
 def _remove(request: gr.Request) -> str:

@@ -134,6 +134,36 @@ def set_gate(store: Store, family: str, gate: dict[str, Any]) -> dict[str, Any]:
     return {"name": family, "gate": shelf.set_gate(store, family, gate).gate.describe()}
 
 
+def roll_out(
+    store: Store, family: str, version: int, share: float, why: str = "", override: bool = False
+) -> dict[str, Any]:
+    """Let a version answer a share of the requests; the current one answers the rest. Who asks with
+    the same key gets the same one.
+
+    Parameters:
+        family: its name
+        version: the number of the candidate
+        share: percent of the requests, more than 0
+        why: kept in the log
+        override: although the family's gate is not passed; needs a reason
+    Returns:
+        As from `library`.
+    """
+    return _listed(shelf.roll_out(store, family, version, share, why, override))
+
+
+def end_rollout(store: Store, family: str, why: str = "") -> dict[str, Any]:
+    """Let the current version answer all requests again.
+
+    Parameters:
+        family: its name
+        why: kept in the log
+    Returns:
+        As from `library`.
+    """
+    return _listed(shelf.end_rollout(store, family, why))
+
+
 def remove_family(store: Store, family: str) -> dict[str, Any]:
     """Remove a family with its log and its ratings for good. Its runs stay.
 

@@ -5,8 +5,9 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from core import library
+from core import health, library
 from core.config import TrainConfig
+from core.family import read
 from core.models import STARTER
 from tests.browser import stage
 from tests.cards import LABELLED, card_of, put
@@ -142,3 +143,44 @@ def test_nothing_reaches_out_of_the_window(page: Page, address, store):
         page.get_by_role("heading", level=1).wait_for()
         stage.Traffic(page).settle()
         assert stage.reaching_out(page) == []
+
+
+def test_a_thumb_in_compare_is_kept_with_the_version_and_a_rollout_is_run(
+    page: Page, address, store, runs
+):
+    for run in runs:
+        library.add(store, "Support bot", run)
+    page.goto(f"{address}compare?run=support-bot")
+    ask(page)
+    expect(page.get_by_role("button", name="Good answer")).to_have_count(0)  # not asked for
+
+    page.goto(f"{address}library?family=support-bot")
+    page.get_by_label("Keep ratings").check()
+    page.get_by_role("button", name="Keep it so").click()
+    expect(page.get_by_text("Nothing was answered since then.")).to_be_visible()
+
+    page.goto(f"{address}compare?run=support-bot")
+    ask(page)
+    good, bad = (page.get_by_role("button", name=f"{name} answer") for name in ("Good", "Bad"))
+    good.click()
+    expect(good).to_have_attribute("aria-pressed", "true")
+    bad.click()
+    expect(bad).to_have_attribute("aria-pressed", "true")
+    expect(good).to_have_attribute("aria-pressed", "false")
+    (answer,) = health.answers(read(store, "support-bot"))
+    assert (answer.version, answer.thumb, answer.text) == (1, "down", "")
+    assert answer.speed > 0
+
+    page.goto(f"{address}library?family=support-bot")
+    week = page.get_by_role("region", name="By week").get_by_role("row").last
+    expect(week.get_by_role("cell").nth(2)).to_have_text("1")  # bad
+    rollout = page.get_by_role("region", name="Gradual rollout")
+    rollout.get_by_label("Its share of the requests").fill("30")
+    expect(rollout.get_by_text("30 %")).to_be_visible()
+    rollout.get_by_label("Why").fill("A try.")
+    rollout.get_by_role("button", name="Begin the rollout").click()
+    expect(rollout.get_by_text("Version 2 answers 30 % of requests")).to_be_visible()
+    assert library.read(store, "support-bot").rollout.share == 30
+    rollout.get_by_role("button", name="Make version 2 current").click()
+    expect(version(page, 2).get_by_text("Current", exact=True)).to_be_visible()
+    assert library.read(store, "support-bot").rollout is None

@@ -236,6 +236,68 @@ def test_rows_settings_and_scores_are_told_from_one_version_to_the_next(store):
     assert (scores.loss, scores.guard) == (0.5, "much")
 
 
+# ---- gradual rollout
+
+
+def test_a_share_of_the_keys_gets_the_candidate_and_keeps_it(store, two):
+    keys = [f"person {number}" for number in range(2000)]
+
+    def candidates():
+        return {key for key in keys if library.pick(store, "support-bot", key).id == two[1].id}
+
+    assert candidates() == set()
+    library.roll_out(store, "support-bot", 2, 20, "a try")
+    some = candidates()
+    assert 0.17 < len(some) / len(keys) < 0.23
+    assert candidates() == some
+    library.roll_out(store, "support-bot", 2, 60)
+    more = candidates()
+    assert some < more
+    assert 0.56 < len(more) / len(keys) < 0.64
+    library.roll_out(store, "support-bot", 2, 100)
+    assert candidates() == set(keys)
+    assert library.find(store, "support-bot").id == two[0].id  # the name is the current one
+    library.end_rollout(store, "support-bot")
+    assert candidates() == set()
+    with pytest.raises(UserError, match="no rollout"):
+        library.end_rollout(store, "support-bot")
+
+
+def test_a_rollout_ends_with_what_becomes_current_and_with_a_roll_back(store, two):
+    third = finished(store, "Bot 3")
+    library.add(store, "support-bot", third)
+    library.roll_out(store, "support-bot", 2, 50)
+    since = library.read(store, "support-bot").rollout.since
+    library.roll_out(store, "support-bot", 2, 70)
+    assert library.read(store, "support-bot").rollout.since == since
+    assert library.make_current(store, "support-bot", 2).rollout is None
+    library.roll_out(store, "support-bot", 3, 50)
+    assert library.roll_back(store, "support-bot").rollout is None
+
+
+def test_while_the_candidate_is_deleted_the_current_one_answers(store, two):
+    library.roll_out(store, "support-bot", 2, 100)
+    trashed = two[1].delete()
+    assert library.pick(store, "support-bot", "anna").id == two[0].id
+    store.put_back(trashed.id)
+    assert library.pick(store, "support-bot", "anna").id == two[1].id
+
+
+def test_the_gate_holds_for_a_rollout_too(store, two):
+    library.set_gate(store, "support-bot", {"forgetting": "safe"})
+    with pytest.raises(UserError, match="no report card"):
+        library.roll_out(store, "support-bot", 2, 10)
+    family = library.roll_out(store, "support-bot", 2, 10, "only us", override=True)
+    assert family.log[-1]["over"]
+    assert library.roll_out(store, "support-bot", 2, 20).rollout.share == 20  # it is in already
+
+
+@pytest.mark.parametrize("share", [0, -1, 100.5, float("nan")])
+def test_no_share_is_no_rollout(store, two, share):
+    with pytest.raises(UserError, match="share"):
+        library.roll_out(store, "support-bot", 2, share)
+
+
 # ---- whatever is killed meanwhile
 
 SWITCHING = """

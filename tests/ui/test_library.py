@@ -5,13 +5,13 @@ import time
 import pytest
 
 from core import gate, library
-from core.errors import UserError
+from core.errors import NotFound, UserError
 from core.files import write_jsonl
 from core.store import Store
 from tests.browser import stage
 from tests.cards import LABELLED, answers_of, card_of, put
 from tests.ui.test_views import HOSTILE, Elements
-from ui import conversation, library_actions, views
+from ui import conversation, health_actions, library_actions, views
 
 
 @pytest.fixture
@@ -169,3 +169,70 @@ def test_an_answer_stands_under_the_name_that_was_asked_for():
     told = conversation.as_asked(said, {"bot": "run-1"})
     assert (told["bot"], told["run-1"], told["changed"]["bot"]) == ("b", "b", 0.5)
     assert conversation.as_asked(said, {"run-1": "run-1"}) is said
+
+
+# ---- rollout and health
+
+
+def answer(store, model, thumb, count=1, text="Yes, we do."):
+    for _ in range(count):
+        health_actions.rate_answer(store, model, thumb, text=text, question="Do you?")
+
+
+def test_ratings_come_with_leave_only(store):
+    library.add(store, "bot", run_with(store, "Bot"))
+    with pytest.raises(UserError, match="not kept"):
+        health_actions.rate_answer(store, "bot", "up", text="Yes.")
+    with pytest.raises(NotFound):
+        health_actions.rate_answer(store, "nobody", "up", text="Yes.")
+    assert health_actions.keep_answers(store, True) == {"answers": True, "texts": False}
+    kept = health_actions.rate_answer(store, "bot", "up", text="Yes.", seconds=1.5)
+    again = health_actions.rate_answer(store, "bot", "down", answer=kept["answer"])
+    assert again["answer"] == kept["answer"]
+    (week,) = health_actions.health(store, "bot")["weeks"]
+    assert (week["answers"], week["up"], week["down"], week["versions"]) == (1, 0, 1, [1])
+
+
+def test_a_rollout_is_told_with_both_versions_and_how_sure_that_is(store):
+    for name in ("One", "Two"):
+        library.add(store, "bot", run_with(store, name))
+    told = library_actions.family(store, "bot")
+    begin = Elements(views.health.rollout(told, health_actions.health(store, "bot")))
+    assert "Begin the rollout" in begin.text
+    library_actions.roll_out(store, "bot", 2, 25, "a try")
+
+    def shown():
+        told = library_actions.family(store, "bot")
+        return Elements(views.health.rollout(told, health_actions.health(store, "bot"))).text
+
+    assert "Version 2 answers 25 % of requests" in shown()
+    assert "Ratings are not kept" in shown()
+    health_actions.keep_answers(store, True)
+    answer(store, "bot@1", "down", 9)
+    answer(store, "bot@2", "up", 9)
+    assert "it takes 10 ratings of each" in shown()
+    answer(store, "bot@1", "up", 8)
+    answer(store, "bot@2", "up", 8)
+    assert "Version 2 is liked better: equals come out so uneven in fewer than 1 of" in shown()
+    assert "17 of 17" in shown()
+    answer(store, "bot@2", "down", 9)
+    assert "Not yet clear: equals come out so uneven in" in shown()
+    library_actions.end_rollout(store, "bot")
+    assert health_actions.health(store, "bot")["rollout"] is None
+
+
+def test_health_is_told_by_week_with_its_rule_and_what_to_mind(store):
+    library.add(store, "bot", run_with(store, "Bot"))  # whose answers are labels of one word
+    first = Elements(views.health.health(health_actions.health(store, "bot"))).text
+    assert "nothing is unless you say so" in first
+    health_actions.keep_answers(store, True, True)
+    empty = Elements(views.health.health(health_actions.health(store, "bot"))).text
+    assert "Ask it something in Compare" in empty
+    answer(store, "bot", "up", 12, f"{HOSTILE} I can’t tell you that.")
+    answer(store, "bot", "down", 12, "We deliver on every day of the week but Sunday.")
+    shown = Elements(views.health.health(health_actions.health(store, "bot")))
+    assert not shown.open
+    for part in ("It declines 50 % of its last 24 answers", "Its answers have become longer",
+                 "Counted as declined", "Forget the 24 texts"):  # fmt: skip
+        assert part in shown.text
+    assert health_actions.forget_texts(store, "bot") == {"texts": 24}

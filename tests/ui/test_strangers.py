@@ -66,9 +66,15 @@ FOREIGN = {
     "undo_roll_back": ["FAMILY"],
     "set_gate": ["FAMILY", {"active": True}],
     "remove_family": ["FAMILY"],
+    "roll_out": ["FAMILY", 1, 50, "", False],
+    "end_rollout": ["FAMILY", ""],
+    "health": ["FAMILY"],
+    "rate_answer": ["FAMILY", "up", "", "Hello", "", None],
+    "forget_texts": ["FAMILY"],
     **dict.fromkeys(
-        ["library", "datasets", "models", "runs", "people", "import_dataset", "import_text",
-         "import_from_hub", "new_dataset", "disk_usage", "trash", "empty_trash", "clear_caches"]
+        ["datasets", "models", "runs", "people", "import_dataset", "import_text",
+         "import_from_hub", "new_dataset", "disk_usage", "trash", "empty_trash", "clear_caches",
+         "library", "keep_answers"]
     ),
 }  # fmt: skip
 

@@ -107,7 +107,7 @@ def _actions(family: Told, version: Told) -> str:
         return f'<div class="buttons">{back}</div>'
     if state != "there" or number == family["current"]:
         return ""
-    made = button("current", "Make current", str(number)) if _passes(version) else ""
+    made = button("current", "Make current", str(number)) if passes(version) else ""
     lacking = dict.fromkeys(id for finding in version["findings"] for id in finding["lacks_card"])
     for id in lacking:
         whose = "its report card" if id == version["run"] else "the current one’s report card"
@@ -115,7 +115,7 @@ def _actions(family: Told, version: Told) -> str:
     return f'<div class="buttons">{made}{_try(family, version)}</div>'
 
 
-def _passes(version: Told) -> bool:
+def passes(version: Told) -> bool:
     return all(finding["passed"] for finding in version["findings"])
 
 
@@ -173,7 +173,7 @@ def _form(family: Told, version: Told) -> str:
         f'data-key="{number}" data-clear placeholder="Kept in the log"></label>'
     )
     override = title = ""
-    if may_be_current and not _passes(version):
+    if may_be_current and not passes(version):
         override = (
             '<details class="more-of-it"><summary>Make it current all the same</summary>'
             f'<div class="line-form">{why}{button("override", "Override the gate", str(number))}'
