@@ -6,6 +6,7 @@ It answers as a run does, beside its run. Its id is the run's with the step behi
 from dataclasses import dataclass
 from pathlib import Path
 
+from core import library
 from core.errors import NotFound
 from core.methods import METHODS
 from core.runs import Run
@@ -45,8 +46,11 @@ def last(run: Run) -> Version | None:
 
 
 def find(store: Store, id: str) -> Run:
-    """The run or version with this id. Raises NotFound."""
+    """The run or version with this id; the name of a family is its current version, FAMILY@3 that
+    version (core.library). Raises NotFound."""
     name, _, step = id.partition("@")
+    if library.is_family(store, name):
+        return library.find(store, id)
     run = store.run(name)
     if not step:
         return run

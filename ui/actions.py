@@ -21,6 +21,7 @@ from core.runs import Run
 from core.sharing import Place
 from core.store import Store
 from jobs import queue
+from ui import conversation
 
 
 def import_dataset(
@@ -367,7 +368,7 @@ def compare(
 
     Parameters:
         run: the run's id, or a list of ids of runs with the same base model; RUN@STEP is a run at
-            its last checkpoint
+            its last checkpoint, FAMILY a family's current version, FAMILY@3 that version
         message: what to ask; or a conversation, a list of {role, content}; or one conversation for
             each side, {"base": […], "tuned": […]}, with run ids where there are several
         sampling: max_new_tokens, temperature, top_p, seed, repetition_penalty; and strength of the
@@ -387,9 +388,12 @@ def compare(
         message = {ids[0]: message["tuned"], **message}
     if not message:
         raise UserError("message: there is nothing to answer.", field="message")
-    runs = [versions.find(store, id) for id in ids]
-    with closing(chat_server().compare(runs, message, sampling)) as answers:
+    runs = {id: versions.find(store, id) for id in ids}
+    if isinstance(message, dict):
+        message = {runs[id].id if id in runs else id: said for id, said in message.items()}
+    with closing(chat_server().compare([*runs.values()], message, sampling)) as answers:
         for answer in answers:
+            answer = conversation.as_asked(answer, {id: run.id for id, run in runs.items()})
             yield {**answer, "tuned": answer[ids[0]]}
 
 
@@ -397,7 +401,7 @@ def crowded(store: Store, run: str) -> Place | None:
     """Where a question about the run would be answered while another one trains, if that is not
     where it usually is."""
     with suppress(UserError):  # comparing says what is wrong
-        place = chat_server().place(store.run(run))
+        place = chat_server().place(versions.find(store, run))
         return place if place.beside else None
     return None
 

@@ -18,7 +18,7 @@ from core.report import Report
 from core.runs import Run
 from core.sampling import STRONGEST
 from core.store import Store
-from ui import actions, conversation, page, panes, picker, teach, views
+from ui import actions, api, conversation, page, panes, picker, teach, thumbs, views
 from ui.conversation import Message, Turn
 from ui.parts import panel
 from ui.working import call_off, is_waiting, under_way
@@ -30,6 +30,7 @@ MOST_CHANGED = 5  # of these, one is asked
 VOTE = "(run) => { window.location.href = 'vote' + (run ? `?run=${encodeURIComponent(run)}` : '') }"
 IN_THE_ADDRESS = picker.in_the_address("compare")
 KEEP_OR_TEACH = """(name, text) => {
+  if (name === '-') return;
   if (name) {
     const link = document.createElement('a');
     link.href = URL.createObjectURL(new Blob([text], { type: 'text/plain' }));
@@ -130,6 +131,7 @@ def build(demo: gr.Blocks) -> None:
         **page.DIRECT,
     )
     chosen.then(None, [file_name, file], None, js=KEEP_OR_TEACH)
+    shown.click(_rate, inputs_kwargs=look, outputs=[shown, turns], **page.DIRECT)
 
 
 AT_ALL_STRENGTHS = "100: as it learned. 0: the original."
@@ -159,22 +161,21 @@ def _sampling() -> dict[str, gr.components.Component]:
 def _open(request: gr.Request) -> tuple:
     """(picker, others, empty state, arena, chips, tabs, ask, strength, panes, turns)"""
     store = page.store(request)
-    choice, chosen, usable = picker.chosen(request)
+    choice, name, chosen, usable = picker.chosen(request, families=True)
     if not chosen:
         empty = views.compare.nothing_to_compare(bool(usable))
         return choice, gr.skip(), empty, *[gr.skip()] * 6, []
     base = chosen.config.base_model
-    fitting = [
-        (run.name, run.id) for run in usable if run.config.base_model == base and run != chosen
-    ]
+    alike = [run for run in usable if run.config.base_model == base and run != chosen]
+    fitting = picker.titled(store, alike)
     if version := versions.last(chosen):
         fitting.insert(0, (f"{version.name}, as it ended", version.id))
     named = request.query_params.get("with", "").split(",")
     others = [id for id in named if id in (fits for _, fits in fitting)][:MORE]
     beside = gr.Dropdown(fitting, value=others, visible=bool(fitting))
-    sides = _sides(store, chosen.id, others)
-    arena, chips = gr.Column(visible=True), _chips(store, chosen.id)
-    shown = _shown(request, chosen.id, others, False, [])
+    sides = _sides(store, name, others)
+    arena, chips = gr.Column(visible=True), _chips(store, name)
+    shown = _shown(request, name, others, False, [])
     return choice, beside, "", arena, chips, *sides, shown, []
 
 
@@ -281,7 +282,26 @@ def _answer(
         failed = {**turn, "done": True, "stopped": True, "notes": [_words(problem)]}
         yield prompt, shown(failed), turns, *_buttons(False)
     else:
+        turn = thumbs.keep(page.store(request), sides, turn)
         yield "", shown(turn), [*turns, turn], *_buttons(False)
+
+
+def _rate(
+    event: gr.EventData,
+    request: gr.Request,
+    run: str,
+    others: list[str],
+    marked: bool,
+    turns: list[Turn],
+) -> tuple:
+    """(panes, turns), after a thumb; an answer that grows meanwhile shows them itself."""
+    if event.action != "rate":
+        return gr.skip(), gr.skip()
+    with api.errors_in_words():
+        turns = thumbs.rated(page.store(request), turns, event.id)
+    if is_waiting(request):
+        return gr.skip(), gr.skip()
+    return _shown(request, run, others, marked, turns), turns
 
 
 def _stop(request: gr.Request) -> None:
@@ -332,7 +352,7 @@ def _chip(
             yield gr.skip(), asked["seed"], gr.skip(), *growing
         return
     store = page.store(request)
-    question = _held_out(store.run(run), event.action == "changed")
+    question = _held_out(versions.find(store, run), event.action == "changed")
     *before, last = question.messages
     system = before.pop(0)["content"] if before and before[0]["role"] == "system" else ""
     chips, asked["system"] = _chips(store, run, question.expected), system
@@ -344,7 +364,7 @@ def _chip(
 
 
 def _chips(store: Store, run: str, expected: str = "") -> str:
-    return views.compare.chips(expected, bool(_most_changed(store.run(run))))
+    return views.compare.chips(expected, bool(_most_changed(versions.find(store, run))))
 
 
 def _held_out(run: Run, changed: bool) -> ballots.Question:
@@ -382,6 +402,8 @@ def _do(
         number, _, side = event.id.partition(":")
         turn = turns[int(number)]
         return gr.Accordion(open=True), turn["question"], turn[side].strip(), "", "", ""
+    if event.action == "rate":
+        return *[gr.skip()] * 4, thumbs.NOTHING, ""
     titles = conversation.sides(page.store(request), [run, *others])
     write = {"md": conversation.as_markdown, "json": conversation.as_json}[event.id]
     return *[gr.skip()] * 4, f"answers.{event.id}", write(titles, turns, settings)

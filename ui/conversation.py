@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from core import versions
+from core import library, versions
 from core.chat import BASE
 from core.errors import NotFound
 from core.store import Store
@@ -22,12 +22,15 @@ Turn = dict[str, Any]
 notes; changed and adapters (by run) as the chat tells them, and the strength they had. A question
 out of the examples has `before`, what stands before it there: a conversation begins with it."""
 
+BY_SIDE = {"changed", "adapters", "tokens", "seconds"}
+"""What the chat tells of each side."""
+
 Message = dict[str, str]
 
 
 def sides(store: Store, runs: Sequence[str]) -> dict[str, str]:
-    """Whose answers stand side by side: BASE and run ids, each with its title."""
-    if len(runs) == 1:
+    """Whose answers stand side by side: BASE and ids, each with its title."""
+    if len(runs) == 1 and not library.is_family(store, runs[0].partition("@")[0]):
         return {BASE: "Original", runs[0]: "Yours"}
     names = {id: _name(store, id) for id in runs}
     often, seen = Counter(names.values()), Counter[str]()
@@ -40,9 +43,24 @@ def sides(store: Store, runs: Sequence[str]) -> dict[str, str]:
 
 def _name(store: Store, id: str) -> str:
     try:
+        if library.is_family(store, id.partition("@")[0]):
+            return library.find_version(store, id).id
         return versions.find(store, id).name
     except NotFound:  # deleted in another tab: asking it says so
         return id
+
+
+def as_asked(answer: dict[str, Any], runs: Mapping[str, str]) -> dict[str, Any]:
+    """What the chat tells of runs, also under the names that they were asked by: a family's name
+    stands for its current version. `runs`: name -> the run's id."""
+    names = {name: id for name, id in runs.items() if name != id}
+    if not names:
+        return answer
+    told = {**answer, **{name: answer[id] for name, id in names.items()}}
+    for fact in BY_SIDE & answer.keys():
+        known = answer[fact]
+        told[fact] = {**known, **{name: known[id] for name, id in names.items() if id in known}}
+    return told
 
 
 def remembered(

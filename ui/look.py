@@ -1,8 +1,12 @@
 """What a page shows of facts that change: one timer and one request for all of it, so that a page
 which stays open costs little, however many cards it has.
+
+What is as it was is not sent again: it costs nothing to draw, and what somebody marks, opens or
+types in it stays.
 """
 
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import gradio as gr
@@ -21,6 +25,7 @@ class Look:
         self._handled: list[Any] = []
 
     def at(self, show: Show, *components: Any) -> None:
+        """Nobody else may change these components."""
         self._parts.append((show, components))
 
     def after(self, handled: Any) -> None:
@@ -29,16 +34,29 @@ class Look:
 
     def wire(self, demo: gr.Blocks, **options: Any) -> None:
         """`options`: of each event."""
-        timer = gr.Timer(FIRST)
+        timer, seen = gr.Timer(FIRST), gr.Textbox(visible=False)
         shown = [component for _, components in self._parts for component in components]
         for event in (demo.load, timer.tick, *self._handled):
-            event(self._show, None, [*shown, timer], **options)
+            event(self._show, seen, [*shown, timer, seen], **options)
 
-    def _show(self, request: gr.Request) -> tuple:
+    def _show(self, seen: str, request: gr.Request) -> tuple:
+        """`seen`: a digest of each value at the last look; empty when the page is opened."""
         values: list[Any] = []
         soonest = float("inf")
         for show, _ in self._parts:
-            *seen, seconds = show(request)
-            values += seen
+            *shown, seconds = show(request)
+            values += shown
             soonest = min(soonest, seconds)
-        return *values, gr.Timer(soonest)
+        now = [_digest(value) for value in values]
+        before = (seen or "").split(" ")
+        changed = [
+            value if not digest or [digest] != before[at : at + 1] else gr.skip()
+            for at, (value, digest) in enumerate(zip(values, now, strict=True))
+        ]
+        return *changed, gr.Timer(soonest), " ".join(now)
+
+
+def _digest(value: Any) -> str:
+    """Empty for a component, which doesn't tell what it is; it is sent each time."""
+    known = isinstance(value, str | dict)
+    return blake2b(repr(value).encode(), digest_size=6).hexdigest() if known else ""

@@ -1,11 +1,19 @@
 """The choice of one's model where its answers stand beside the original's: Compare and the vote.
+In Compare a family of the library can be chosen too: its current version, whichever that is when it
+is asked.
 
 Which one it is stands in the address, so that a reload comes back to it.
 """
 
+from collections.abc import Iterable
+from contextlib import suppress
+
 import gradio as gr
 
+from core import library, versions
+from core.errors import UserError
 from core.runs import Run
+from core.store import Store
 from ui import page
 
 FINISHED = ("completed", "stopped")
@@ -28,20 +36,46 @@ def in_the_address(address: str) -> str:
 }}"""
 
 
-def chosen(request: gr.Request) -> tuple[gr.Dropdown, Run | None, list[Run]]:
-    """(the picker, the run that the address names, all that can be chosen); where the address names
-    none, it is the newest that has finished."""
-    asked = request.query_params.get("run")
-    usable = [
-        run
-        for run in page.store(request).runs()
-        if run.adapter is not None and run.status != "damaged"
-    ]
-    wanted = (run for run in usable if (run.id == asked if asked else run.status in FINISHED))
+def chosen(
+    request: gr.Request, families: bool = False
+) -> tuple[gr.Dropdown, str, Run | None, list[Run]]:
+    """(the picker, what is chosen in it, which run that is, all that can be chosen): what the
+    address names, else the newest that has finished. `families`: they can be chosen as well as
+    runs."""
+    store, asked = page.store(request), request.query_params.get("run")
+    usable = [run for run in store.runs() if run.adapter is not None and run.status != "damaged"]
+    meant = _run_of(store, asked) if asked else ""
+    wanted = (run for run in usable if (run.id == meant if asked else run.status in FINISHED))
     found = next(wanted, None)
-    picker = gr.Dropdown(
-        [(run.name, run.id) for run in usable],
-        value=found.id if found else None,
-        visible=bool(usable),
-    )
-    return picker, found, usable
+    choices = titled(store, usable)
+    if families:
+        choices = [*_families(store, asked or ""), *choices]
+    name = found.id if found else ""
+    if found and asked in (id for _, id in choices):
+        name = asked
+    return gr.Dropdown(choices, value=name or None, visible=bool(usable)), name, found, usable
+
+
+def titled(store: Store, runs: Iterable[Run]) -> list[tuple[str, str]]:
+    """(what they are called, with the versions that they are kept as, and their ids)"""
+    kept: dict[str, list[str]] = {}
+    for family in library.families(store):
+        for version in family.versions:
+            kept.setdefault(version.run_id, []).append(version.id)
+    return [(" · ".join([run.name, *kept.get(run.id, ())]), run.id) for run in runs]
+
+
+def _run_of(store: Store, asked: str) -> str:
+    with suppress(UserError):
+        return versions.find(store, asked).id
+    return asked
+
+
+def _families(store: Store, asked: str) -> list[tuple[str, str]]:
+    """Those whose current version can answer, and the version that was asked for by its number."""
+    found = []
+    for family in library.families(store):
+        if family.current and family.current.run:
+            found.append((f"{family.name}, current version {family.current.number}", family.name))
+        found += [(version.id, asked) for version in family.versions if version.id == asked]
+    return found

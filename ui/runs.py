@@ -17,8 +17,8 @@ from core.errors import NotFound, UserError
 from core.runs import Run
 from core.store import Store
 from jobs import queue
-from ui import actions, api, chart, page, report, take_home, views, words
-from ui.parts import panel, scrubber, ticked
+from ui import actions, api, chart, keep, page, report, take_home, views, words
+from ui.parts import fields, panel, scrubber, ticked
 
 BUSY, IDLE = 1.5, 10  # seconds between two looks
 MOST = 50  # runs on a page of the list
@@ -36,6 +36,7 @@ def build(demo: gr.Blocks) -> None:
         figures = panel()
         card = panel()
         ways = panel()
+        kept = fields()
         settings = panel()
         rows = ticked()
         with gr.Accordion("Log", open=False, visible=False, elem_classes="card") as fold:
@@ -47,6 +48,7 @@ def build(demo: gr.Blocks) -> None:
             look.after(clicked.click(_act, None, [archive, address], **page.DIRECT))
         report.attach(look, verdict, card, archive)
         take_home.attach(look, ways, archive)
+        keep.attach(look, kept)
     reading = gr.Timer(BUSY, active=False)
     fold.expand(lambda: gr.Timer(active=True), None, reading, **page.DIRECT)
     fold.collapse(lambda: gr.Timer(active=False), None, reading, **page.DIRECT)
@@ -135,7 +137,7 @@ def _show(request: gr.Request) -> tuple:
         found, older = listed(runs[start : start + MOST], line), len(runs[start + MOST :])
         busy = any(run["status"] in ("running", "queued") for run, _ in found)
         return (
-            views.heading("Runs", _in_words(line)) + page.deleted(request), *[""] * 5,
+            views.runs.list_heading(_in_words(line)) + page.deleted(request), *[""] * 5,
             views.runs.listing(found, older, start),
             gr.Accordion(visible=False), BUSY if busy else IDLE,
         )  # fmt: skip

@@ -2,7 +2,20 @@
 
 import gradio as gr
 
-from ui import ablation, api, beside, compare, datasets, disk, home, new, people, runs, vote
+from ui import (
+    ablation,
+    api,
+    beside,
+    compare,
+    datasets,
+    disk,
+    home,
+    library,
+    new,
+    people,
+    runs,
+    vote,
+)
 
 
 def build() -> gr.Blocks:
@@ -17,6 +30,7 @@ def build() -> gr.Blocks:
         ("Ablation", "ablation", ablation),
         ("Compare", "compare", compare),
         ("Vote", "vote", vote),
+        ("Library", "library", library),
         ("Datasets", "datasets", datasets),
         ("Disk", "disk", disk),
         ("People", "people", people),

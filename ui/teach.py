@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from core import versions
 from core.errors import UserError
 from core.store import Store
 from ui import actions, dataset_actions, page, views
@@ -57,7 +58,7 @@ def _offer(run: str, request: gr.Request) -> gr.Dropdown:
     """The datasets that can take it, at first the one that the run learned from."""
     store = page.store(request)
     try:
-        own = store.run(run).config.dataset if run else ""
+        own = versions.find(store, run).config.dataset if run else ""
     except UserError:
         own = ""
     return _datasets(store, own)

@@ -40,7 +40,8 @@ def launch_options() -> dict[str, Any]:
 def style() -> str:
     """The style sheet."""
     return "".join(
-        (HERE / f"{name}.css").read_text("utf-8") for name in ("style", "report", "take_home")
+        (HERE / f"{name}.css").read_text("utf-8")
+        for name in ("style", "report", "take_home", "library")
     )
 
 

@@ -50,7 +50,7 @@ def build(demo: gr.Blocks) -> None:
 
 def _open(request: gr.Request) -> tuple:
     """(picker, what there is to see, the question of one's own)"""
-    choice, chosen, usable = picker.chosen(request)
+    choice, _, chosen, usable = picker.chosen(request)
     if chosen is None:
         return choice, views.vote.nothing_to_vote_on(bool(usable)), gr.skip()
     return choice, _now(chosen), gr.Row(visible=True)

@@ -1,6 +1,7 @@
 """Numbers, dates and states in plain words, each with its unit and one sensible precision."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 ORDINALS = ("next", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
@@ -90,6 +91,12 @@ def parameters(count: float | None) -> str:
 def amount(count: int, one: str, many: str = "") -> str:
     """'1 example', '1,240 examples'."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def listed(items: Sequence[str]) -> str:
+    """'1', '1 and 2', '1, 2 and 3'."""
+    *most, last = items
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def when(moment: float, now: float | None = None) -> str:

@@ -26,6 +26,9 @@ CONTRACT = {
     "disk_usage", "trash", "put_back", "empty_trash", "delete_checkpoints", "clear_caches",
     "remove_upload", "votes", "votes_dataset",
     "ablation", "estimate_ablation", "start_ablation",
+    "library", "family", "add_version", "describe_version", "make_current", "roll_back",
+    "undo_roll_back", "set_gate", "remove_family", "roll_out", "end_rollout",
+    "health", "keep_answers", "rate_answer", "forget_texts",
 }  # fmt: skip
 QUESTIONS = "question,answer\n" + "".join(
     f"What is {a} and {b}?,{a} and {b} make {a + b}.\n" for a in range(6) for b in range(5)

@@ -9,6 +9,7 @@ import pytest
 from gradio.routes import App as Server
 from gradio_client import Client, handle_file
 
+from core import library
 from core.store import Store
 from tests.browser import stage
 from tests.serving import PASSWORDS, serving_people
@@ -62,9 +63,23 @@ FOREIGN = {
     "ablation": ["RUN"],
     "estimate_ablation": [{"dataset": "DATASET"}, {"lora_r": [4, 8]}],
     "start_ablation": [{"dataset": "DATASET"}, {"lora_r": [4, 8]}],
+    "family": ["FAMILY"],
+    "add_version": ["mine", "RUN", "", None],
+    "describe_version": ["FAMILY", 1, "mine", None],
+    "make_current": ["FAMILY", 1, "", False],
+    "roll_back": ["FAMILY", ""],
+    "undo_roll_back": ["FAMILY"],
+    "set_gate": ["FAMILY", {"active": True}],
+    "remove_family": ["FAMILY"],
+    "roll_out": ["FAMILY", 1, 50, "", False],
+    "end_rollout": ["FAMILY", ""],
+    "health": ["FAMILY"],
+    "rate_answer": ["FAMILY", "up", "", "Hello", "", None],
+    "forget_texts": ["FAMILY"],
     **dict.fromkeys(
         ["datasets", "models", "runs", "people", "import_dataset", "import_text",
-         "import_from_hub", "new_dataset", "disk_usage", "trash", "empty_trash", "clear_caches"]
+         "import_from_hub", "new_dataset", "disk_usage", "trash", "empty_trash", "clear_caches",
+         "library", "keep_answers"]
     ),
 }  # fmt: skip
 
@@ -77,16 +92,20 @@ def app(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def annas(app):
-    """The ids of what Anna has: a dataset, a finished run with an adapter, a dataset in the trash
-    and an upload."""
+    """The ids of what Anna has: a dataset, a finished run with an adapter, the family that it is
+    kept in, a dataset in the trash and an upload."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRAFT_DATA", str(app.data))
         store = Store("anna")
         dataset = stage.add_dataset(store, "Anna's secret shop")
         run = stage.finish(stage.add_run(store, "Anna's secret run"), "completed")
+        family = library.add(store, "Anna's secret family", run).family
         deleted = store.dataset(stage.add_dataset(store, "Anna's secret rest")).delete()
         upload = store.create_upload("Anna's secret file", lambda folder: {"file": "secret.csv"})
-    return {"DATASET": dataset, "RUN": run.id, "TRASHED": deleted.id, "UPLOAD": upload.id}
+    return {
+        "DATASET": dataset, "RUN": run.id, "FAMILY": family, "TRASHED": deleted.id,
+        "UPLOAD": upload.id,
+    }  # fmt: skip
 
 
 def call(app, endpoint, arguments, name="ben"):
@@ -121,7 +140,7 @@ def test_every_endpoint_is_tried_by_a_stranger(app):
 def test_the_ids_of_another_person_are_not_there(app, annas, endpoint):
     before = fingerprint(app.data / "anna")
     for way in ("{}", "../../anna/{kind}/{}", "{data}/anna/{kind}/{}"):
-        kinds = {"TRASHED": "datasets/.trash"}
+        kinds = {"TRASHED": "datasets/.trash", "FAMILY": "library"}
         ids = {
             word: way.format(id, kind=kinds.get(word, f"{word.lower()}s"), data=app.data)
             for word, id in annas.items()
@@ -136,7 +155,9 @@ def test_the_ids_of_another_person_are_not_there(app, annas, endpoint):
     assert not list((app.data / "ben" / "runs").glob("*"))
 
 
-@pytest.mark.parametrize("endpoint", ["datasets", "runs", "models", "trash", "disk_usage"])
+@pytest.mark.parametrize(
+    "endpoint", ["datasets", "runs", "library", "models", "trash", "disk_usage"]
+)
 def test_a_list_has_nothing_of_another_person(app, annas, endpoint):
     event, said = call(app, endpoint, [])
     assert event == "complete"

@@ -86,7 +86,21 @@ def _tools(turn: Mapping[str, Any], side: str, number: int) -> str:
     return (
         '<div class="tools"><button type="button" class="button quiet" '
         f'data-copy="{escape(turn[side])}">Copy</button>'
-        f"{button('teach', 'Teach this answer', f'{number}:{escape(side)}', 'quiet')}</div>"
+        f"{button('teach', 'Teach this answer', f'{number}:{escape(side)}', 'quiet')}"
+        f"{_thumbs(turn, side, number)}</div>"
+    )
+
+
+def _thumbs(turn: Mapping[str, Any], side: str, number: int) -> str:
+    """Where the answer of a version is kept (ui.thumbs), what the person thinks of it."""
+    if side not in (turn.get("kept") or {}):
+        return ""
+    said = (turn.get("thumbs") or {}).get(side, "")
+    return "".join(
+        f'<button type="button" class="button quiet" data-action="rate" '
+        f'data-id="{number}:{thumb}:{escape(side)}" aria-pressed="{str(said == thumb).lower()}">'
+        f"{label}</button>"
+        for thumb, label in (("up", "Good answer"), ("down", "Bad answer"))
     )
 
 

@@ -45,4 +45,7 @@ def overview(listed: Sequence[Listed]) -> str:
     for name, pairs in (("Now", now), ("Lately", last)):
         if pairs:
             parts.append(f"<h2>{name}</h2>{run_list(pairs)}")
-    return "".join(parts) + '<p class="more"><a href="runs">All runs</a></p>'
+    return (
+        "".join(parts)
+        + '<p class="more"><a href="runs">All runs</a> · <a href="library">Library</a></p>'
+    )

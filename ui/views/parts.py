@@ -7,7 +7,7 @@ from typing import Any
 from core.users import User
 
 PAGES = (("Home", "./"), ("New", "new"), ("Runs", "runs"), ("Compare", "compare"),
-         ("Datasets", "datasets"), ("Disk", "disk"))  # fmt: skip
+         ("Library", "library"), ("Datasets", "datasets"), ("Disk", "disk"))  # fmt: skip
 CURRENT = ' aria-current="true"'
 MARK = (
     '<svg viewBox="0 0 32 32" aria-hidden="true"><rect width="32" height="32" rx="8"/>'

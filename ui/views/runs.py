@@ -96,6 +96,15 @@ def run_list(listed: Iterable[Listed], boxes: bool = False) -> str:
     return f'<div class="rows">{rows}</div>'
 
 
+def list_heading(below: str) -> str:
+    """`below`: who waits."""
+    lead = f'<p class="lead">{escape(below)}</p>' if below else ""
+    return (
+        f'<div class="heading split"><div><h1>Runs</h1>{lead}</div>'
+        f"{link('library', 'Library', '')}</div>"
+    )
+
+
 def listing(listed: Sequence[Listed], older: int = 0, start: int = 0) -> str:
     """A page of the list; `start` runs come before it and `older` after it."""
     if listed or start:
