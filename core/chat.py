@@ -1,8 +1,8 @@
 """Chatting with the base model and with adapters side by side, from a process without torch.
 
 ChatServer starts the chat process (core.chat_process) when it is first asked and speaks JSON lines
-with it; its log is chat.log in the data directory. That process holds one base model, answers one
-request after another, and leaves by itself: when nobody asked for GRAFT_CHAT_IDLE seconds, and when
+with it; its log is chat.log in the data directory. That process holds one base model, answers what
+asks for it together, and leaves by itself: when nobody asked for GRAFT_CHAT_IDLE seconds, and when
 this process is gone, however it went.
 """
 
@@ -12,17 +12,16 @@ import queue
 import subprocess
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from core import hardware, planner, sharing, versions
+from core import errors, hardware, planner, sharing, versions
 from core.computing import for_computing
-from core.errors import ModelProblem, NotFound, UserError
+from core.errors import BrokeOff, ModelProblem, NotFound, UserError
 from core.methods import METHODS, Bits
 from core.models import BaseModel, find
 from core.runs import Run
@@ -33,7 +32,8 @@ from core.whole import whole_adapter
 
 BASE = "base"
 MOST_RUNS = 8  # compared at once, and kept in memory
-AT_ONCE = 10  # conversations that a base model answers in one batch
+AT_ONCE = 10  # conversations of one request that a base model answers in one batch
+MOST_ROWS = 16  # of all requests that are answered at once; further ones wait
 HEARTBEAT = 0.2  # seconds, after which an iterator yields even if there is nothing new
 ROLES = ("system", "user", "assistant")
 SMALLEST_FIRST: tuple[Bits, ...] = ("4bit", "8bit", "none")
@@ -45,8 +45,7 @@ class ChatServer:
 
     def __init__(self) -> None:
         self._child: _Child | None = None
-        self._line: deque[object] = deque()  # in the order they came; the first is served
-        self._moved = threading.Condition()
+        self._starting = threading.Lock()
         self._numbers = count(1)
 
     def compare(
@@ -112,22 +111,49 @@ class ChatServer:
         for shown in self._answers(request, []):
             yield {"answers": [""] * len(conversations), **shown}
 
+    def complete(
+        self,
+        base: BaseModel,
+        quantization: Bits,
+        run: Run | None,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        stops: Sequence[str],
+        owner: str,
+    ) -> Iterator[dict[str, Any]]:
+        """The answer of a base model, or of a run's adapter on it, to one conversation, while it
+        grows: to where the model ends it, to the first of `stops`, which is left out, or to the
+        limit.
+
+        Yields `text`, and done, phase, waiting and notes as `compare` does; the last event has
+        `finish`, "stop" or "length", and `tokens`, those of the prompt and of the answer. It ends
+        as `compare`. Raises TooLong where the conversation has no room in what the model reads.
+        """
+        request = {
+            "id": next(self._numbers),
+            "complete": base.id,
+            "quantization": quantization,
+            "run": versions.address(run) if run else None,
+            "messages": [_message(message) for message in messages],
+            "sampling": sampling.model_dump(),
+            "stops": list(stops),
+            "owner": owner,
+        }
+        for shown in self._answers(request, []):
+            yield {"text": "", **shown}
+
     def place(self, run: Run) -> sharing.Place:
         """Where a question about the run would be answered now.
 
         Raises UserError where its base model is gone.
         """
-        return self._place([run], {BASE: (), run.id: ()}, Sampling().max_new_tokens)
+        nothing = {"runs": [versions.address(run)], "messages": {BASE: [], run.id: []}}
+        return self._place(demand_of({**nothing, "sampling": Sampling().model_dump()}))
 
-    def _place(
-        self, runs: Sequence[Run], messages: Mapping[str, Sequence[Message]], limit: int
-    ) -> sharing.Place:
-        return self._place_for(partial(demand, runs, messages, limit), runs[0].owner)
-
-    def _place_for(self, needs: Callable[[str], int], owner: str) -> sharing.Place:
+    def _place(self, demand: "Demand") -> sharing.Place:
         child = self._child
         chat = sharing.share_of(child.pid) if child else sharing.NOTHING
-        return sharing.place(hardware.device().kind, needs, chat, owner)
+        return sharing.place(hardware.device().kind, demand.bytes, chat, demand.owner)
 
     def close(self) -> None:
         """End the chat process. The next question starts another one."""
@@ -138,67 +164,46 @@ class ChatServer:
     def _answers(self, request: dict[str, Any], sides: list[str]) -> Iterator[dict[str, Any]]:
         shown: dict[str, Any] = dict.fromkeys(sides, "")
         shown |= {"done": False, "phase": "Starting", "waiting": 0, "notes": []}
-        place = object()
-        with self._moved:
-            self._line.append(place)
-        try:
-            while (ahead := self._ahead(place)) > 0:
-                yield {**shown, "phase": "Waiting for the answers before", "waiting": ahead}
-                with self._moved:
-                    self._moved.wait(HEARTBEAT)
-            for event in self._ask(request):
-                shown |= event
-                yield dict(shown)
-        finally:
-            with self._moved:
-                self._line.remove(place)
-                self._moved.notify_all()
-
-    def _ahead(self, place: object) -> int:
-        with self._moved:
-            return self._line.index(place)
+        for event in self._ask(request):
+            shown |= event
+            yield dict(shown)
 
     def _ask(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """What the chat process says about the request; the empty event is a heartbeat."""
-        fresh = self._child is None or not self._child.alive
-        if fresh:
-            # A process that could only say that there is no room for it would take some.
-            if "original" in request:
-                needs = partial(demand_of_original, find(request["original"]), request)
-                self._place_for(needs, request["owner"]).check()
-            else:
-                runs = [versions.at(address) for address in request["runs"]]
-                limit = request["sampling"]["max_new_tokens"]
-                self._place(runs, request["messages"], limit).check()
-            self._child = _Child()
-        child = self._child
+        while not self._starting.acquire(timeout=HEARTBEAT):
+            yield {}
+        try:
+            if fresh := self._child is None or not self._child.alive:
+                # A process that could only say that there is no room for it would take some.
+                self._place(demand_of(request)).check()
+                self._child = _Child()
+            child = self._child
+        finally:
+            self._starting.release()
         assert child is not None
-        child.send(request)
-        accepted = done = False
+        number, accepted, done = request["id"], False, False
+        events = child.ask(request)
         try:
             while not done:
                 try:
-                    event = child.events.get(timeout=HEARTBEAT)
+                    event = events.get(timeout=HEARTBEAT)
                 except queue.Empty:
                     yield {}
                     continue
                 if event is None:
                     done = True
-                    if not accepted and not fresh:  # it left, idle, just when it was asked
+                    if not accepted and not fresh:  # it left just when, or while, this one waited
                         yield from self._ask(request)
                         return
                     raise child.obituary()
-                if event.pop("id") != request["id"]:
-                    continue  # the end of an answer that nobody waits for any more
-                accepted = True
+                accepted |= not event.get("waiting")
                 done = event.get("done", False)
                 if "error" in event:
                     done = True
                     raise _as_exception(event)
                 yield event
         finally:
-            if not done:
-                child.send({"stop": request["id"]})
+            child.forget(number, stop=not done)
 
 
 def check_answerable(run: Run) -> None:
@@ -247,30 +252,62 @@ def is_whole(run: Run) -> bool:
     return not METHODS[run.config.method].shares_batch
 
 
-def demand(
-    runs: Sequence[Run], messages: Mapping[str, Sequence[Message]], limit: int, kind: str
-) -> int:
-    """Bytes that a chat takes on a device of this kind to answer; `limit`: tokens an answer."""
-    base = common_base(runs)
-    asked = sum(len(message["content"]) for side in messages.values() for message in side)
+@dataclass(frozen=True)
+class Demand:
+    """What answering takes: a base model, and rows of at most so many tokens."""
+
+    base: BaseModel
+    quantization: Bits
+    rows: tuple[int, ...] = ()
+    whole: bool = False
+    """Whether a run's whole model is needed beside the base."""
+    owner: str = ""
+    """Who asks."""
+
+    def bytes(self, kind: str) -> int:
+        """Of memory on a device of this kind. All rows of a batch are as wide as the widest."""
+        tokens = len(self.rows) * max(self.rows, default=0)
+        return planner.answering(self.base, self.quantization, kind, tokens, self.whole)
+
+    def shares_model(self, other: "Demand") -> bool:
+        """Whether both can be answered from one copy of one model."""
+        same = (self.base.path, self.quantization) == (other.base.path, other.quantization)
+        return same and not (self.whole or other.whole)
+
+    def __add__(self, other: "Demand") -> "Demand":
+        return replace(self, rows=self.rows + other.rows)
+
+
+def demand_of(request: Mapping[str, Any]) -> Demand:
+    """What this request to the chat process takes. Raises UserError where its model is gone."""
+    if "runs" in request:
+        runs = [versions.at(address) for address in request["runs"]]
+        base, bits = common_base(runs), common_bits(runs)
+        whole, owner = any(map(is_whole, runs)), runs[0].owner
+        conversations, limit = request["messages"].values(), request["sampling"]["max_new_tokens"]
+    elif "original" in request:
+        base, bits = find(request["original"]), request["quantization"]
+        whole, owner = False, request["owner"]
+        conversations, limit = request["conversations"], request["limit"]
+    else:
+        base, bits = find(request["complete"]), request["quantization"]
+        whole, owner = False, request["owner"]
+        conversations, limit = [request["messages"]], request["sampling"]["max_new_tokens"]
     # Where the tokens aren't counted yet: one has three characters at least, in most languages.
-    tokens = min(asked // 3 + limit * len(messages), base.context * len(messages))
-    return planner.answering(base, common_bits(runs), kind, tokens, any(map(is_whole, runs)))
-
-
-def demand_of_original(base: BaseModel, request: Mapping[str, Any], kind: str) -> int:
-    """As `demand`, where the base model answers `AT_ONCE` conversations of a request at a time."""
-    asked = [
-        sum(len(message["content"]) for message in one) // 3 + request["limit"]
-        for one in request["conversations"]
+    rows = [
+        min(sum(len(message["content"]) for message in one) // 3 + limit, base.context)
+        for one in conversations
     ]
-    most = max((sum(asked[at : at + AT_ONCE]) for at in range(0, len(asked), AT_ONCE)), default=0)
-    tokens = min(most, base.context * AT_ONCE)
-    return planner.answering(base, request["quantization"], kind, tokens)
+    at_once = sorted(rows)[-AT_ONCE:]
+    return Demand(base, bits, tuple(at_once), whole, owner)
+
+
+Told = queue.Queue[dict[str, Any] | None]
+"""What the chat process says of one request; None is its last word."""
 
 
 class _Child:
-    """The chat process. `events` is filled as it speaks; None is its last word."""
+    """The chat process."""
 
     def __init__(self) -> None:
         data = settings().data
@@ -295,7 +332,9 @@ class _Child:
                 encoding="utf-8",
                 **options,
             )
-        self.events: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._speaking = threading.Lock()
+        self._told: dict[int, Told] = {}  # by request
+        self._ended = False
         threading.Thread(target=self._listen, daemon=True).start()
 
     @property
@@ -306,10 +345,27 @@ class _Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def send(self, message: dict[str, Any]) -> None:
-        """If it is gone, `events` tells."""
+    def ask(self, request: dict[str, Any]) -> Told:
+        """Where its answer comes."""
+        told: Told = queue.Queue()
+        with self._speaking:
+            self._told[request["id"]] = told
+            if self._ended:
+                told.put(None)
+        self._send(request)
+        return told
+
+    def forget(self, number: int, stop: bool) -> None:
+        """Nobody waits for this answer any more."""
+        with self._speaking:
+            self._told.pop(number, None)
+        if stop:
+            self._send({"stop": number})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        """If it is gone, those who asked are told."""
         assert self._process.stdin is not None
-        with suppress(OSError, ValueError):
+        with self._speaking, suppress(OSError, ValueError):
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
 
@@ -325,8 +381,8 @@ class _Child:
 
     def obituary(self) -> UserError:
         if self._process.wait() == 0:
-            return UserError("The chat was closed.", "Ask again.")
-        return UserError(
+            return BrokeOff("The chat was closed.", "Ask again.")
+        return BrokeOff(
             "The answer broke off: the chat process ended, perhaps because memory ran out.",
             "Ask again. If it happens again, choose a smaller model or the memory saver; the "
             f"details are in {self._log.name} in the data directory.",
@@ -337,9 +393,14 @@ class _Child:
         with self._process.stdout:
             for line in self._process.stdout:
                 if line.endswith("\n"):
-                    self.events.put(json.loads(line))
+                    event = json.loads(line)
+                    if told := self._told.get(event.pop("id")):
+                        told.put(event)
         self._process.wait()
-        self.events.put(None)
+        with self._speaking:
+            self._ended = True
+            for told in self._told.values():
+                told.put(None)
 
 
 def _conversations(
@@ -365,6 +426,6 @@ def _message(message: Any) -> Message:
 
 
 def _as_exception(event: dict[str, Any]) -> Exception:
-    if event["repairable"]:
-        return UserError(event["error"], event["hint"])
+    if kind := event["kind"]:
+        return getattr(errors, kind, UserError)(event["error"], event["hint"])
     return RuntimeError(f"{event['error']} The traceback is in chat.log.")

@@ -35,6 +35,14 @@ class ModelProblem(UserError):
     """The base model can't be found, opened or trained."""
 
 
+class TooLong(UserError):
+    """What is asked has more tokens than the model reads."""
+
+
+class BrokeOff(UserError):
+    """An answer that ended with the process which gave it."""
+
+
 class DoesNotFit(UserError, MemoryError):
     """The configuration needs more memory or disk than there is."""
 

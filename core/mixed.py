@@ -107,12 +107,14 @@ class MixedModel:
         """The name of what it remembers."""
         self.pads = self.cache != "state"
         """Whether rows of different length can share a batch."""
+        self.fixed_rope = not _changes_with_length(model.config)
+        """Whether a row's places are encoded alike, however long another row of its batch is."""
         self._modules = dict(model.named_modules())
         self._changes: dict[str, Changes] = {}  # by adapter
         self._prefixes: dict[str, torch.Tensor] = {}  # (layers, 2, heads, tokens, head size)
         self._count = 0  # rows of the batch
-        self._spans: list[tuple[int, int, Changes]] = []  # rows that stand together, from, to
-        self._strength = 1.0
+        # Rows that stand together: from, to, what changes, how strongly.
+        self._spans: list[tuple[int, int, Changes, float]] = []
         self._hooked: set[tuple[str, bool]] = set()
 
     @property
@@ -192,31 +194,35 @@ class MixedModel:
         return mask, cache
 
     @contextmanager
-    def rows(self, adapters: Sequence[str | None], strength: float = 1.0) -> Iterator[None]:
-        """Within it, row i of every forward pass is answered with `adapters[i]`; None is the base.
+    def rows(
+        self, adapters: Sequence[str | None], strengths: Sequence[float] | None = None
+    ) -> Iterator[None]:
+        """Within it, row i of every forward pass is answered with `adapters[i]`, as strong as
+        `strengths[i]` (without them 1); None is the base.
 
         Raises KeyError for an adapter that is not loaded.
         """
         for name in adapters:
             if name is not None and name not in self._changes:
                 raise KeyError(f"adapter {name!r} is not loaded")
-        former = self._count, self._spans, self._strength
-        self._count, self._spans, self._strength = len(adapters), [], strength
+        former = self._count, self._spans
+        self._count, self._spans = len(adapters), []
         start = 0
-        for name, same in groupby(adapters):
+        asked = zip(adapters, strengths or [1.0] * len(adapters), strict=True)
+        for (name, strength), same in groupby(asked):
             stop = start + len(list(same))
             if name is not None and strength:
-                self._spans.append((start, stop, self._changes[name]))
+                self._spans.append((start, stop, self._changes[name], strength))
             start = stop
         try:
             yield
         finally:
-            self._count, self._spans, self._strength = former
+            self._count, self._spans = former
 
     def _hook(self, module: str):
         def apply_changes(layer: nn.Module, inputs: tuple[torch.Tensor], y: torch.Tensor):
             outputs = None
-            for start, stop, changes in self._spans:
+            for start, stop, changes, strength in self._spans:
                 change = changes.get(module)
                 if change is None:
                     continue
@@ -226,7 +232,7 @@ class MixedModel:
                     outputs = y.view(self._count, -1, y.shape[-1])
                     xs = inputs[0].reshape(self._count, -1, inputs[0].shape[-1])
                 change.apply(
-                    outputs[start:stop].flatten(0, 1), xs[start:stop].flatten(0, 1), self._strength
+                    outputs[start:stop].flatten(0, 1), xs[start:stop].flatten(0, 1), strength
                 )
             return y
 
@@ -235,11 +241,11 @@ class MixedModel:
     def _hook_before(self, module: str):
         def scale_inputs(layer: nn.Module, inputs: tuple[torch.Tensor]) -> tuple | None:
             x = None
-            for start, stop, changes in self._spans:
+            for start, stop, changes, strength in self._spans:
                 change = changes.get(module)
                 if isinstance(change, Scale) and change.of_input:
                     x = inputs[0].clone(memory_format=torch.contiguous_format) if x is None else x
-                    change.scale(x.view(self._count, -1, x.shape[-1])[start:stop], self._strength)
+                    change.scale(x.view(self._count, -1, x.shape[-1])[start:stop], strength)
             return None if x is None else (x, *inputs[1:])
 
         return scale_inputs
@@ -284,6 +290,14 @@ def _misfit(module: str) -> ModelProblem:
         f"The adapter does not fit this base model: its part {module} is another.",
         "It belongs to a base model of another shape, or the model's folder has changed.",
     )
+
+
+def _changes_with_length(config: Any) -> bool:
+    """Whether its rotary encoding is another from some length of the longest row on."""
+    ropes = getattr(config.get_text_config(), "rope_parameters", None) or {}
+    kinds = [ropes, *(part for part in ropes.values() if isinstance(part, dict))]
+    names = [str(part.get("rope_type", "")) for part in kinds]
+    return any("dynamic" in name or name == "longrope" for name in names)
 
 
 def _shape(layer: nn.Module) -> tuple[int, int]:

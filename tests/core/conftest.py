@@ -19,6 +19,33 @@ ROWS = [
 ]
 
 
+class ChatHere:
+    """What the chat process does, in the test's own process."""
+
+    def __init__(self):
+        from core.chat_process import Chat
+
+        self.chat = Chat(self._emit)
+        self.held = self.chat.held
+        self._events = []
+
+    def _emit(self, **event):
+        self._events.append(event)
+
+    def answer(self, request):
+        """The events of one request. Raises what it fails of."""
+        from core.chat import _as_exception
+
+        self._events = []
+        self.chat.take({"id": 1, **request})
+        self.chat.step()
+        while not self.chat.idle:
+            self.chat.step()
+        if "error" in self._events[-1]:
+            raise _as_exception(self._events[-1])
+        return self._events
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory, starter: Path) -> Path:
     """A Llama of two layers with random weights and the starter's tokenizer, in its own folder."""

@@ -14,16 +14,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core import chat_process
-from core.chat import ChatServer
-from core.chat_process import Chat, fit, serve
+from core import held, sharing
+from core.answering import cut, fit
+from core.chat import ChatServer, demand_of
+from core.chat_process import serve
 from core.config import TrainConfig
-from core.errors import UserError
+from core.errors import TooLong, UserError
 from core.exports.adapter import adapter_zip
+from core.models import find
+from core.sampling import Sampling
 from core.settings import settings
 from core.store import Store
 from core.tokenizer import Tokenizer
-from tests.core.conftest import ROWS
+from tests.core.conftest import ROWS, ChatHere
 from tests.core.test_generate import save_adapter
 
 ROOT = Path(__file__).parent.parent.parent
@@ -133,7 +136,7 @@ def test_an_adapter_trained_anew_is_read_anew(server, make_adapted, model):
 
 
 def test_more_adapters_than_are_kept(make_adapted):
-    chat = Chat()
+    chat = ChatHere()
     runs = [make_adapted(seed=seed, name=f"run {seed}") for seed in range(10)]
     answers = {}
     for run in [*runs, runs[0]]:
@@ -141,8 +144,8 @@ def test_more_adapters_than_are_kept(make_adapted):
         request = {"runs": [str(run.path)], "messages": sides, "sampling": {"max_new_tokens": 3}}
         texts = [event[run.id] for event in chat.answer(request) if run.id in event]
         assert answers.setdefault(run.id, texts[-1]) == texts[-1]
-        assert len(chat._mixed.adapters) <= 8
-    assert set(chat._mixed.adapters) == {
+        assert len(chat.held.mixed.adapters) <= 8
+    assert set(chat.held.mixed.adapters) == {
         f"{run.adapter}:{run.adapter.stat().st_mtime_ns}" for run in [*runs[3:], runs[0]]
     }
 
@@ -150,7 +153,7 @@ def test_more_adapters_than_are_kept(make_adapted):
 @pytest.mark.parametrize("quantization", ["8bit", "4bit"])
 def test_the_base_is_held_as_the_run_was_trained(make_adapted, quantization):
     run = make_adapted(quantization=quantization)
-    chat = Chat()
+    chat = ChatHere()
     request = {
         "runs": [str(run.path)],
         "messages": {"base": ASK, run.id: ASK},
@@ -158,7 +161,7 @@ def test_the_base_is_held_as_the_run_was_trained(make_adapted, quantization):
     }
     *_, last = chat.answer(request)
     assert last["done"]
-    layers = {type(module).__name__ for module in chat._mixed.model.modules()}
+    layers = {type(module).__name__ for module in chat.held.mixed.model.modules()}
     assert ("Linear4bit" if quantization == "4bit" else "Linear8bitLt") in layers
 
 
@@ -248,11 +251,11 @@ def test_too_little_memory_is_told_in_words_and_gives_back_what_it_held(make_ada
     def no_memory(*arguments):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 GB")
 
-    monkeypatch.setattr(chat_process, "load_base", no_memory)
+    monkeypatch.setattr(held, "load_base", no_memory)
     *_, last = served(make_adapted(), monkeypatch)
     assert "not enough memory" in last["error"]
     assert last["hint"]
-    assert last["repairable"]
+    assert last["kind"] == "DoesNotFit"
 
 
 # ---- stopping
@@ -261,16 +264,15 @@ def test_too_little_memory_is_told_in_words_and_gives_back_what_it_held(make_ada
 def served(run, monkeypatch, stop_at=None):
     """The events of one request that is stopped when it has told `stop_at` texts."""
     monkeypatch.setenv("GRAFT_CHAT_IDLE", "0.1")
-    events, texts, stopped = [], 0, set()
+    events, texts, requests = [], 0, queue.Queue()
 
     def emit(**event):
         nonlocal texts
         events.append(event)
         texts += "base" in event
         if texts == stop_at:
-            stopped.add(7)
+            requests.put({"stop": 7})
 
-    requests = queue.Queue()
     requests.put(
         {
             "id": 7,
@@ -279,7 +281,7 @@ def served(run, monkeypatch, stop_at=None):
             "sampling": {"max_new_tokens": 500},
         }
     )
-    serve(requests, stopped, emit)
+    serve(requests, emit)
     return events
 
 
@@ -302,45 +304,214 @@ def test_closing_the_iterator_frees_the_process_at_once(server, make_adapted):
     assert sum(child.cpu_times()[:2]) - before < 0.1
 
 
-def test_callers_are_served_one_after_another_in_the_order_they_came(server, make_adapted):
-    run = make_adapted()
-    expected = ask(server, [run], max_new_tokens=30)
-    first = server.compare([run], ASK, {"max_new_tokens": 60})
-    next(first)
-    told, order = {2: [], 3: []}, []
+# ---- several at once
+
+
+def test_whoever_asks_later_is_answered_beside_the_others_and_exactly_as_alone(
+    server, make_adapted
+):
+    runs = [make_adapted(seed=seed, name=f"run {seed}") for seed in (1, 2)]
+    other = [{"role": "user", "content": "Something that is much longer than the others. " * 3}]
+    wanted = [
+        (runs[0], ASK, {"max_new_tokens": 40}),
+        (runs[1], other, {"max_new_tokens": 30, "strength": 0.5}),
+        (runs[0], other, {"max_new_tokens": 20, "temperature": 1.5, "seed": 5}),
+    ]
+    expected = [ask(server, [run], messages, **sampling) for run, messages, sampling in wanted]
+    long = server.compare([runs[1]], ASK, {"max_new_tokens": 15_000})
+    while not next(long)["base"]:
+        pass
+    told = {}
 
     def caller(number):
-        told[number] = list(server.compare([run], ASK, {"max_new_tokens": 30}))
+        run, messages, sampling = wanted[number]
+        told[number] = list(server.compare([run], messages, sampling))
+
+    threads = [threading.Thread(target=caller, args=[number]) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert not next(long)["done"]  # they did not wait for it
+    long.close()
+    for number, (run, *_) in enumerate(wanted):
+        last = told[number][-1]
+        for side in ("base", run.id):
+            assert last[side] == expected[number][side]
+        assert last["changed"] == expected[number]["changed"]
+        assert all(event["waiting"] == 0 for event in told[number])
+
+
+def test_whoever_needs_another_model_waits_and_nobody_overtakes(
+    server, make_adapted, model, tmp_path
+):
+    here, there = make_adapted(), make_adapted(model=shutil.copytree(model, tmp_path / "other"))
+    asked = [(there, 2), (here, 3)]
+    expected = [ask(server, [run])["base"] for run, _ in asked]
+    first = server.compare([here], ASK, {"max_new_tokens": 15_000})
+    while not next(first)["base"]:
+        pass
+    told, order, threads = {2: [], 3: []}, [], []
+
+    def caller(run, number):
+        for event in server.compare([run], ASK, {"max_new_tokens": 12}):
+            told[number].append(event)
         order.append(number)
 
-    threads = []
-    for number in (2, 3):
-        threads.append(threading.Thread(target=caller, args=[number]))
+    for run, number in asked:
+        threads.append(threading.Thread(target=caller, args=[run, number]))
         threads[-1].start()
-        wait_for(lambda number=number: len(server._line) == number)
-    time.sleep(0.6)
-    list(first)
+        wait_for(lambda n=number: any(event["waiting"] == n - 1 for event in told[n]))
+    time.sleep(0.5)
+    first.close()
     for thread in threads:
         thread.join(60)
     assert order == [2, 3]
-    assert told[2][0]["waiting"] == 1
-    assert told[3][0]["waiting"] == 2
-    assert told[2][0]["base"] == told[2][0][run.id] == ""
-    for events in told.values():
-        assert events[-1]["base"] == expected["base"]
-        assert events[-1][run.id] == expected[run.id]
+    for (_, number), text in zip(asked, expected, strict=True):
+        waits = [event for event in told[number] if event["waiting"]]
+        assert waits[0]["phase"] == "Waiting for the answers before"
+        assert all(event["base"] == "" for event in waits)
+        assert told[number][-1]["base"] == text
 
 
-def test_one_who_gives_up_waiting_leaves_the_line(server, make_adapted):
+def request(run, number=1, tokens=30):
+    sides = {"base": ASK, run.id: ASK}
+    sampling = {"max_new_tokens": tokens}
+    return {"id": number, "runs": [str(run.path)], "messages": sides, "sampling": sampling}
+
+
+def waiting(here):
+    return [event["id"] for event in here._events if event.get("waiting")]
+
+
+def done(here):
+    return [event["id"] for event in here._events if event.get("done")]
+
+
+def test_only_so_many_rows_are_answered_at_once(make_adapted):
+    run, here = make_adapted(), ChatHere()
+    here.answer(request(run))
+    here._events = []
+    for number in range(1, 11):
+        here.chat.take(request(run, number, tokens=10 + number))
+    sizes = set()
+    while len(done(here)) < 10:
+        here.chat.step()
+        sizes.add(here.held.rows)
+    assert max(sizes) == 16
+    assert waiting(here)[:2] == [9, 10]
+    assert done(here) == list(range(1, 11))
+
+
+def test_whoever_has_no_room_beside_the_others_waits_for_them(make_adapted, monkeypatch):
+    run, here = make_adapted(), ChatHere()
+    here.answer(request(run))
+    held = here.held.telling.share.taken
+    need = demand_of(request(run, tokens=2000)).bytes("cpu") - held
+    others = [sharing.Share(1, "cpu", 1, 0, None)]  # a report card, say
+    monkeypatch.setattr(sharing, "shares", lambda: others)
+    monkeypatch.setattr(sharing, "free", lambda kind: 1.5 * need)
+    here._events = []
+    for number in (1, 2):
+        here.chat.take(request(run, number, tokens=2000))
+    here.chat.step()
+    assert waiting(here) == [2]
+    assert here.held.telling.share.to_come == need
+    here.chat.stop(1)
+    for _ in range(5):
+        here.chat.step()
+    assert here.held.rows == 2
+    here.chat.stop(2)
+    assert here.held.rows == 0
+    assert done(here) == [1, 2]
+
+
+def test_one_who_gives_up_waiting_leaves_the_line(server, make_adapted, model, tmp_path):
     run = make_adapted()
+    other = make_adapted(model=shutil.copytree(model, tmp_path / "other"))
     first = server.compare([run], ASK, {"max_new_tokens": 15_000})
-    next(first)
-    second = server.compare([run], ASK)
-    assert next(second)["waiting"] == 1
+    while not next(first)["base"]:
+        pass
+    second = server.compare([other], ASK)
+    while not next(second)["waiting"]:
+        pass
     second.close()
+    assert ask(server, [run])["done"]  # nobody is before it any more
+    assert not next(first)["done"]
     first.close()
-    assert not server._line
-    assert ask(server, [run])["done"]
+
+
+def test_where_memory_runs_out_all_are_told_and_the_next_is_answered(make_adapted, monkeypatch):
+    run, here = make_adapted(), ChatHere()
+    last = here.answer(request(run))[-2]
+    here._events = []
+    for number in (1, 2):
+        here.chat.take(request(run, number))
+    for _ in range(5):
+        here.chat.step()
+
+    def no_memory():
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 GB")
+
+    monkeypatch.setattr(here.held.batch, "step", no_memory)
+    here.chat.step()
+    failed = [event for event in here._events if "error" in event]
+    assert [event["id"] for event in failed] == [1, 2]
+    assert {event["kind"] for event in failed} == {"DoesNotFit"}
+    assert here.held._batch is None
+    assert here.answer(request(run))[-2]["base"] == last["base"]
+
+
+# ---- one answer, for other programs
+
+
+def complete(server, run, messages=ASK, stop=(), **sampling):
+    """The events."""
+    sampling = Sampling(**{"max_new_tokens": 40} | sampling)
+    base = find(run.config.base_model)
+    chosen = None if sampling.strength == 0 else run
+    return list(server.complete(base, "none", chosen, messages, sampling, stop, run.owner))
+
+
+def test_one_answer_is_that_of_the_comparison_and_says_how_it_ended(server, make_adapted):
+    run = make_adapted()
+    compared = ask(server, [run], max_new_tokens=40)
+    *growing, last = complete(server, run)
+    assert last["text"] == compared[run.id]
+    assert complete(server, run, strength=0)[-1]["text"] == compared["base"]
+    assert last["finish"] == ("stop" if compared["tokens"][run.id] < 40 else "length")
+    assert last["tokens"]["answer"] == compared["tokens"][run.id]
+    texts = [event["text"] for event in growing]
+    assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
+    word = last["text"].split()[2]
+    *growing, stopped = complete(server, run, stop=["never said", word])
+    assert stopped["text"] == last["text"][: last["text"].index(word)]
+    assert stopped["finish"] == "stop"
+    assert stopped["tokens"]["answer"] < last["tokens"]["answer"]
+    assert all(stopped["text"].startswith(event["text"]) for event in growing)
+
+
+def test_what_is_too_long_for_the_model_is_told_and_not_cut(server, make_adapted, tiny_model):
+    run = make_adapted(model=tiny_model)
+    with pytest.raises(TooLong, match=r"tokens, and this model reads 256") as told:
+        complete(server, run, [{"role": "user", "content": "word " * 300}])
+    assert told.value.hint
+    last = complete(server, run, max_new_tokens=1000)[-1]
+    assert sum(last["tokens"].values()) <= 256
+
+
+@pytest.mark.parametrize(
+    ("text", "done", "shown"),
+    [
+        ("abc", False, ("abc", False)),
+        ("abc EN", False, ("abc ", False)),
+        ("abc EN", True, ("abc EN", False)),
+        ("abc END more", False, ("abc ", True)),
+        ("a\n", False, ("a", False)),
+        ("a\n\nEND", True, ("a", True)),
+    ],
+)
+def test_an_answer_is_cut_at_the_first_stop(text, done, shown):
+    assert cut(text, ["END", "\n\n"], done) == shown
 
 
 # ---- the process

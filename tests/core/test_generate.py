@@ -23,7 +23,7 @@ from transformers import (
 from core import adapters, loading
 from core.config import TrainConfig
 from core.errors import ModelProblem, UserError
-from core.generate import Answer, _choose, choices, generate
+from core.generate import Answer, Batch, Row, _choose, choices, generate
 from core.mixed import MixedModel
 from core.models import find
 from core.sampling import Sampling, parse_sampling
@@ -254,7 +254,7 @@ def test_strength_goes_in_a_straight_line_from_the_base_to_the_adapter(
         x = torch.randn(3, 5, layer.in_features)
 
         def answered(strength, layer=layer, x=x):
-            with torch.no_grad(), mixed.rows([None, "a", "a"], strength):
+            with torch.no_grad(), mixed.rows([None, "a", "a"], [strength] * 3):
                 return layer(x)
 
         base, full = answered(0), answered(1)
@@ -262,6 +262,127 @@ def test_strength_goes_in_a_straight_line_from_the_base_to_the_adapter(
         assert (full[1:] - base[1:]).abs().mean() > 0.01
         for strength in (0.3, 1.5):
             torch.testing.assert_close(answered(strength), base + strength * (full - base))
+
+
+# ---- joining a batch that is under way
+
+PROMPTS = (LONG, SHORT, [31], list(range(40, 80)))
+WINDOWS = Gemma3TextConfig(
+    **SIZES, sliding_window=8, layer_types=["sliding_attention", "full_attention"]
+)
+
+
+def joined(mixed, rows, stop_ids=frozenset()):
+    """The ids of the answers to rows of (when it joins, prompt, adapter, sampling)."""
+    batch, answers = Batch(mixed), []
+    for step in range(200):
+        for when, prompt, adapter, sampling in rows:
+            if when == step:
+                assert batch.can_join
+                answers.append(Answer(prompt, adapter, sampling.max_new_tokens))
+                batch.join(answers[-1:], sampling, stop_ids)
+        batch.step()
+    assert not len(batch)
+    return [answer.ids for answer in answers]
+
+
+@pytest.mark.parametrize("kind", ["Llama", "a window of 8"])
+def test_whoever_joins_later_gets_what_it_would_get_alone(tiny_model, adapter, tmp_path, kind):
+    folder = tiny_model
+    if kind != "Llama":
+        torch.manual_seed(0)
+        folder = tmp_path / "model"
+        Gemma3ForCausalLM(WINDOWS).save_pretrained(folder)
+        Tokenizer.load(tiny_model).save(folder)
+    mixed = MixedModel(load(folder))
+    mixed.load("a", save_adapter(folder, tmp_path / "a"))
+    mixed.load("b", save_adapter(folder, tmp_path / "b", seed=2, method="dora"))
+    rows = [
+        (0, PROMPTS[0], None, Sampling(max_new_tokens=60)),
+        (0, PROMPTS[1], "a", Sampling(max_new_tokens=4)),
+        (3, PROMPTS[3], "b", Sampling(max_new_tokens=20, temperature=1.5, seed=3)),
+        (3, PROMPTS[2], "a", Sampling(max_new_tokens=30, strength=0.4)),
+        (20, PROMPTS[1], None, Sampling(max_new_tokens=100, repetition_penalty=1.3)),
+        (50, PROMPTS[0], "a", Sampling(max_new_tokens=40, temperature=2.0, top_p=0.8)),
+    ]
+    alone_each = [joined(mixed, [(0, *row)])[0] for _, *row in rows]
+    assert joined(mixed, rows) == alone_each
+    assert len({tuple(ids) for ids in alone_each}) == len(rows)
+    assert alone_each[0] == alone(load(folder), PROMPTS[0], 60)
+
+
+def test_prefixes_of_different_length_join_too(tiny_model, tmp_path):
+    mixed = MixedModel(load(tiny_model))
+    mixed.load("a", save_adapter(tiny_model, tmp_path / "a"))
+    for name, tokens in (("p", 4), ("q", 9)):
+        torch.manual_seed(tokens)
+        config = TrainConfig(method="prefix", lora_r=tokens, lora_alpha=8)
+        model = adapters.attach(load(tiny_model), config)
+        for _, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                parameter.data += torch.randn_like(parameter)
+        adapters.save(tmp_path / name, model, Tokenizer.load(tiny_model), "")
+        mixed.load(name, tmp_path / name)
+    rows = [
+        (when, prompt, adapter, Sampling(max_new_tokens=12))
+        for when, (prompt, adapter) in enumerate(
+            [(SHORT, "p"), (LONG, None), (LONG, "q"), (SHORT, "a"), (PROMPTS[3], "p")]
+        )
+    ]
+    assert joined(mixed, rows) == [joined(mixed, [(0, *row)])[0] for _, *row in rows]
+
+
+def test_what_no_row_reads_any_more_is_given_back(mixed):
+    batch = Batch(mixed)
+    long = Answer([7] * 150, None, 90)
+    batch.join([long], Sampling(), frozenset())
+    batch.step()
+    short = Answer(SHORT, "a", 100)
+    batch.join([short], Sampling(), frozenset())
+    while not long.done:
+        batch.step()
+    held = batch._cache.layers[0].keys.shape[-2]
+    assert held == batch._mask.shape[1] < 3 + 100
+    while len(batch):
+        batch.step()
+    assert short.ids == decode(mixed, (SHORT, "a"), max_new_tokens=100)[0]
+
+
+def test_whoever_leaves_changes_nothing_for_the_others(mixed):
+    batch, stays, goes = Batch(mixed), Answer(LONG, "a", 24), Answer(SHORT, None, 24)
+    batch.join([stays], Sampling(), frozenset())
+    rows = batch.join([goes], Sampling(), frozenset())
+    for _ in range(5):
+        batch.step()
+    never = batch.join([Answer(SHORT, None, 24)], Sampling(), frozenset())
+    batch.leave([*rows, *never])
+    while len(batch):
+        batch.step()
+    assert len(goes.ids) == 5
+    assert never[0].answer.ids == []
+    assert stays.ids == decode(mixed, (LONG, "a"))[0]
+
+
+def test_who_can_not_be_put_beside_others_waits(tiny_model, tmp_path):
+    """A state has no places, and a rotary encoding that depends on the longest row no peace."""
+    torch.manual_seed(0)
+    linear = Qwen3_5TextConfig(
+        **SIZES, layer_types=["linear_attention", "full_attention"], linear_num_key_heads=2,
+        linear_num_value_heads=2, linear_key_head_dim=16, linear_value_head_dim=16,
+    )  # fmt: skip
+    rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
+    for config, model, begin_together in (
+        (linear, Qwen3_5ForCausalLM, True),
+        (Qwen3Config(**SIZES, rope_parameters=rope), Qwen3ForCausalLM, False),
+    ):
+        batch = Batch(MixedModel(model(config).eval()))
+        batch.join([Answer(SHORT, None, 3), Answer(LONG, None, 3)], Sampling(), frozenset())
+        assert batch.can_join == begin_together
+        batch.step()
+        assert not batch.can_join
+        batch.step()
+        batch.step()
+        assert batch.can_join
 
 
 # ---- how it ends
@@ -309,13 +430,13 @@ def test_a_seed_gives_the_same_answer_again_whatever_else_is_in_the_batch(mixed)
 
 
 def test_tokens_come_as_often_as_they_are_likely():
-    row = Answer([], None, 1)
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
-    draws = {id(row): random.Random(0)}
+    chance = random.Random(0)
 
     def shares(**sampling):
         sampling = Sampling(**{"temperature": 1.0} | sampling)
-        drawn = Counter(_choose(logits.clone(), [row], sampling, draws)[0] for _ in range(4000))
+        row = Row(Answer([], None, 1), sampling, frozenset(), chance)
+        drawn = Counter(_choose(logits.clone(), [row])[0] for _ in range(4000))
         return [drawn[token] / 4000 for token in range(4)]
 
     assert shares() == pytest.approx([0.5, 0.3, 0.15, 0.05], abs=0.03)

@@ -13,7 +13,6 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from core import adalora, adapters, checkpoints, loading, loop, planner
 from core.chat import BASE
-from core.chat_process import Chat
 from core.config import TrainConfig, complete, layer_numbers, parse_config
 from core.errors import UserError
 from core.files import read_json, size_of
@@ -24,6 +23,7 @@ from core.models import check_method, find
 from core.sampling import Sampling
 from core.tokenizer import Tokenizer
 from core.tokens import encode_prompt
+from tests.core.conftest import ChatHere
 
 ASKED = [{"role": "user", "content": "What is 2 and 3?"}]
 CPU = torch.device("cpu")
@@ -128,7 +128,7 @@ def test_a_whole_model_and_an_adapter_take_turns_in_the_chat(make_run):
     small = make_run(**settings("prefix", learning_rate=0.1), name="Small")
     for run in (whole, small):
         learn(run)
-    chat = Chat()
+    chat = ChatHere()
     request = {
         "runs": [str(whole.path), str(small.path)],
         "messages": dict.fromkeys((BASE, whole.id, small.id), ASKED),

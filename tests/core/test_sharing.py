@@ -17,15 +17,15 @@ import psutil
 import pytest
 import torch
 
-from core import chat_process, hardware, sharing
-from core.chat import ChatServer
-from core.chat_process import Chat
+from core import hardware, held, sharing
+from core.chat import ChatServer, demand_of
 from core.errors import DoesNotFit, UserError
 from core.files import write_json
 from core.models import find
 from core.planner import RUNTIME_BYTES, answering
 from core.processes import identity
 from core.sharing import NOTHING, Share, choose, fits, room, until
+from tests.core.conftest import ChatHere
 
 ROOT = Path(__file__).parent.parent.parent
 ASK = [{"role": "user", "content": "What is 2 and 3?"}]
@@ -110,13 +110,13 @@ def test_on_a_gpu_that_trains_it_answers_on_the_cpu_and_says_so(make_adapted, mo
     """The chat believes in a GPU; the answer really comes from the CPU."""
     run, training = make_adapted(), make_adapted(name="bot")
     training.expect({"seconds": 3600, "steps": 1, "memory_bytes": {}, "fits": "fits"})
-    monkeypatch.setattr(chat_process, "pick_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(held, "pick_device", lambda: torch.device("cuda"))
     monkeypatch.setattr(sharing, "free", {"cuda": 0, "cpu": 20 * 10**9}.get)
     told = [Share(1, "cuda", 10, 10, training)]
     monkeypatch.setattr(sharing, "shares", lambda: told)
     gave_way = []  # this process should not: it goes on with other tests
     monkeypatch.setattr(sharing, "give_way", lambda: gave_way.append(True))
-    chat = Chat()
+    chat = ChatHere()
     request = {
         "runs": [str(run.path)],
         "messages": {"base": ASK, run.id: ASK},
@@ -125,15 +125,15 @@ def test_on_a_gpu_that_trains_it_answers_on_the_cpu_and_says_so(make_adapted, mo
     *_, before, last = chat.answer(request)
     assert last["done"]
     assert before["notes"][0].startswith("Slower, on the CPU: bot is training on the GPU until ")
-    assert chat._mixed.device.type == chat._telling.share.device == "cpu"
+    assert chat.held.mixed.device.type == chat.held.telling.share.device == "cpu"
     assert gave_way
 
     monkeypatch.setattr(sharing, "free", {"cuda": 0, "cpu": 10**7}.get)
     assert list(chat.answer(request))[-1]["done"]  # the model is there already
     with pytest.raises(DoesNotFit, match="beside bot, which is training until about"):
-        list(Chat().answer(request))
+        ChatHere().answer(request)
     told.clear()
-    assert chat._settle(lambda kind: 10, run.owner).device == "cuda"  # the run is over
+    assert chat.held.settle(demand_of(request)).device == "cuda"  # the run is over
 
 
 # ---- the processes

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from core import adapters, versions
-from core.chat_process import Chat
 from core.checkpoints import WEIGHTS
 from core.config import TrainConfig
 from core.errors import NotFound
@@ -15,7 +14,7 @@ from core.mixed import MixedModel
 from core.runs import Run
 from core.store import Store
 from core.tokenizer import Tokenizer
-from tests.core.conftest import ROWS
+from tests.core.conftest import ROWS, ChatHere
 from tests.core.test_generate import SHORT, alone, decode, load
 
 ASK = [{"role": "user", "content": "What is 2 and 3?"}]
@@ -68,7 +67,7 @@ def test_the_chat_puts_it_beside_what_was_kept(make):
     run, _ = make()
     sides = [versions.find(Store(), id) for id in (run.id, f"{run.id}@9")]
     assert [versions.at(versions.address(side)) for side in sides] == sides
-    *_, last = Chat().answer(
+    *_, last = ChatHere().answer(
         {
             "runs": [versions.address(side) for side in sides],
             "messages": dict.fromkeys(("base", *(side.id for side in sides)), ASK),

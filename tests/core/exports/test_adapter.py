@@ -11,12 +11,12 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from core import chat_process, loading, loop
-from core.chat_process import Chat
+from core import held, loading, loop
 from core.errors import NotFound
 from core.exports.adapter import adapter_zip, file_name
 from core.loading import pick_device
 from core.methods import METHODS
+from tests.core.conftest import ChatHere
 from tests.core.test_generate import save_adapter
 
 ELSEWHERE = """
@@ -81,7 +81,7 @@ def test_elsewhere_it_answers_as_in_the_chat(trained, tiny_model, tmp_path):
 def assert_it_answers_as_in_the_chat(run, base, folder):
     """A fresh process with plain transformers and peft, against our own chat."""
     question = "What is 2 and 3?"
-    chat = Chat()
+    chat = ChatHere()
     asked = [{"role": "user", "content": question}]
     request = {
         "runs": [str(run.path)],
@@ -89,7 +89,7 @@ def assert_it_answers_as_in_the_chat(run, base, folder):
         "sampling": {"max_new_tokens": 30},
     }
     texts = [event[run.id] for event in chat.answer(request) if run.id in event]
-    dtype = str(chat_process.pick_dtype(pick_device())).removeprefix("torch.")
+    dtype = str(held.pick_dtype(pick_device())).removeprefix("torch.")
     whole = METHODS[run.config.method].kind == "full"
     given = [folder if whole else base, folder, dtype, run.config.quantization, question]
     elsewhere = subprocess.run(
@@ -105,7 +105,7 @@ def assert_it_answers_as_in_the_chat(run, base, folder):
 def test_every_way_of_learning_answers_elsewhere_as_in_the_chat(
     make_run, monkeypatch, tiny_model, tmp_path, method
 ):
-    for module in (loading, chat_process):  # in bf16 two ways of adding differ in the last bit
+    for module in (loading, held):  # in bf16 two ways of adding differ in the last bit
         monkeypatch.setattr(module, "pick_dtype", lambda device: torch.float32)
     run = make_run(
         max_steps=30, eval_steps=15, method=method, learning_rate=None,

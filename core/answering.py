@@ -1,0 +1,314 @@
+"""The requests that the chat process answers, each as an iterator of the events that it tells.
+
+An iterator puts its rows into the batch that is held, is asked for its next event after every step
+of that batch, and takes them out when it ends or is closed. So each reads from top to bottom as if
+it were alone, and any number of them grow together (core.chat_process).
+"""
+
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from typing import Any
+
+import torch
+
+from core import sharing, versions
+from core.chat import AT_ONCE, BASE, Demand, check_answerable, common_base, common_bits, is_whole
+from core.errors import TooLong
+from core.generate import Answer, Batch, choices, generate
+from core.held import Held
+from core.methods import METHODS
+from core.models import find
+from core.runs import Run
+from core.sampling import Sampling
+from core.tokenizer import Message, Tokenizer
+from core.tokens import encode_prompt
+
+EVENTS_PER_SECOND = 25
+
+Event = dict[str, Any]
+Events = Generator[Event, None, None]
+Steps = Generator[None, None, None]
+
+
+def answer(held: Held, place: sharing.Place, demand: Demand, request: Event) -> Events:
+    """The events of any request, which `place` has room for. Closing the iterator stops it."""
+    device = torch.device(place.check())
+    if not held.holds(demand.base, demand.quantization, device):
+        yield {"phase": f"Loading {demand.base.title}"}
+        held.hold(demand.base, demand.quantization, device)
+    if "original" in request:
+        yield from _original(held, place, request)
+    elif "complete" in request:
+        yield from _complete(held, place, request)
+    else:
+        yield from _compare(held, place, request)
+
+
+def _compare(held: Held, place: sharing.Place, request: Event) -> Events:
+    """The base model and the adapters of runs side by side."""
+    runs = [versions.at(address) for address in request["runs"]]
+    sampling = Sampling(**request["sampling"])
+    for run in runs:
+        check_answerable(run)
+    base, sides = common_base(runs), [BASE, *(run.id for run in runs)]
+    with held.adapters(runs) as adapters:
+        _give_way(place)
+        whole = {run.id: name for run, name in zip(runs, adapters, strict=True) if is_whole(run)}
+        notes = [place.note] if place.note else []
+        notes += _notes(held, runs, sampling)
+        tokenizers = [held.tokenizers[name] for name in (adapters[0], *adapters)]
+        answers = []
+        left_out = 0
+        for side, adapter, tokenizer in zip(sides, [None, *adapters], tokenizers, strict=True):
+            context = base.context - held.mixed.prefix_tokens(adapter)
+            messages, most = request["messages"][side], sampling.max_new_tokens
+            ids, dropped = fit(tokenizer, messages, context, most)
+            left_out = max(left_out, dropped)
+            answers.append(
+                Answer(ids, None if side in whole else adapter, min(most, context - len(ids)))
+            )
+        if left_out:
+            notes.append(
+                f"The conversation is longer than the {base.context} tokens that this model reads: "
+                f"its oldest {left_out} messages were left out."
+            )
+
+        def texts() -> Event:
+            written = zip(sides, answers, tokenizers, strict=True)
+            return {side: answer.text(tokenizer) for side, answer, tokenizer in written}
+
+        def steps() -> Steps:
+            stop_ids = _stop_ids(held, *tokenizers)
+            together = [a for side, a in zip(sides, answers, strict=True) if side not in whole]
+            yield from decoded(held.batch, together, sampling, stop_ids)
+            for run, answer in zip(runs, answers[1:], strict=True):
+                if run.id in whole:
+                    model = held.whole(whole[run.id], run.adapter)
+                    yield from generate(model, [answer], sampling, stop_ids)
+
+        started = time.monotonic()
+        seconds: dict[str, float] = {}
+
+        def look_who_is_done() -> None:
+            for side, answer in zip(sides, answers, strict=True):
+                if answer.done:
+                    seconds.setdefault(side, round(time.monotonic() - started, 2))
+
+        yield {"phase": "Reading the question", "notes": notes}
+        often = _Often()
+        with closing(steps()) as growing:
+            for _ in growing:
+                look_who_is_done()
+                first = len(answers[0].ids) == 1
+                yield {**texts(), "phase": ""} if often.now(first) else {}
+        look_who_is_done()
+        if any(len(answer.ids) == answer.limit < sampling.max_new_tokens for answer in answers):
+            notes.append(f"An answer ends here because this model reads {base.context} tokens.")
+        yield {**texts(), "phase": "Comparing", "notes": notes}
+        read = answers[0].prompt + answers[0].ids
+        yield {
+            "phase": "",
+            "done": True,
+            "tokens": {s: len(answer.ids) for s, answer in zip(sides, answers, strict=True)},
+            "seconds": seconds,
+            "changed": _changed(held, runs, adapters, read, sampling.strength),
+            "adapters": {
+                run.id: held.fingerprints[name]
+                for run, name in zip(runs, adapters, strict=True)
+            },
+        }  # fmt: skip
+
+
+def _original(held: Held, place: sharing.Place, request: Event) -> Events:
+    """The base model alone: some of its conversations at a time, all with the likeliest words."""
+    base, limit, tokenizer = find(request["original"]), request["limit"], _own_tokenizer(held)
+    yield {"phase": "Reading the questions", "notes": [place.note] if place.note else []}
+    answers = []
+    for messages in request["conversations"]:
+        ids, _ = fit(tokenizer, messages, base.context, limit)
+        answers.append(Answer(ids, None, min(limit, base.context - len(ids))))
+    often = _Often()
+
+    def texts() -> list[str]:
+        return [answer.text(tokenizer) for answer in answers]
+
+    for at in range(0, len(answers), AT_ONCE):
+        together = answers[at : at + AT_ONCE]
+        with closing(decoded(held.batch, together, Sampling(), tokenizer.stop_ids)) as growing:
+            for _ in growing:
+                yield {"answers": texts(), "phase": ""} if often.now() else {}
+    yield {"answers": texts(), "phase": "", "done": True}
+
+
+def _complete(held: Held, place: sharing.Place, request: Event) -> Events:
+    """One conversation, answered by the base model or a run, to the end or one of the stops."""
+    runs = [versions.at(request["run"])] if request["run"] else []
+    sampling, stops = Sampling(**request["sampling"]), request["stops"]
+    for run in runs:
+        check_answerable(run)
+    with held.adapters(runs) as adapters:
+        _give_way(place)
+        adapter = adapters[0] if adapters else None
+        tokenizer = held.tokenizers[adapter] if adapter else _own_tokenizer(held)
+        context = find(request["complete"]).context - held.mixed.prefix_tokens(adapter)
+        ids = encode_prompt(tokenizer, request["messages"])
+        if len(ids) >= context:
+            raise TooLong(
+                f"The messages have {len(ids)} tokens, and this model reads {context}, the answer "
+                "included.",
+                "Leave older messages out, or shorten the last one.",
+                field="messages",
+            )
+        answer = Answer(ids, adapter, min(sampling.max_new_tokens, context - len(ids)))
+        text, stopped, often = "", False, _Often()
+        yield {"phase": "Reading the question"}
+        growth = decoded(held.batch, [answer], sampling, _stop_ids(held, tokenizer))
+        with closing(growth) as growing:
+            for _ in growing:
+                now = often.now(len(answer.ids) == 1)
+                if now or stops:
+                    text, stopped = cut(answer.text(tokenizer), stops, answer.done)
+                    if stopped:
+                        break
+                yield {"text": text, "phase": ""} if now else {}
+        if not stopped:
+            text, stopped = cut(answer.text(tokenizer), stops, True)
+        yield {
+            "text": text,
+            "phase": "",
+            "done": True,
+            "finish": "stop" if answer.stopped or stopped else "length",
+            "tokens": {"prompt": len(ids), "answer": len(answer.ids)},
+        }
+
+
+# ---- what they share
+
+
+def decoded(
+    batch: Batch, answers: Sequence[Answer], sampling: Sampling, stop_ids: frozenset[int]
+) -> Steps:
+    """Have the answers decoded in the batch; yields before each of its steps, until all are done.
+
+    One after another where the model can't hold them in one batch. Closing the iterator takes them
+    out.
+    """
+    for group in [answers] if batch.mixed.pads else [[answer] for answer in answers]:
+        while not batch.can_join:
+            yield
+        rows = batch.join(group, sampling, stop_ids)
+        try:
+            while not all(answer.done for answer in group):
+                yield
+        finally:
+            batch.leave(rows)
+
+
+def cut(text: str, stops: Sequence[str], done: bool) -> tuple[str, bool]:
+    """The text up to the first of the stops, and whether there was one. Until it is done, without
+    an end that may become one."""
+    ends = [at for stop in stops if (at := text.find(stop)) >= 0]
+    if ends:
+        return text[: min(ends)], True
+    if not done:
+        most = max((len(stop) for stop in stops), default=1) - 1
+        for size in range(min(most, len(text)), 0, -1):
+            if any(stop.startswith(text[-size:]) for stop in stops):
+                return text[:-size], False
+    return text, False
+
+
+def fit(
+    tokenizer: Tokenizer, messages: list[Message], context: int, max_new_tokens: int
+) -> tuple[list[int], int]:
+    """The ids after which the model answers, and how many of the oldest messages had to go.
+
+    The system message and the last one stay. A quarter of the context is kept free for the answer
+    if it may be that long. Raises TooLong where the last message alone is too long.
+    """
+    room = min(max_new_tokens, context // 4)
+    system, turns = (1, 1) if messages[0]["role"] == "system" else (0, 0)
+    while True:
+        ids = encode_prompt(tokenizer, [*messages[:system], *messages[turns:]])
+        if len(ids) + room <= context:
+            return ids, turns - system
+        turns += 1
+        while turns < len(messages) and messages[turns]["role"] != "user":
+            turns += 1
+        if turns >= len(messages):
+            break
+    if len(ids) < context:
+        return ids, len(messages) - 1 - system
+    raise TooLong(
+        f"The question has {len(ids)} tokens, and this model reads {context}, the answer included.",
+        "Shorten the question.",
+        field="messages",
+    )
+
+
+class _Often:
+    """Whether it is time to tell how far a text has grown."""
+
+    def __init__(self) -> None:
+        self._told = time.monotonic()
+
+    def now(self, first: bool = False) -> bool:
+        now = time.monotonic()
+        if not first and now - self._told <= 1 / EVENTS_PER_SECOND:
+            return False
+        self._told = now
+        return True
+
+
+def _give_way(place: sharing.Place) -> None:
+    """Beside a run, once all is loaded: that would take minutes with what the run leaves."""
+    if place.beside:
+        sharing.give_way()
+
+
+def _own_tokenizer(held: Held) -> Tokenizer:
+    assert held.tokenizer is not None
+    return held.tokenizer
+
+
+def _stop_ids(held: Held, *tokenizers: Tokenizer) -> frozenset[int]:
+    return _own_tokenizer(held).stop_ids.union(*(one.stop_ids for one in tokenizers))
+
+
+def _notes(held: Held, runs: Sequence[Run], sampling: Sampling) -> list[str]:
+    """What the person should know of how these runs answer."""
+    notes, quantization = [], common_bits(runs)
+    if any(run.config.quantization != quantization for run in runs):
+        notes.append(f"All answer on the original model in {quantization.removesuffix('bit')} "
+                     "bits, as the smallest of these runs.")  # fmt: skip
+    if whole := [run.name for run in runs if is_whole(run)]:
+        notes.append(f"The answers take turns: {', '.join(whole)} left a whole model of its own.")
+    if not held.mixed.pads:
+        title = common_base(runs).title
+        notes.append(f"The answers take turns: {title} reads one text at a time.")
+    fixed = [run for run in runs if not METHODS[run.config.method].has_strength]
+    if sampling.strength != 1 and fixed:
+        titles = {METHODS[run.config.method].title for run in fixed}
+        notes.append(
+            f"{', '.join(run.name for run in fixed)}: at full strength, for "
+            f"{' and '.join(sorted(titles))} can’t be made weaker or stronger."
+        )
+    return notes
+
+
+def _changed(
+    held: Held, runs: Sequence[Run], adapters: Sequence[str], ids: list[int], strength: float
+) -> dict[str, float]:
+    """By run: at what share of the places it would go on otherwise than the base model."""
+    base = choices(held.mixed, ids, [None])
+
+    def tuned(run: Run, name: str) -> torch.Tensor:
+        if is_whole(run):
+            return choices(held.whole(name, run.adapter), ids, [None])
+        return choices(held.mixed, ids, [name], strength)
+
+    return {
+        run.id: float((base != tuned(run, name)).float().mean())
+        for run, name in zip(runs, adapters, strict=True)
+    }
