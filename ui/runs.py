@@ -137,7 +137,7 @@ def _show(request: gr.Request) -> tuple:
         found, older = listed(runs[start : start + MOST], line), len(runs[start + MOST :])
         busy = any(run["status"] in ("running", "queued") for run, _ in found)
         return (
-            views.heading("Runs", _in_words(line)) + page.deleted(request), *[""] * 5,
+            views.runs.list_heading(_in_words(line)) + page.deleted(request), *[""] * 5,
             views.runs.listing(found, older, start),
             gr.Accordion(visible=False), gr.Timer(BUSY if busy else IDLE),
         )  # fmt: skip

@@ -2,7 +2,20 @@
 
 import gradio as gr
 
-from ui import ablation, api, beside, compare, datasets, disk, home, new, people, runs, vote
+from ui import (
+    ablation,
+    api,
+    beside,
+    bring_adapter,
+    compare,
+    datasets,
+    disk,
+    home,
+    new,
+    people,
+    runs,
+    vote,
+)
 
 
 def build() -> gr.Blocks:
@@ -15,6 +28,7 @@ def build() -> gr.Blocks:
         ("Runs", "runs", runs),
         ("Beside", "beside", beside),
         ("Ablation", "ablation", ablation),
+        ("Bring-adapter", "bring-adapter", bring_adapter),
         ("Compare", "compare", compare),
         ("Vote", "vote", vote),
         ("Datasets", "datasets", datasets),
