@@ -66,10 +66,16 @@ It learned from {learned} examples ({plan["learned_tokens_per_epoch"]} learned t
 | steps | {result["step"]}; the weights are those of step {result["used_step"]} |
 | longest example | {plan["max_length"]} tokens |
 
+{usage(base, config, plan.get("dtype", "auto"))}"""
+
+
+def usage(base: BaseModel, config: TrainConfig, dtype: str = "auto") -> str:
+    """The section that says how others load and ask it; `dtype` as `_loading` takes it."""
+    return f"""\
 ## Use it
 
 ```python
-{_loading(base, config, plan.get("dtype", "auto"))}
+{_loading(base, config, dtype)}
 prompt = tokenizer.apply_chat_template(
     [{{"role": "user", "content": "Hello"}}],
     add_generation_prompt=True, return_tensors="pt", return_dict=True,

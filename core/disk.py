@@ -99,10 +99,12 @@ def _of_run(run: Run) -> dict[str, Any]:
 
 
 def _of_upload(upload: Upload) -> dict[str, Any]:
-    name, at = upload.id, time.time()
+    name, at, adapter = upload.id, time.time(), False
     with suppress(UserError, OSError):
         name, at = upload.facts["file"], upload.path.stat().st_mtime
-    return {"id": upload.id, "name": name, "at": at, "bytes": size_of(upload.path)}
+        adapter = bool(upload.facts.get("adapter"))
+    bytes = size_of(upload.path)
+    return {"id": upload.id, "name": name, "at": at, "adapter": adapter, "bytes": bytes}
 
 
 def _caches(store: Store) -> dict[str, int]:

@@ -12,6 +12,7 @@ from typing import Any
 from core.config import TrainConfig
 from core.errors import Damaged
 from core.files import size_of
+from core.origin import KNOWN
 from core.report import Report
 from core.runs import Run
 
@@ -47,7 +48,7 @@ def figures(run: Run) -> Figures:
         best_eval_loss=result.get("best_eval_loss", min(tests, default=None)),
         final_eval_loss=result.get("final_eval_loss", tests[-1] if tests else None),
         score=_score(run),
-        trainable_parameters=plan.get("trainable_parameters"),
+        trainable_parameters=plan.get("trainable_parameters", run.origin.get("parameters")),
         adapter_bytes=_weights(run),
         seconds=result.get("seconds", last.get("seconds")),
         peak_memory=result.get("peak_memory") or peak,
@@ -55,10 +56,13 @@ def figures(run: Run) -> Figures:
 
 
 def settings(run: Run) -> dict[str, Any]:
-    """The settings as they were used: what Graft chose is in the plan. Empty where damaged."""
+    """The settings as they were used: what Graft chose is in the plan. Empty where damaged; of a
+    run that was not trained here, what is known of it."""
     try:
         config = run.config.model_dump()
         plan = run.plan
+        if run.origin:
+            return {name: config[name] if name in KNOWN else None for name in config}
     except Damaged:
         return {}
     found = {"max_length": plan.get("max_length")}

@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -86,18 +87,7 @@ def download(hub_id: str, say: Callable[[int, int], None]) -> Path:
         for file in files:
             target = folder / file.path
             if target.name not in kept:
-                partial = folder / _partial(file)
-                with _Counted(partial, earlier, lambda done: say(done, total)) as stream:
-                    if stream.tell() < file.size:
-                        http_get(
-                            hf_hub_url(hub_id, file.path, revision=revision),
-                            stream,
-                            resume_size=stream.tell(),
-                            headers=build_hf_headers(),
-                        )
-                for _ in _verified(partial, file, hub_id):
-                    say(earlier + file.size, total)  # it may want to leave
-                partial.replace(target)
+                _bring(hub_id, revision, file, folder, partial(_tell, say, earlier, total))
                 kept[target.name] = _content(file)
                 write_json(folder / KEPT, kept)
             earlier += file.size
@@ -106,6 +96,52 @@ def download(hub_id: str, say: Callable[[int, int], None]) -> Path:
         raise explain_hub_error(error, hub_id) from error
     write_bytes(folder / ".complete", (revision or "").encode())
     return folder
+
+
+def fetch(hub_id: str, wanted: Collection[str], folder: Path, limit: int) -> set[str]:
+    """Download those of the `wanted` files that a repository has, of `limit` bytes together at
+    most; the names of all that it has. Raises ModelProblem as `download`."""
+    check_online(hub_id)
+    disable_progress_bars()
+    try:
+        api = HfApi()
+        revision = api.model_info(hub_id).sha
+        listing = api.list_repo_tree(hub_id, revision=revision)
+        there = {file.path: file for file in listing if isinstance(file, RepoFile)}
+        files = [file for path, file in there.items() if path in wanted]
+        if (total := sum(file.size for file in files)) > limit:
+            raise ModelProblem(
+                f"{hub_id} has {total / 1e9:.1f} GB, and {limit / 1e9:.0f} GB may be brought.",
+                "Choose another.",
+            )
+        for file in files:
+            _bring(hub_id, revision, file, folder, lambda done: None)
+    except (HfHubHTTPError, httpx2.HTTPError, LocalEntryNotFoundError) as error:
+        raise explain_hub_error(error, hub_id) from error
+    return set(there)
+
+
+def _tell(say: Callable[[int, int], None], before: int, total: int, done: int) -> None:
+    say(before + done, total)
+
+
+def _bring(
+    hub_id: str, revision: str | None, file: RepoFile, folder: Path, say: Callable[[int], None]
+) -> None:
+    """One file, whole and checked, into the folder; `say` is told the bytes of it, and may raise to
+    leave."""
+    partly = folder / _partial(file)
+    with _Counted(partly, say) as stream:
+        if stream.tell() < file.size:
+            http_get(
+                hf_hub_url(hub_id, file.path, revision=revision),
+                stream,
+                resume_size=stream.tell(),
+                headers=build_hf_headers(),
+            )
+    for _ in _verified(partly, file, hub_id):
+        say(file.size)  # it may want to leave
+    partly.replace(folder / file.path)
 
 
 def _needed(listing: Iterable[object], hub_id: str, revision: str | None) -> list[RepoFile]:
@@ -173,13 +209,13 @@ def _verified(path: Path, file: RepoFile, hub_id: str) -> Iterator[None]:
 class _Counted(FileIO):
     """A file, written behind what it holds, that tells how far the download is."""
 
-    def __init__(self, path: Path, before: int, say: Callable[[int], None]) -> None:
+    def __init__(self, path: Path, say: Callable[[int], None]) -> None:
         super().__init__(path, "ab")
-        self._before, self._say = before, say
+        self._say = say
 
     def write(self, content) -> int:
         written = super().write(content)
-        self._say(self._before + self.tell())
+        self._say(self.tell())
         return written
 
 

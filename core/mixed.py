@@ -29,6 +29,7 @@ from transformers.pytorch_utils import Conv1D
 from core.earlier import CONFIG, WEIGHTS
 from core.errors import Damaged, ModelProblem
 from core.files import read_facts
+from core.peft_format import pattern_value
 
 LEARNS = ".default"
 """What peft puts into the names of weights while they learn."""
@@ -269,7 +270,7 @@ class MixedModel:
     ) -> Delta:
         layer = self._modules.get(module)
         a, b = tensors["A"], tensors["B"]
-        alpha = (config.get("alpha_pattern") or {}).get(module, config["lora_alpha"])
+        alpha = pattern_value(config.get("alpha_pattern"), module, config["lora_alpha"])
         scaling = alpha / (math.sqrt(len(a)) if config["use_rslora"] else len(a))
         if layer is None or (a.shape[1], b.shape[0]) != _shape(layer):
             raise _misfit(module)

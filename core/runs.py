@@ -19,6 +19,7 @@
     adapter/         PEFT format, or a whole model; tokenizer, chat template, model card
     ablation.json    which other runs it tries settings with, and which settings these are
     votes.jsonl      blind votes between it and its original
+    origin.json      where it comes from, where it was not trained here (core.origin)
     result.json      written last: status, error, hint, seconds, final and best losses
     report.json      the report card, made afterwards; core.report has its files
     .spare           some bytes, so that the last word still fits when the disk is full
@@ -170,6 +171,11 @@ class Run:
         """AdaLoRA: step, and the rank that each module has then; empty otherwise."""
         return self._aside("ranks.json")
 
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where it comes from, where it was not trained here (core.origin); empty otherwise."""
+        return self._aside("origin.json")
+
     def _aside(self, name: str) -> dict[str, Any]:
         """A file that decides nothing, so a damaged one is as good as none."""
         try:
@@ -244,6 +250,7 @@ class Run:
                 "error": held or result.get("error", ""),
                 "hint": "Clean up, then resume." if held else result.get("hint", ""),
                 "result": result,
+                "origin": self.origin,
             }
         except Damaged as damage:
             return {
@@ -256,6 +263,7 @@ class Run:
                 "error": str(damage),
                 "hint": "Put the file back from a copy, or delete the run.",
                 "result": {},
+                "origin": {},
             }
 
     @property

@@ -153,6 +153,19 @@ class Store:
             write_json(made / "config.json", _elsewhere_too(config).model_dump())
         return Run(folder)
 
+    def create_finished(
+        self, config: TrainConfig, eval: list[dict[str, Any]], fill: Callable[[Path], object]
+    ) -> Run:
+        """A run that was not trained here, visible once `fill(folder)` has put its adapter there;
+        `eval`: rows that it surely has not learned from. When it raises, nothing is left behind."""
+        quotas.check_disk(self.owner, self.path)
+        with self._new("runs", f"{time.strftime('%Y%m%d-%H%M%S')}-{config.name}") as (made, folder):
+            write_jsonl(made / "eval.jsonl", eval)
+            write_json(made / "config.json", _elsewhere_too(config).model_dump())
+            fill(made)
+            write_json(made / "result.json", {"status": "completed"})
+        return Run(folder)
+
     def _create(
         self,
         kind: str,

@@ -38,6 +38,7 @@ from ui import (
     export_actions,
     health_actions,
     library_actions,
+    origin_actions,
     people_actions,
     report_actions,
     theme,
@@ -126,7 +127,9 @@ def register(demo: gr.Blocks) -> None:
         for action in THOROUGH:
             gr.api(endpoint(action), api_name=action.__name__, concurrency_limit=4)
         gr.api(endpoint(import_dataset), api_name="import_dataset", concurrency_limit=2)
-        for action in (actions.import_text, actions.import_from_hub, actions.import_again):
+        gr.api(endpoint(import_adapter), api_name="import_adapter", concurrency_limit=2)
+        for action in (actions.import_text, actions.import_from_hub, actions.import_again,
+                       origin_actions.import_adapter_from_hub):  # fmt: skip
             gr.api(endpoint(action), api_name=action.__name__, concurrency_limit=2)
         gr.api(endpoint(download_adapter), api_name="download_adapter", concurrency_limit=2)
         gr.api(endpoint(download_diagnostics), api_name="download_diagnostics", concurrency_limit=2)
@@ -165,6 +168,24 @@ def import_dataset(
         chosen["held_out_name"] = tests.get("orig_name") or ""
     upload = Path(file["path"])
     return actions.import_dataset(store, upload, file.get("orig_name") or upload.name, **chosen)
+
+
+def import_adapter(
+    store: Store, file: gr.FileData, options: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Bring an adapter in PEFT's format that was made elsewhere: it is held against its base model
+    and becomes a run, to be compared, voted on, tested, and gone on from.
+
+    Parameters:
+        file: a zip with adapter_config.json and adapter_model.safetensors, wherever in it they lie
+        options: name; base_model, where it is not the one on this machine that the adapter names
+            or fits; dataset, the id of one that it is tested with
+    Returns:
+        The run, as from run; its origin has notes: what to know of it, in sentences.
+    """
+    upload = Path(file["path"])
+    name = file.get("orig_name") or upload.name
+    return origin_actions.import_adapter(store, upload, name, options)
 
 
 def download_adapter(store: Store, id: str) -> gr.FileData:

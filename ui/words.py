@@ -15,6 +15,7 @@ PILLS = {
     "interrupted": "Interrupted",
     "damaged": "Damaged",
 }
+ORIGINS = {"imported": "Imported", "blended": "Blended"}
 STOPPING = {
     "keep": "Stopping. What it learned so far is being saved.",
     "pause": "Pausing. What it learned so far is being saved.",
@@ -158,6 +159,8 @@ def line(waiting: int, ends: float | None) -> str:
 def pill(run: dict[str, Any]) -> str:
     if run["status"] == "running" and not run["progress"]["step"]:
         return "Preparing"
+    if run["status"] == "completed" and (kind := run.get("origin", {}).get("kind")) in ORIGINS:
+        return ORIGINS[kind]
     return PILLS[run["status"]]
 
 
@@ -186,6 +189,8 @@ def status_line(run: dict[str, Any]) -> str:
             left = progress["seconds_left"]
             ahead = f" {duration(left).capitalize()} left." if left is not None else ""
             return f"Learning.{ahead} You can close this page."
+        case "completed" if (kind := run.get("origin", {}).get("kind")) in ORIGINS:
+            return f"{ORIGINS[kind]}. Compare its answers with the original's."
         case "completed":
             spent = f" in {took(result['seconds'])}" if result.get("seconds") else ""
             return f"Finished{spent}. Compare its answers with the original's."

@@ -39,10 +39,10 @@ def unpack(
                 inside = _member(archive, name, member)
                 notes.file("unpacked", f"“{inside}” was read from the archive “{name}”.")
                 with archive.open(inside) as packed:
-                    _copy(packed, into, limit, name, watch)
+                    copy_out(packed, into, limit, name, watch)
             return into, PurePosixPath(inside).name
         with gzip.open(path) if kind == "gzip" else bz2.open(path) as packed:
-            _copy(packed, into, limit, name, watch)
+            copy_out(packed, into, limit, name, watch)
     except RuntimeError as error:  # how zipfile says that a password is needed
         raise Refused(
             f"“{name}” is locked with a password.", "Unpack it first and bring the file inside."
@@ -57,7 +57,8 @@ def most_unpacked(path: Path) -> int:
     return max(UNPACKED_AT_LEAST, UNPACKED_TIMES * path.stat().st_size)
 
 
-def _copy(packed, into: Path, limit: int, name: str, watch: Watch) -> None:
+def copy_out(packed, into: Path, limit: int, name: str, watch: Watch) -> None:
+    """What an archive has packed, as a file; `limit`: bytes that all of its files may come to."""
     with into.open("wb") as file:
         while block := packed.read(BLOCK):
             watch.tell(0.0)

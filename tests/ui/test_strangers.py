@@ -76,8 +76,9 @@ FOREIGN = {
     "health": ["FAMILY"],
     "rate_answer": ["FAMILY", "up", "", "Hello", "", None],
     "forget_texts": ["FAMILY"],
+    "import_adapter_from_hub": ["RUN", None],
     **dict.fromkeys(
-        ["datasets", "models", "runs", "people", "import_dataset", "import_text",
+        ["import_adapter", "datasets", "models", "runs", "people", "import_dataset", "import_text",
          "import_from_hub", "new_dataset", "disk_usage", "trash", "empty_trash", "clear_caches",
          "library", "keep_answers"]
     ),

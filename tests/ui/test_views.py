@@ -139,7 +139,8 @@ USAGE = {
            "adapter": 0, "rest": 1e6, "may_lose_checkpoints": False} for n in range(12)],
     ],
     "datasets": [{"id": "d", "name": "Questions", "bytes": 5e5}],
-    "uploads": [{"id": "u", "name": "numbers.csv", "at": 1_700_000_000.0, "bytes": 4e5}],
+    "uploads": [{"id": "u", "name": "numbers.csv", "at": 1_700_000_000.0, "adapter": False,
+                 "bytes": 4e5}],
     "trash": [{"id": "1-r", "kind": "run", "name": "Old", "at": 1_700_000_000.0, "bytes": 3e5}],
 }  # fmt: skip
 

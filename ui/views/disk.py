@@ -108,7 +108,8 @@ def _dataset(dataset: dict[str, Any]) -> str:
 
 
 def _upload(upload: dict[str, Any]) -> str:
-    link = f'<a href="new?upload={quote(upload["id"])}">{escape(upload["name"])}</a>'
+    where = "bring-adapter" if upload["adapter"] else "new"
+    link = f'<a href="{where}?upload={quote(upload["id"])}">{escape(upload["name"])}</a>'
     remove = button("remove_upload", "Remove", escape(upload["id"]), "quiet")
     return _row(link, upload["bytes"], f"brought {words.when(upload['at'])}", remove)
 

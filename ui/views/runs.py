@@ -7,7 +7,9 @@ from urllib.parse import quote
 
 from core.coach import Judgement
 from core.methods import adalora_ranks
+from core.origin import KNOWN
 from ui import chart, ranks, words
+from ui.views.origin import panel
 from ui.views.parts import asks, button, dialog, invitation, link
 from ui.views.settings import model_title, settings_in_words
 
@@ -121,6 +123,15 @@ def listing(listed: Sequence[Listed], older: int = 0, start: int = 0) -> str:
     )
 
 
+def list_heading(below: str) -> str:
+    """The title of the list, and the other way to a run than to train one."""
+    below = f'<p class="lead">{escape(below)}</p>' if below else ""
+    return (
+        f'<div class="heading split"><div><h1>Runs</h1>{below}</div>'
+        f"{link('bring-adapter', 'Bring an adapter', '')}</div>"
+    )
+
+
 def no_such_run(what: str) -> str:
     return invitation(
         "This run is not here", f"{what} It may have been deleted.", "All runs", "runs"
@@ -191,6 +202,8 @@ def run_actions(run: dict[str, Any]) -> str:
         if not run.get("is_final"):
             buttons.append(button("resume", label, id, "" if buttons else "primary"))
         buttons.append(again)
+    elif status == "completed" and run.get("origin"):
+        buttons.append(link(f"new?onward={quote(run['id'])}", "Teach it more"))
     elif status == "completed":
         buttons.append(again)
         buttons.append(link(f"ablation?run={quote(run['id'])}", "Try several values"))
@@ -226,6 +239,8 @@ def run_chart(
     run: dict[str, Any], metrics: chart.Metrics, judgement: Judgement | None = None
 ) -> str:
     """The chart with its legend and what it comes to, or what there will be."""
+    if run.get("origin"):
+        return panel(run)
     drawn = chart.loss_chart(metrics, run["progress"]["total_steps"])
     if not drawn:
         waiting = {
@@ -273,7 +288,10 @@ def run_ranks(run: dict[str, Any]) -> str:
 
 
 def run_figures(run: dict[str, Any], metrics: chart.Metrics) -> str:
-    """Time, loss, speed, memory; what was expected stands beside what was measured."""
+    """Time, loss, speed, memory; what was expected stands beside what was measured. Nothing was
+    measured of a run that was not trained here."""
+    if run.get("origin"):
+        return ""
     progress, result, expected = run["progress"], run["result"], run["expected"]
     if run["status"] == "running":
         time = ("Time left", words.duration(progress["seconds_left"]), _steps(progress))
@@ -308,6 +326,8 @@ def run_settings(run: dict[str, Any], own_tests: int = 0) -> str:
         "tokens_at_once": run["plan"].get("micro_batch_tokens"),
     }
     config = {**config, **{name: config[name] or value for name, value in found.items()}}
+    if run.get("origin"):
+        config = {name: config[name] for name in KNOWN}
     told = settings_in_words(config, own_tests)
     return f'<section class="card fold"><h2>Settings</h2>{told}</section>'
 
