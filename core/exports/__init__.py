@@ -1,7 +1,9 @@
 """Taking a run home: the formats, how each is made, and whether it answers as the chat does."""
 
-from core.exports import adapter, merged
+from core.exports import adapter, kit, merged
 from core.exports.formats import FORMATS
 from core.exports.gguf import offered
 
-FORMATS.update({made.id: made for made in (adapter.FORMAT, merged.FORMAT, *offered.FORMATS)})
+FORMATS.update(
+    {made.id: made for made in (adapter.FORMAT, merged.FORMAT, *offered.FORMATS, *kit.FORMATS)}
+)

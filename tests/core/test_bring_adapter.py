@@ -19,7 +19,7 @@ from core import bring_adapter, loading
 from core.config import TrainConfig
 from core.earlier import CONFIG, WEIGHTS, adopt
 from core.errors import NotFound, UserError
-from core.export import adapter_zip
+from core.exports.adapter import adapter_zip
 from core.figures import figures
 from core.mixed import MixedModel
 from core.models import find
