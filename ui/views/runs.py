@@ -99,11 +99,12 @@ def run_list(listed: Iterable[Listed], boxes: bool = False) -> str:
 
 
 def list_heading(below: str) -> str:
-    """`below`: who waits."""
+    """The title of the list, and the ways to what is no training; `below`: who waits."""
     lead = f'<p class="lead">{escape(below)}</p>' if below else ""
+    ways = link("library", "Library", "") + link("bring-adapter", "Bring an adapter", "")
     return (
         f'<div class="heading split"><div><h1>Runs</h1>{lead}</div>'
-        f"{link('library', 'Library', '')}</div>"
+        f'<div class="buttons">{ways}</div></div>'
     )
 
 
@@ -120,15 +121,6 @@ def listing(listed: Sequence[Listed], older: int = 0, start: int = 0) -> str:
         "A run is one training: its settings, its examples, its curve and its adapter.",
         "Teach a model",
         "new",
-    )
-
-
-def list_heading(below: str) -> str:
-    """The title of the list, and the other way to a run than to train one."""
-    below = f'<p class="lead">{escape(below)}</p>' if below else ""
-    return (
-        f'<div class="heading split"><div><h1>Runs</h1>{below}</div>'
-        f"{link('bring-adapter', 'Bring an adapter', '')}</div>"
     )
 
 
