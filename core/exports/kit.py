@@ -30,7 +30,7 @@ from core import models
 from core.catalogue import CATALOGUE
 from core.config import TrainConfig
 from core.errors import UserError
-from core.export import file_name
+from core.exports.adapter import file_name
 from core.exports.formats import Format, Say
 from core.files import size_of, write_json, write_jsonl, write_text
 from core.hub import folder_of
