@@ -225,6 +225,10 @@ def test_rows_settings_and_scores_are_told_from_one_version_to_the_next(store):
     assert told.first_removed == (stage.ROW,)
     assert told.settings == {"lora_r": (8, 16)}
     assert told.comparable
+    assert changes.changes(after, finished(store)).removed == 2
+    turned = [dict(reversed(message.items())) for message in stage.ROW["messages"]]
+    other_order = finished(store, rows=[{"messages": turned}, stage.OTHER, more], lora_r=16)
+    assert changes.changes(after, other_order).added == 0
     nothing = changes.changes(after, after)
     assert (nothing.added, nothing.removed, nothing.settings) == (0, 0, {})
 

@@ -235,4 +235,9 @@ def test_health_is_told_by_week_with_its_rule_and_what_to_mind(store):
     for part in ("It declines 50 % of its last 24 answers", "Its answers have become longer",
                  "Counted as declined", "Forget the 24 texts"):  # fmt: skip
         assert part in shown.text
+    (listed,) = library_actions.library(store)
+    assert (listed["up"], listed["down"], listed["drifts"]) == (12, 12, True)
+    assert (
+        "12 of 24 answers rated good lately" in Elements(views.library.listing([listed], None)).text
+    )
     assert health_actions.forget_texts(store, "bot") == {"texts": 24}
