@@ -12,11 +12,19 @@ from core.errors import NotFound
 from core.report import Report
 from ui import api, library_actions, page, views
 
+# Who comes from the library by #keep has come for this card; the panels above it grow meanwhile.
+IN_VIEW = """() => {
+  if (window.location.hash !== '#keep') return;
+  for (const wait of [100, 700, 1500]) {
+    setTimeout(() => document.getElementById('keep')?.scrollIntoView({ block: 'center' }), wait);
+  }
+}"""
+
 
 def attach(demo: gr.Blocks, card: gr.HTML, timer: gr.Timer) -> None:
     """Keep the card (ui.parts.fields) up to date; the timer is the page's own."""
     seen = gr.Textbox(visible=False)
-    demo.load(_show, seen, [card, seen], **page.DIRECT)
+    demo.load(_show, seen, [card, seen], **page.DIRECT).then(None, None, None, js=IN_VIEW)
     timer.tick(_show, seen, [card, seen], **page.DIRECT)
     card.click(_keep, card, None, **page.DIRECT).then(_show, seen, [card, seen], **page.DIRECT)
 

@@ -1,7 +1,6 @@
 """Families of runs: numbered versions, which one is current, and what happens to them."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -324,7 +323,7 @@ def test_who_is_killed_while_making_current_leaves_the_old_one_or_the_new_one(st
         )
         assert switching.stdout.readline() == b"ready\n"
         time.sleep(0.05 + chance.random() / 5)
-        switching.send_signal(signal.SIGKILL)
+        switching.kill()
         switching.wait()
         switching.stdout.close()
         family = library.read(store, "support-bot")
