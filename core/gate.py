@@ -78,7 +78,8 @@ def parse(values: dict[str, Any]) -> Gate:
 
 
 def check(gate: Gate, candidate: Run, current: Run | None) -> list[Finding]:
-    """What is asked for, each with its outcome; a first version has none to be held beside."""
+    """What is asked for, each with its outcome; a first version, or one
+    that follows a deleted one, has none to be held beside."""
     found = []
     if gate.score != "off" and current is not None:
         found.append(_score(gate.score, candidate, current))

@@ -302,20 +302,24 @@ def by_week(found: Sequence[Answer]) -> list[Week]:
     ]
 
 
+def lately(family: Family, now: float | None = None) -> list[Answer]:
+    """The newest answers of the current version."""
+    if family.current is None:
+        return []
+    number, since = family.current.number, (time.time() if now is None else now) - LATELY
+    found = answers(family)
+    return [answer for answer in found if answer.version == number and answer.at >= since][-MOST:]
+
+
 def drift(family: Family, now: float | None = None) -> list[Warn]:
     """How the newest answers of the current version differ from those of its report card, where
     that is more than chance and more than a little."""
-    if family.current is None or (run := family.current.run) is None:
+    mine = lately(family, now)
+    if len(mine) < FEWEST or family.current is None or (run := family.current.run) is None:
         return []
-    since = (time.time() if now is None else now) - LATELY
-    mine = [
-        answer
-        for answer in answers(family)
-        if answer.version == family.current.number and answer.at >= since
-    ][-MOST:]
     report = Report(run)
     known = [row["tuned"] for row in report.answers] if report.state == "made" else []
-    if len(mine) < FEWEST or len(known) < FEWEST_IN_CARD:
+    if len(known) < FEWEST_IN_CARD:
         return []
     warnings = []
     was, is_now = sum(map(declines, known)), sum(answer.declined for answer in mine)

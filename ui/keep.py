@@ -12,10 +12,19 @@ from ui.look import Look
 
 EVERY = 10  # seconds between two looks
 
+# Who comes from the library by #keep has come for this card; the panels above it grow meanwhile.
+IN_VIEW = """() => {
+  if (window.location.hash !== '#keep') return;
+  for (const wait of [100, 700, 1500]) {
+    setTimeout(() => document.getElementById('keep')?.scrollIntoView({ block: 'center' }), wait);
+  }
+}"""
 
-def attach(look: Look, card: gr.HTML) -> None:
+
+def attach(demo: gr.Blocks, look: Look, card: gr.HTML) -> None:
     """Keep the card (ui.parts.fields) up to date."""
     look.at(_show, card)
+    demo.load(None, None, None, js=IN_VIEW)
     look.after(card.click(_keep, card, None, **page.DIRECT))
 
 

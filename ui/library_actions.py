@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from core import health
 from core import library as shelf
 from core.changes import changes, scores
 from core.config import TrainConfig
@@ -19,9 +20,10 @@ def library(store: Store) -> list[dict[str, Any]]:
     Returns:
         A list of families: name, current and previous (numbers of versions, or null), since (when
         it became current), versions (how many), state of the current one as in `family`, rollout
-        {number, share, since} or null.
+        {number, share, since} or null; up and down, the ratings of the current version in the last
+        four weeks, and drifts, whether its answers differ from those of its report card.
     """
-    return [_listed(family) for family in shelf.families(store)]
+    return [{**_listed(family), **_health(family)} for family in shelf.families(store)]
 
 
 def family(store: Store, family: str) -> dict[str, Any]:
@@ -211,6 +213,11 @@ def _listed(family: Family) -> dict[str, Any]:
         "state": current.state if current else None,
         "rollout": asdict(family.rollout) if family.rollout else None,
     }
+
+
+def _health(family: Family) -> dict[str, Any]:
+    lately = health.summary(health.lately(family))
+    return {"up": lately.up, "down": lately.down, "drifts": bool(health.drift(family))}
 
 
 def _version(family: Family, version: Version) -> dict[str, Any]:

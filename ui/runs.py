@@ -48,7 +48,7 @@ def build(demo: gr.Blocks) -> None:
             look.after(clicked.click(_act, None, [archive, address], **page.DIRECT))
         report.attach(look, verdict, card, archive)
         take_home.attach(look, ways, archive)
-        keep.attach(look, kept)
+        keep.attach(demo, look, kept)
     reading = gr.Timer(BUSY, active=False)
     fold.expand(lambda: gr.Timer(active=True), None, reading, **page.DIRECT)
     fold.collapse(lambda: gr.Timer(active=False), None, reading, **page.DIRECT)

@@ -5,12 +5,12 @@ A turn that can be rated has `kept`, by side the id of the answer; and `thumbs`,
 said of it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 
-from core import health
+from core import health, library
 from core.chat import BASE
 from core.store import Store
 from ui.conversation import Turn
@@ -19,16 +19,21 @@ NOTHING = "-"
 """In place of a file's name: there is nothing to do after the click."""
 
 
-def keep(store: Store, sides: Iterable[str], turn: Turn) -> Turn:
+def keep(store: Store, sides: Mapping[str, str], turn: Turn) -> Turn:
     """The turn, with the answers of these sides kept as far as they are to be. Weakened answers say
-    nothing of a version."""
+    nothing of a version. `sides`: with their titles when the question was asked; that of a family
+    is the version that was current then."""
     if turn.get("stopped") or turn.get("strength") != 1.0 or not health.keeping(store).answers:
         return turn
     kept = {}
-    for side in sides:
+    for side, title in sides.items():
         if side != BASE and side in (turn.get("changed") or {}):
+            is_family = library.is_family(store, side.partition("@")[0])
+            model = title.partition(" ")[0] if is_family else side
             seconds, tokens = ((turn.get(fact) or {}).get(side) for fact in ("seconds", "tokens"))
-            kept[side] = health.answered(store, side, turn[side], turn["question"], seconds, tokens)
+            kept[side] = health.answered(
+                store, model, turn[side], turn["question"], seconds, tokens
+            )
     return {**turn, "kept": {side: id for side, id in kept.items() if id}}
 
 

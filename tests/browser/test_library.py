@@ -56,6 +56,7 @@ def test_two_versions_one_made_current_rolled_back_and_undone(page: Page, addres
     # Nothing yet: the newest run is offered, and its page keeps it.
     page.goto(f"{address}library")
     page.get_by_role("link", name="Keep “Bot 2” as a version").click()
+    expect(page.get_by_role("region", name="Keep as a version")).to_be_in_viewport()
     for run in runs:
         page.goto(f"{address}runs?run={run.id}")
         card = page.get_by_role("region", name="Keep as a version")

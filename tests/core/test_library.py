@@ -1,7 +1,6 @@
 """Families of runs: numbered versions, which one is current, and what happens to them."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -225,6 +224,10 @@ def test_rows_settings_and_scores_are_told_from_one_version_to_the_next(store):
     assert told.first_removed == (stage.ROW,)
     assert told.settings == {"lora_r": (8, 16)}
     assert told.comparable
+    assert changes.changes(after, finished(store)).removed == 2
+    turned = [dict(reversed(message.items())) for message in stage.ROW["messages"]]
+    other_order = finished(store, rows=[{"messages": turned}, stage.OTHER, more], lora_r=16)
+    assert changes.changes(after, other_order).added == 0
     nothing = changes.changes(after, after)
     assert (nothing.added, nothing.removed, nothing.settings) == (0, 0, {})
 
@@ -320,7 +323,7 @@ def test_who_is_killed_while_making_current_leaves_the_old_one_or_the_new_one(st
         )
         assert switching.stdout.readline() == b"ready\n"
         time.sleep(0.05 + chance.random() / 5)
-        switching.send_signal(signal.SIGKILL)
+        switching.kill()
         switching.wait()
         switching.stdout.close()
         family = library.read(store, "support-bot")

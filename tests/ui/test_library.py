@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from core import gate, library
+from core import ballots, gate, library
 from core.errors import NotFound, UserError
 from core.files import write_jsonl
 from core.store import Store
@@ -221,6 +221,24 @@ def test_a_rollout_is_told_with_both_versions_and_how_sure_that_is(store):
     assert health_actions.health(store, "bot")["rollout"] is None
 
 
+def test_blind_votes_of_both_versions_are_told_with_a_rollout(store):
+    won = {"One": 3, "Two": 11}
+    for name, wins in won.items():
+        run = run_with(store, name)
+        library.add(store, "bot", run)
+        for number in range(12):
+            ballots.add(run, ballots.typed("Why?"), {"base": "So.", "tuned": "Because."})
+            (pair,) = ballots.read(run).open
+            preferred = "tuned" if number < wins else "base"
+            ballots.vote(run, pair.id, "left" if pair.left == preferred else "right")
+    library_actions.roll_out(store, "bot", 2, 50)
+    health_actions.keep_answers(store, True)
+    told, health = library_actions.family(store, "bot"), health_actions.health(store, "bot")
+    assert health["rollout"]["votes"]["clear"]
+    shown = Elements(views.health.rollout(told, health)).text
+    assert "the candidate won 11 of 12, the current won 3 of 12; a clear difference" in shown
+
+
 def test_health_is_told_by_week_with_its_rule_and_what_to_mind(store):
     library.add(store, "bot", run_with(store, "Bot"))  # whose answers are labels of one word
     first = Elements(views.health.health(health_actions.health(store, "bot"))).text
@@ -235,4 +253,9 @@ def test_health_is_told_by_week_with_its_rule_and_what_to_mind(store):
     for part in ("It declines 50 % of its last 24 answers", "Its answers have become longer",
                  "Counted as declined", "Forget the 24 texts"):  # fmt: skip
         assert part in shown.text
+    (listed,) = library_actions.library(store)
+    assert (listed["up"], listed["down"], listed["drifts"]) == (12, 12, True)
+    assert (
+        "12 of 24 answers rated good lately" in Elements(views.library.listing([listed], None)).text
+    )
     assert health_actions.forget_texts(store, "bot") == {"texts": 24}

@@ -213,6 +213,11 @@ def test_the_owner_has_it_all(app, annas):
     assert client.predict(annas["RUN"], api_name="/run")["name"] == "Anna's secret run"
     assert client.predict(annas["DATASET"], 0, 5, api_name="/dataset_rows")
     assert [run["id"] for run in client.predict(api_name="/runs")] == [annas["RUN"]]
+    (family,) = client.predict(api_name="/library")
+    assert (family["name"], family["current"]) == (annas["FAMILY"], 1)
+    told = client.predict(annas["FAMILY"], api_name="/family")
+    assert [event["by"] for event in told["log"]] == ["anna", "anna"]
+    assert client.predict(annas["FAMILY"], api_name="/health")["weeks"] == []
 
 
 def test_what_is_brought_by_a_program_is_its_person_s(app, tmp_path):

@@ -42,6 +42,10 @@ def test_parameters_are_said_in_millions_and_billions(count, said):
     assert words.parameters(count) == said
 
 
+def test_a_few_things_are_listed():
+    assert [words.listed("123"[:n]) for n in (1, 2, 3)] == ["1", "1 and 2", "1, 2 and 3"]
+
+
 def test_dates_are_said_from_where_we_stand():
     now = time.mktime((2026, 3, 30, 9, 0, 0, 0, 0, -1))  # the day after a change of the clock
 

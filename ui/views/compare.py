@@ -96,12 +96,13 @@ def _thumbs(turn: Mapping[str, Any], side: str, number: int) -> str:
     if side not in (turn.get("kept") or {}):
         return ""
     said = (turn.get("thumbs") or {}).get(side, "")
-    return "".join(
+    buttons = "".join(
         f'<button type="button" class="button quiet" data-action="rate" '
         f'data-id="{number}:{thumb}:{escape(side)}" aria-pressed="{str(said == thumb).lower()}">'
         f"{label}</button>"
         for thumb, label in (("up", "Good answer"), ("down", "Bad answer"))
     )
+    return f'<span class="thumbs" role="group" aria-label="Is it good?">{buttons}</span>'
 
 
 def shared(place: Place) -> str:

@@ -73,11 +73,14 @@ def _row(family: Told) -> str:
     told = [words.amount(family["versions"], "version")]
     if family["current"]:
         told.insert(0, f"current since {words.when(family['since'])}")
+    if rated := family["up"] + family["down"]:
+        told.append(f"{family['up']:,} of {rated:,} answers rated good lately")
     if family["rollout"]:
         told.append(_rollout(family["rollout"]))
+    drifts = only_if(family["drifts"], ' <span class="pill warn">Drifts</span>')
     return (
         f'<article class="card row"><div class="what"><div class="named"><h3>'
-        f'<a href="{address}">{name}</a></h3>{_standing(family)}</div>'
+        f'<a href="{address}">{name}</a></h3>{_standing(family)}{drifts}</div>'
         f'<p class="small">{" · ".join(told)}</p></div><div></div>'
         f'<div class="do">{link(tried, "Try it", "")}</div>'
         "</article>"

@@ -126,7 +126,7 @@ def _try(family: Told, version: Told) -> str:
             beside = f"&with={quote(other['run'])}"
     if version["base_model"] and len(family["bases"]) > 1:
         beside = ""
-    label = "Compare with the current one" if beside else "Try it"
+    label = "Compare with current" if beside else "Try it"
     return link(f"compare?run={quote(version['id'])}{beside}", label, "")
 
 
