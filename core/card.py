@@ -1,15 +1,20 @@
-"""The model card that goes with an adapter: what it is, from what, and how to use it."""
+"""The model card that goes with an adapter: what it is, from what, its limits, how to use it."""
 
+import hashlib
 import re
+from contextlib import suppress
 from typing import Any
 
+from core.catalogue import CATALOGUE
 from core.config import TrainConfig
 from core.methods import METHODS, OBJECTIVES
 from core.models import BaseModel
 from core.runs import Run
+from core.tokenizer import Tokenizer
 from core.verdict import verdict
 
 REPORT = "## Report card"
+UNKNOWN = "see the page of the base model"
 WHOLE = """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -46,8 +51,17 @@ tags: [{config.method}, graft]
 
 {"Tuned whole from" if full else "An adapter for"} {base.title} (`{base.id}`), made with Graft.
 
+## What it is for
+
+*Say here what it is for, who may use it, and what it should not be used for.*
+
+Licence of the base model: {licence(base)}.
+
+## What it learned from
+
 It learned from {learned} examples ({plan["learned_tokens_per_epoch"]} learned tokens, \
-{times:.2g} times through); {plan["eval_rows"]} more were kept back.
+{times:.2g} times through); {plan["eval_rows"]} more were kept back. Fingerprint of all of them: \
+`sha256:{fingerprint(run)}`.
 
 | loss per token of | |
 |---|---|
@@ -66,6 +80,12 @@ It learned from {learned} examples ({plan["learned_tokens_per_epoch"]} learned t
 | steps | {result["step"]}; the weights are those of step {result["used_step"]} |
 | longest example | {plan["max_length"]} tokens |
 
+## Limits
+
+It knows what the base model knows, and {learned} examples: what is unlike them it may answer \
+wrongly, and sound as sure. {_untested(plan)}What the base model should not be used for, this \
+should not either.
+
 {usage(base, config, plan.get("dtype", "auto"))}"""
 
 
@@ -80,10 +100,47 @@ prompt = tokenizer.apply_chat_template(
     [{{"role": "user", "content": "Hello"}}],
     add_generation_prompt=True, return_tensors="pt", return_dict=True,
 )
-answer = model.generate(**prompt, max_new_tokens=100)
+answer = model.generate(**prompt, max_new_tokens=100, eos_token_id={_ends(base)})
 print(tokenizer.decode(answer[0, prompt["input_ids"].shape[1]:], skip_special_tokens=True))
 ```
 """
+
+
+def licence(base: BaseModel) -> str:
+    """The base model's, as far as the catalogue or its own card tells."""
+    listed = next((model.licence for model in CATALOGUE if model.id == base.id), "")
+    if listed or base.path is None:
+        return listed or UNKNOWN
+    with suppress(OSError, UnicodeDecodeError):
+        text = (base.path / "README.md").read_text("utf-8")
+        front = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
+        line = r"^(license\w*): *['\"]?([^'\"\n]+?)['\"]? *$"
+        told = dict(re.findall(line, front[1], re.MULTILINE)) if front else {}
+        if name := told.get("license_name") or told.get("license"):
+            return f"{name} ({told['license_link']})" if "license_link" in told else name
+    return UNKNOWN
+
+
+def fingerprint(run: Run) -> str:
+    """The sha256 of the rows that it learned from and of those that were kept back."""
+    digest = hashlib.sha256()
+    for part in ("train", "eval"):
+        with (run.path / f"{part}.jsonl").open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _ends(base: BaseModel) -> list[int]:
+    """The tokens that end an answer in the chat; the base's own files may name others."""
+    assert base.path is not None
+    return sorted(Tokenizer.load(base.path).stop_ids)
+
+
+def _untested(plan: dict[str, Any]) -> str:
+    if plan["eval_rows"]:
+        return ""
+    return "No examples were kept back, so it was not tested. "
 
 
 def with_report(text: str, report: dict[str, Any]) -> str:

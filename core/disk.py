@@ -20,7 +20,7 @@ from core.settings import settings
 from core.store import Store
 from core.uploads import Upload
 
-PARTS = ("checkpoints", "adapter")  # of a run; the rest is together
+PARTS = ("checkpoints", "adapter", "exports")  # of a run; the rest is together
 LEFT_TO_OTHERS = 20_000_000  # bytes, before
 TOO_LITTLE = 1_000_000  # bytes, afterwards: a write fails with some left, smaller ones still fit
 

@@ -22,6 +22,7 @@
     origin.json      where it comes from, where it was not trained here (core.origin)
     result.json      written last: status, error, hint, seconds, final and best losses
     report.json      the report card, made afterwards; core.report has its files
+    exports/         what it was prepared as to be taken home; core.exports.export has its files
     .spare           some bytes, so that the last word still fits when the disk is full
 
 Status is derived from these facts each time it is asked for, so a dead process can't leave a

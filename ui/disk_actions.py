@@ -11,7 +11,8 @@ def disk_usage(store: Store) -> dict[str, Any]:
 
     Returns:
         free, total, used (by what follows), models (downloaded, shared by all users);
-        runs [{id, name, status, bytes, checkpoints, adapter, rest, may_lose_checkpoints}],
+        runs [{id, name, status, bytes, checkpoints, adapter, exports, rest,
+        may_lose_checkpoints}],
         datasets [{id, name, bytes}], caches {tokens, profiles}, uploads (not yet a dataset)
         [{id, name, at, bytes}], trash [{id, kind, name, at, bytes}].
     """

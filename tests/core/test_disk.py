@@ -39,6 +39,7 @@ def whole(folder):
 def test_everything_is_counted_the_largest_first():
     small, large = new_run("small"), new_run("large", 90_000)
     small.finish("completed", seconds=1.0)
+    write_bytes(small.path / "exports" / "merged" / "1" / "model", b"x" * 700)
     write_bytes(Store().cache / "tokens" / "m" / "a.npz", b"x" * 300)
     write_bytes(Store().cache / "profiles" / "a.npz", b"x" * 20)
     Store().create_upload("Numbers", brought)
@@ -49,11 +50,13 @@ def test_everything_is_counted_the_largest_first():
     told = disk.usage(Store())
     assert [run["name"] for run in told["runs"]] == ["large", "small"]
     for run, path in zip(told["runs"], (large.path, small.path), strict=True):
-        assert run["bytes"] == run["checkpoints"] + run["adapter"] + run["rest"]
+        parts = ("checkpoints", "adapter", "exports", "rest")
+        assert run["bytes"] == sum(run[part] for part in parts)
         assert run["bytes"] == sum(
             file.stat().st_size for file in path.rglob("*") if file.is_file()
         )
     assert [run["checkpoints"] for run in told["runs"]] == [90_000, 5000]
+    assert [run["exports"] for run in told["runs"]] == [0, 700]
     assert [run["may_lose_checkpoints"] for run in told["runs"]] == [False, True]
     assert told["caches"] == {"profiles": 20, "tokens": 300}
     assert [(it["name"], it["bytes"] > 1000) for it in told["uploads"]] == [("numbers.csv", True)]

@@ -51,7 +51,7 @@ def buttons(elements):
         ({"state": "waiting"}, "until the device is free", ["cancel_export"]),
         (
             {"state": "making", "phase": "Adding what was learned", "done": 3, "of": 196},
-            "Adding what was learned… 3 of 196 You can close this page.",
+            "Adding what was learned… 3 of 196. You can close this page.",
             ["cancel_export"],
         ),
         (

@@ -134,9 +134,10 @@ USAGE = {
     "free": 8e9, "total": 3e10, "used": 4e8, "models": 2e9, "caches": {"tokens": 3e6},
     "runs": [
         {"id": "r", "name": "Flowers", "status": "completed", "bytes": 9e6, "checkpoints": 7e6,
-         "adapter": 1e6, "rest": 1e6, "may_lose_checkpoints": True},
+         "adapter": 1e6, "exports": 0, "rest": 1e6, "may_lose_checkpoints": True},
         *[{"id": f"r{n}", "name": "More", "status": "running", "bytes": 1e6, "checkpoints": 0,
-           "adapter": 0, "rest": 1e6, "may_lose_checkpoints": False} for n in range(12)],
+           "adapter": 0, "exports": 0, "rest": 1e6, "may_lose_checkpoints": False}
+          for n in range(12)],
     ],
     "datasets": [{"id": "d", "name": "Questions", "bytes": 5e5}],
     "uploads": [{"id": "u", "name": "numbers.csv", "at": 1_700_000_000.0, "adapter": False,

@@ -8,6 +8,12 @@ from urllib.parse import quote
 from ui import words
 from ui.views.parts import asks, button, dialog, heading, invitation, notice
 
+OF_A_RUN = {
+    "checkpoints": "checkpoints",
+    "adapter": "adapter",
+    "exports": "to take home",
+    "rest": "rest",
+}
 SHOWN = 10  # of each kind; the rest is folded
 CACHES = {"tokens": "tokens of examples", "profiles": "lengths of datasets"}
 
@@ -84,8 +90,10 @@ def _row(name: str, bytes: int, small: str, buttons: str, pill: str = "") -> str
 
 
 def _run(run: dict[str, Any]) -> str:
-    id, sizes = escape(run["id"]), ("checkpoints", "adapter", "rest")
-    told = " · ".join(f"{part} {words.size(run[part])}" for part in sizes if run[part])
+    id = escape(run["id"])
+    told = " · ".join(
+        f"{label} {words.size(run[part])}" for part, label in OF_A_RUN.items() if run[part]
+    )
     buttons = ""
     if run["may_lose_checkpoints"]:
         buttons = asks("delete-checkpoints", "Delete checkpoints", id)

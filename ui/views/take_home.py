@@ -47,7 +47,7 @@ def _stands(way: Way) -> str:
             return made + _making("Waiting until the device is free. You can close this page.", 0)
         case "making":
             done, of = way["done"], way["of"]
-            counted = f" {done:,} of {of:,}" if of else ""
+            counted = f" {done:,} of {of:,}." if of else ""
             said = f"{way['phase'] or 'Starting'}…{counted} You can close this page."
             return made + _making(said, round(100 * done / of) if of else 0)
         case "failed":
@@ -96,7 +96,7 @@ def _proof(proof: dict[str, Any]) -> str:
     if not proof["trusted"]:
         return (
             f'<p class="told bad" role="status"><strong>Not to be trusted:</strong> {said}. '
-            "What it says otherwise stands below.</p>"
+            "Where it differs stands below.</p>"
         )
     if near:
         parts = "part" if near > 1 else "parts"
@@ -142,7 +142,7 @@ def _parted(one: dict[str, Any]) -> str:
 
 def _buttons(way: Way) -> str:
     id, made = escape(way["format"]), way["made"]
-    download = button("download_export", "Download", id, "primary") if made else ""
+    download = button("download_export", "Download", id) if made else ""
     if way["state"] in ("waiting", "making"):
         return download + button("cancel_export", "Cancel", id)
     if way["state"] == "failed":
