@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from ui import ablation, api, beside, compare, datasets, disk, home, new, people, runs, vote
+from ui import ablation, api, beside, compare, datasets, disk, home, new, people, runs, serve, vote
 
 
 def build() -> gr.Blocks:
@@ -19,6 +19,7 @@ def build() -> gr.Blocks:
         ("Vote", "vote", vote),
         ("Datasets", "datasets", datasets),
         ("Disk", "disk", disk),
+        ("Serve", "serve", serve),
         ("People", "people", people),
     ):
         with demo.route(name, path, show_in_navbar=False):

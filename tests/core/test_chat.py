@@ -38,11 +38,9 @@ def model(roomy_model):
     return roomy_model
 
 
-@pytest.fixture(scope="module")
-def server():
-    server = ChatServer()
-    yield server
-    server.close()
+@pytest.fixture
+def server(exact_chat):
+    return exact_chat
 
 
 def ask(server, runs, messages=ASK, **sampling):
