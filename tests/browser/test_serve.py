@@ -31,6 +31,8 @@ def test_a_key_is_made_shown_once_and_revoked(page: Page, address, store):
     expect(page.get_by_text(f"Bearer {text}")).to_be_visible()
     expect(page.get_by_label("Keys")).to_contain_text("My <b>website</b>")
     assert not stage.reaching_out(page)
+    page.get_by_role("button", name="Copy").last.click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
 
     page.reload()
     expect(page.get_by_label("Keys")).to_contain_text(f"…{key.ends}")

@@ -16,8 +16,10 @@ import httpx
 import openai
 import psutil
 import pytest
+import torch
 import uvicorn
 from starlette.responses import PlainTextResponse
+from transformers import LlamaForCausalLM
 
 from core import hardware, keys, sharing
 from core.config import TrainConfig
@@ -161,6 +163,26 @@ def test_base_and_adapters_are_asked_at_once_and_each_gives_its_own_answer(
     with ThreadPoolExecutor(len(names)) as pool:
         told = list(pool.map(lambda name: text(ask(client, name)), names))
     assert told == [expected[name] for name in names]
+
+
+def test_a_run_that_left_a_whole_model_answers_as_in_compare(
+    client, chat, make_adapted, roomy_model
+):
+    run = make_adapted(name="whole", method="full")
+    shutil.rmtree(run.adapter)
+    torch.manual_seed(3)
+    LlamaForCausalLM.from_pretrained(roomy_model).apply(shake).save_pretrained(
+        shutil.copytree(roomy_model, run.path / "adapter")
+    )
+    expected = compared(chat, run)
+    assert expected[run.id] != expected["base"]
+    assert text(ask(client, "whole")) == expected[run.id]
+    assert text(ask(client, str(roomy_model))) == expected["base"]
+
+
+def shake(module):
+    for parameter in module.parameters(recurse=False):
+        parameter.data += 0.05 * torch.randn_like(parameter)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ QUESTION = "What can you do for me?"
 
 def made(text: str) -> str:
     """The new key, this once."""
-    shown = f'<pre class="code secret"><code>{escape(text)}</code></pre>'
+    shown = f'<pre class="code secret"><code>{escape(text)}</code></pre>{_copy(text)}'
     hint = "Copy it now: it is kept as a fingerprint only, and can’t be shown again."
     return notice("This is your key.", hint, kind="good", action=shown)
 
@@ -70,12 +70,13 @@ def curl(address: str, model: str, key: str = PLACEHOLDER) -> str:
 
 
 def python(address: str, model: str, key: str = PLACEHOLDER) -> str:
+    address, model, key, question = map(json.dumps, (address, model, key, QUESTION))
     return f"""from openai import OpenAI
 
-client = OpenAI(base_url={address!r}, api_key={key!r})
+client = OpenAI(base_url={address}, api_key={key})
 answer = client.chat.completions.create(
-    model={model!r},
-    messages=[{{"role": "user", "content": {QUESTION!r}}}],
+    model={model},
+    messages=[{{"role": "user", "content": {question}}}],
     temperature=0,
     max_tokens=200,
 )
@@ -95,12 +96,16 @@ def vllm(served: Served | None, problem: str = "", hint: str = "") -> str:
     return head + _code("In a terminal, where vLLM is installed", served.command) + notes
 
 
+def _copy(text: str) -> str:
+    return f'<button type="button" class="button quiet" data-copy="{escape(text)}">Copy</button>'
+
+
 def _mono(text: str) -> str:
     return f"<code>{escape(text)}</code>"
 
 
 def _code(label: str, text: str) -> str:
     return (
-        f'<figure class="snippet"><figcaption>{escape(label)}</figcaption>'
+        f'<figure class="snippet"><figcaption>{escape(label)}{_copy(text)}</figcaption>'
         f'<pre class="code" tabindex="0"><code>{escape(text)}</code></pre></figure>'
     )
