@@ -31,8 +31,11 @@ class Model:
 
 
 def resolve(store: Store, name: str) -> Model:
-    """The model of this name: a run's id (RUN@300 for its last checkpoint), the name of one run
-    alone, or a base model. Raises NotFound, and UserError for a run that can't answer."""
+    """The model of this name, looked up anew for each request: a run's id (RUN@300 for its last
+    checkpoint), the name of one run alone, or a base model.
+
+    Raises NotFound, and UserError for a run that can't answer.
+    """
     try:
         return _of_run(versions.find(store, name))
     except NotFound:
