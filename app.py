@@ -177,11 +177,14 @@ def launch(chosen: Settings) -> tuple[Any, str]:
     """The pages (gr.Blocks) on the wanted port, or on the next that is free, and their address."""
     from starlette.middleware import Middleware
 
-    from ui import hosts, logins, site, theme
+    from ui import actions, endpoint, hosts, logins, site, theme
 
     demo = site.build()
     names = hosts.own_names(chosen.host, chosen.allowed_hosts)
-    middleware = [Middleware(hosts.OwnHosts, names=names)]
+    middleware = [
+        Middleware(hosts.OwnHosts, names=names),
+        Middleware(endpoint.Endpoint, server=actions.chat_server()),
+    ]
     itself = secrets.token_urlsafe()
     if chosen.auth:
         middleware.append(Middleware(logins.Logins, users=users(chosen.auth), itself=itself))

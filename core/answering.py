@@ -8,6 +8,8 @@ it were alone, and any number of them grow together (core.chat_process).
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -45,79 +47,91 @@ def answer(held: Held, place: sharing.Place, demand: Demand, request: Event) -> 
         yield from _compare(held, place, request)
 
 
+@dataclass
+class Side:
+    """One of the models that are compared, and its answer."""
+
+    id: str
+    run: Run | None
+    """None: the base model."""
+    adapter: str | None
+    tokenizer: Tokenizer
+    answer: Answer
+    left_out: int
+    """Messages for which there was no room."""
+    seconds: float = 0.0
+    """After which it was done."""
+
+    @property
+    def is_whole(self) -> bool:
+        return self.run is not None and is_whole(self.run)
+
+
 def _compare(held: Held, place: sharing.Place, request: Event) -> Events:
     """The base model and the adapters of runs side by side."""
     runs = [versions.at(address) for address in request["runs"]]
     sampling = Sampling(**request["sampling"])
     for run in runs:
         check_answerable(run)
-    base, sides = common_base(runs), [BASE, *(run.id for run in runs)]
     with held.adapters(runs) as adapters:
         _give_way(place)
-        whole = {run.id: name for run, name in zip(runs, adapters, strict=True) if is_whole(run)}
-        notes = [place.note] if place.note else []
-        notes += _notes(held, runs, sampling)
-        tokenizers = [held.tokenizers[name] for name in (adapters[0], *adapters)]
-        answers = []
-        left_out = 0
-        for side, adapter, tokenizer in zip(sides, [None, *adapters], tokenizers, strict=True):
-            context = base.context - held.mixed.prefix_tokens(adapter)
-            messages, most = request["messages"][side], sampling.max_new_tokens
-            ids, dropped = fit(tokenizer, messages, context, most)
-            left_out = max(left_out, dropped)
-            answers.append(
-                Answer(ids, None if side in whole else adapter, min(most, context - len(ids)))
-            )
-        if left_out:
-            notes.append(
-                f"The conversation is longer than the {base.context} tokens that this model reads: "
-                f"its oldest {left_out} messages were left out."
-            )
-
-        def texts() -> Event:
-            written = zip(sides, answers, tokenizers, strict=True)
-            return {side: answer.text(tokenizer) for side, answer, tokenizer in written}
-
-        def steps() -> Steps:
-            stop_ids = _stop_ids(held, *tokenizers)
-            together = [a for side, a in zip(sides, answers, strict=True) if side not in whole]
-            yield from decoded(held.batch, together, sampling, stop_ids)
-            for run, answer in zip(runs, answers[1:], strict=True):
-                if run.id in whole:
-                    model = held.whole(whole[run.id], run.adapter)
-                    yield from generate(model, [answer], sampling, stop_ids)
-
-        started = time.monotonic()
-        seconds: dict[str, float] = {}
-
-        def look_who_is_done() -> None:
-            for side, answer in zip(sides, answers, strict=True):
-                if answer.done:
-                    seconds.setdefault(side, round(time.monotonic() - started, 2))
-
+        sides = _sides(held, runs, adapters, request["messages"], sampling)
+        notes = _notes(held, place, sides, sampling)
         yield {"phase": "Reading the question", "notes": notes}
-        often = _Often()
-        with closing(steps()) as growing:
-            for _ in growing:
-                look_who_is_done()
-                first = len(answers[0].ids) == 1
-                yield {**texts(), "phase": ""} if often.now(first) else {}
-        look_who_is_done()
-        if any(len(answer.ids) == answer.limit < sampling.max_new_tokens for answer in answers):
-            notes.append(f"An answer ends here because this model reads {base.context} tokens.")
-        yield {**texts(), "phase": "Comparing", "notes": notes}
-        read = answers[0].prompt + answers[0].ids
+        started, often = time.monotonic(), _Often()
+        with closing(_side_by_side(held, sides, sampling)) as growing:
+            for _ in chain(growing, [None]):  # once more when all are done
+                for side in sides:
+                    if side.answer.done and not side.seconds:
+                        side.seconds = round(time.monotonic() - started, 2)
+                now = often.now(len(sides[0].answer.ids) == 1)
+                yield {**_texts(sides), "phase": ""} if now else {}
+        if any(_is_cut(side.answer, sampling) for side in sides):
+            context = common_base(runs).context
+            notes.append(f"An answer ends here because this model reads {context} tokens.")
+        yield {**_texts(sides), "phase": "Comparing", "notes": notes}
         yield {
             "phase": "",
             "done": True,
-            "tokens": {s: len(answer.ids) for s, answer in zip(sides, answers, strict=True)},
-            "seconds": seconds,
-            "changed": _changed(held, runs, adapters, read, sampling.strength),
-            "adapters": {
-                run.id: held.fingerprints[name]
-                for run, name in zip(runs, adapters, strict=True)
-            },
-        }  # fmt: skip
+            "tokens": {side.id: len(side.answer.ids) for side in sides},
+            "seconds": {side.id: side.seconds for side in sides},
+            "changed": _changed(held, sides, sampling.strength),
+            "adapters": {s.id: held.fingerprints[s.adapter] for s in sides if s.run and s.adapter},
+        }
+
+
+def _sides(
+    held: Held,
+    runs: Sequence[Run],
+    adapters: Sequence[str],
+    messages: dict[str, list[Message]],
+    sampling: Sampling,
+) -> list[Side]:
+    """The base model's first, which reads as the first run does."""
+    context, most, sides = common_base(runs).context, sampling.max_new_tokens, []
+    for run, name in zip([None, *runs], [adapters[0], *adapters], strict=True):
+        id, adapter, tokenizer = (
+            run.id if run else BASE,
+            name if run else None,
+            held.tokenizers[name],
+        )
+        room = context - held.mixed.prefix_tokens(adapter)
+        ids, left_out = fit(tokenizer, messages[id], room, most)
+        row = None if run and is_whole(run) else adapter
+        answer = Answer(ids, row, min(most, room - len(ids)))
+        sides.append(Side(id, run, adapter, tokenizer, answer, left_out))
+    return sides
+
+
+def _side_by_side(held: Held, sides: Sequence[Side], sampling: Sampling) -> Steps:
+    """Let the answers grow: together what one model can answer, then each of the whole models."""
+    stop_ids = _stop_ids(held, *(side.tokenizer for side in sides))
+    together = [side.answer for side in sides if not side.is_whole]
+    yield from decoded(held.batch, together, sampling, stop_ids)
+    for side in sides:
+        if side.run and side.adapter and side.is_whole:
+            model = held.whole(side.adapter, side.run.adapter)
+            yield from generate(model, [side.answer], sampling, stop_ids)
 
 
 def _original(held: Held, place: sharing.Place, request: Event) -> Events:
@@ -276,17 +290,29 @@ def _stop_ids(held: Held, *tokenizers: Tokenizer) -> frozenset[int]:
     return _own_tokenizer(held).stop_ids.union(*(one.stop_ids for one in tokenizers))
 
 
-def _notes(held: Held, runs: Sequence[Run], sampling: Sampling) -> list[str]:
-    """What the person should know of how these runs answer."""
-    notes, quantization = [], common_bits(runs)
+def _texts(sides: Sequence[Side]) -> Event:
+    return {side.id: side.answer.text(side.tokenizer) for side in sides}
+
+
+def _is_cut(answer: Answer, sampling: Sampling) -> bool:
+    """Whether it ended where the model reads no further."""
+    return len(answer.ids) == answer.limit < sampling.max_new_tokens
+
+
+def _notes(
+    held: Held, place: sharing.Place, sides: Sequence[Side], sampling: Sampling
+) -> list[str]:
+    """What the person should know of how these answer."""
+    runs = [side.run for side in sides if side.run]
+    base, quantization = common_base(runs), common_bits(runs)
+    notes = [place.note] if place.note else []
     if any(run.config.quantization != quantization for run in runs):
         notes.append(f"All answer on the original model in {quantization.removesuffix('bit')} "
                      "bits, as the smallest of these runs.")  # fmt: skip
     if whole := [run.name for run in runs if is_whole(run)]:
         notes.append(f"The answers take turns: {', '.join(whole)} left a whole model of its own.")
     if not held.mixed.pads:
-        title = common_base(runs).title
-        notes.append(f"The answers take turns: {title} reads one text at a time.")
+        notes.append(f"The answers take turns: {base.title} reads one text at a time.")
     fixed = [run for run in runs if not METHODS[run.config.method].has_strength]
     if sampling.strength != 1 and fixed:
         titles = {METHODS[run.config.method].title for run in fixed}
@@ -294,21 +320,24 @@ def _notes(held: Held, runs: Sequence[Run], sampling: Sampling) -> list[str]:
             f"{', '.join(run.name for run in fixed)}: at full strength, for "
             f"{' and '.join(sorted(titles))} can’t be made weaker or stronger."
         )
+    if left_out := max(side.left_out for side in sides):
+        notes.append(
+            f"The conversation is longer than the {base.context} tokens that this model reads: "
+            f"its oldest {left_out} messages were left out."
+        )
     return notes
 
 
-def _changed(
-    held: Held, runs: Sequence[Run], adapters: Sequence[str], ids: list[int], strength: float
-) -> dict[str, float]:
+def _changed(held: Held, sides: Sequence[Side], strength: float) -> dict[str, float]:
     """By run: at what share of the places it would go on otherwise than the base model."""
-    base = choices(held.mixed, ids, [None])
-
-    def tuned(run: Run, name: str) -> torch.Tensor:
-        if is_whole(run):
-            return choices(held.whole(name, run.adapter), ids, [None])
-        return choices(held.mixed, ids, [name], strength)
-
-    return {
-        run.id: float((base != tuned(run, name)).float().mean())
-        for run, name in zip(runs, adapters, strict=True)
-    }
+    ids = sides[0].answer.prompt + sides[0].answer.ids
+    base, changed = choices(held.mixed, ids, [None]), {}
+    for side in sides:
+        if not side.run or not side.adapter:
+            continue
+        if side.is_whole:
+            tuned = choices(held.whole(side.adapter, side.run.adapter), ids, [None])
+        else:
+            tuned = choices(held.mixed, ids, [side.adapter], strength)
+        changed[side.id] = float((base != tuned).float().mean())
+    return changed

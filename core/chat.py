@@ -34,6 +34,7 @@ BASE = "base"
 MOST_RUNS = 8  # compared at once, and kept in memory
 AT_ONCE = 10  # conversations of one request that a base model answers in one batch
 MOST_ROWS = 16  # of all requests that are answered at once; further ones wait
+PROGRAM = [sys.executable, "-m", "core.chat_process"]
 HEARTBEAT = 0.2  # seconds, after which an iterator yields even if there is nothing new
 ROLES = ("system", "user", "assistant")
 SMALLEST_FIRST: tuple[Bits, ...] = ("4bit", "8bit", "none")
@@ -323,7 +324,7 @@ class _Child:
             self._log.replace(self._log.with_name("chat.log.1"))
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "core.chat_process"],
+                PROGRAM,
                 cwd=Path(__file__).parent.parent,
                 env={**for_computing(), **os.environ, "GRAFT_DATA": str(data)},
                 stdin=subprocess.PIPE,

@@ -51,7 +51,7 @@ from core.settings import settings
 from core.sharing import LOOK_EVERY
 
 
-@dataclass
+@dataclass(eq=False)
 class Asked:
     """A request: what it takes, and its events once it is being answered."""
 
@@ -125,7 +125,12 @@ class Chat:
         self._look, self._looked = False, time.monotonic()
         while self._waiting and not self.held.asked_to_leave:
             asked = self._waiting[0]
-            place = self._place(asked)
+            try:
+                place = self._place(asked)
+            except Exception as error:  # its model was removed while it waited
+                self._end(asked)
+                self._fail(asked.number, error)
+                continue
             if place is None:
                 break
             self._waiting.popleft()

@@ -164,7 +164,7 @@ class Logins:
                 self._tries.hit(TRIES, name, place)
                 if name in self.users.all():  # who mistypes their own name shuts nobody out
                     self._tries.hit(TRIES_IN_ALL, place)
-                log.warning("A login as %r from %s failed.", name[:40], _address(request))
+                log.warning("A login as %r from %s failed.", name[:40], address(request))
                 raise _Refused("This name and this password don't belong together.", 401)
             return found
 
@@ -172,7 +172,7 @@ class Logins:
         """What tries with this name are counted by: the browser known for it, or the address."""
         mark = _hash(request.cookies.get(cookie("known", request), ""))
         known, logged_in = self._browsers.get(mark, ("", 0.0))
-        return mark if known == name and time.time() - logged_in <= KNOWN else _address(request)
+        return mark if known == name and time.time() - logged_in <= KNOWN else address(request)
 
     # ---- the door itself
 
@@ -279,7 +279,7 @@ def _basic(request: Request) -> tuple[str, str] | None:
     return (name, password) if colon else None
 
 
-def _address(request: Request) -> str:
+def address(request: Request) -> str:
     """Where it comes from; of IPv6 the network, whose addresses are one customer's."""
     host = request.client.host if request.client else ""
     return ":".join(host.split(":")[:4]) if ":" in host else host

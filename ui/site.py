@@ -15,6 +15,7 @@ from ui import (
     new,
     people,
     runs,
+    serve,
     vote,
 )
 
@@ -35,6 +36,7 @@ def build() -> gr.Blocks:
         ("Library", "library", library),
         ("Datasets", "datasets", datasets),
         ("Disk", "disk", disk),
+        ("Serve", "serve", serve),
         ("People", "people", people),
     ):
         with demo.route(name, path, show_in_navbar=False):

@@ -70,6 +70,7 @@ def test_no_page_shows_what_another_person_has(page: Page, app, annas):
         f"new?dataset={dataset}&onward={run.id}": "Choose your examples",
         "datasets": "No datasets yet",
         f"datasets?dataset={dataset}": "This dataset is not here",
+        f"serve?run={run.id}": "There is no key yet",
         "people": "Only admins may see this.",
     }.items():
         page.goto(app.url + place)

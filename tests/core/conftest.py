@@ -1,6 +1,7 @@
 """A language model so small that a test can train it in a second, and rows for it."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,27 @@ class ChatHere:
         if "error" in self._events[-1]:
             raise _as_exception(self._events[-1])
         return self._events
+
+
+EXACT = """
+import torch
+from core import chat_process, held
+held.pick_dtype = lambda device: torch.float32
+chat_process.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def exact_chat():
+    """A chat whose process computes in fp32: in bf16 several rows are rounded otherwise than one,
+    and a near tie may fall otherwise."""
+    from core import chat
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chat, "PROGRAM", [sys.executable, "-c", EXACT])
+        server = chat.ChatServer()
+        yield server
+        server.close()
 
 
 @pytest.fixture(scope="session")

@@ -38,11 +38,9 @@ def model(roomy_model):
     return roomy_model
 
 
-@pytest.fixture(scope="module")
-def server():
-    server = ChatServer()
-    yield server
-    server.close()
+@pytest.fixture
+def server(exact_chat):
+    return exact_chat
 
 
 def ask(server, runs, messages=ASK, **sampling):
@@ -423,6 +421,21 @@ def test_whoever_has_no_room_beside_the_others_waits_for_them(make_adapted, monk
     here.chat.stop(2)
     assert here.held.rows == 0
     assert done(here) == [1, 2]
+
+
+def test_whoever_waits_for_a_model_that_is_removed_meanwhile_is_told(make_adapted, model, tmp_path):
+    run, here = make_adapted(), ChatHere()
+    other = make_adapted(model=shutil.copytree(model, tmp_path / "other"))
+    for number, asked in enumerate((run, other, run)):
+        here.chat.take(request(asked, number, tokens=5))
+    here.chat.step()
+    assert waiting(here) == [1, 2]
+    shutil.rmtree(tmp_path / "other")
+    while len(done(here)) < 2:
+        here.chat.step()
+    (failed,) = [event for event in here._events if "error" in event]
+    assert failed["id"] == 1
+    assert done(here) == [0, 2]
 
 
 def test_one_who_gives_up_waiting_leaves_the_line(server, make_adapted, model, tmp_path):

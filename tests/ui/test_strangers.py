@@ -9,7 +9,7 @@ import pytest
 from gradio.routes import App as Server
 from gradio_client import Client, handle_file
 
-from core import library
+from core import keys, library
 from core.store import Store
 from tests.browser import stage
 from tests.serving import PASSWORDS, serving_people
@@ -274,3 +274,23 @@ def test_without_a_login_nothing_is_answered(app):
             assert said.status_code in (401, 303), (method, path, said.status_code)
             if said.status_code == 303:
                 assert "login?to=" in said.headers["location"]
+
+
+def test_the_endpoint_lets_in_by_keys_alone_and_no_key_opens_the_pages(app, annas, monkeypatch):
+    monkeypatch.setenv("GRAFT_DATA", str(app.data))
+    models = f"{app.url}v1/models"
+    assert httpx.get(models).status_code == 401
+    assert httpx.get(models, auth=("anna", PASSWORDS["anna"])).status_code == 401
+    opens = {
+        name: {"authorization": f"Bearer {keys.make(Store(name), 'a test')[1]}"}
+        for name in ("anna", "ben")
+    }
+    for name, status in (("anna", 500), ("ben", 404)):  # hers has no weights, but it is there
+        there = httpx.get(f"{models}/{annas['RUN']}", headers=opens[name])
+        assert there.status_code == status
+        listed = httpx.get(models, headers=opens[name]).json()["data"]
+        assert [model["id"] for model in listed] == ["starter"]
+    assert httpx.get(f"{app.url}config", headers=opens["anna"]).status_code == 401
+    elsewhere = {"origin": "http://evil.example", **opens["anna"]}
+    assert httpx.get(models, headers=elsewhere).status_code == 403
+    assert httpx.get(models, headers={**opens["anna"], "host": "evil.example"}).status_code == 421

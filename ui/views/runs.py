@@ -179,6 +179,7 @@ def run_actions(run: dict[str, Any]) -> str:
         )
         buttons.append(link(f"vote?run={quote(run['id'])}", "Vote blind", ""))
         buttons.append(button("download", "Download adapter", id))
+        buttons.append(link(f"serve?run={quote(run['id'])}", "Use in programs"))
     if status in ("running", "queued") and not run.get("stopping"):
         label = "Stop" if status == "running" else "Leave the line"
         buttons.append(button("pause", "Pause", id))
