@@ -32,6 +32,7 @@ from core.store import Store
 from ui import (
     ablation_actions,
     actions,
+    blend_actions,
     dataset_actions,
     disk_actions,
     origin_actions,
@@ -83,7 +84,7 @@ QUICK = (
     ablation_actions.estimate_ablation,
     ablation_actions.start_ablation,
 )
-# They go through all rows of a dataset, which takes a while where there are many.
+# They go through all of a dataset or of several adapters, which takes a while.
 THOROUGH = (
     dataset_actions.examine_dataset,
     dataset_actions.fix_dataset,
@@ -93,6 +94,8 @@ THOROUGH = (
     dataset_actions.add_rows,
     dataset_actions.new_dataset,
     vote_actions.votes_dataset,
+    blend_actions.blend,
+    blend_actions.keep_blend,
 )
 
 

@@ -166,7 +166,8 @@ def _open(request: gr.Request) -> tuple:
     sides = _sides(store, chosen.id, others)
     arena, chips = gr.Column(visible=True), _chips(store, chosen.id)
     shown = _shown(request, chosen.id, others, False, [])
-    return choice, beside, "", arena, chips, *sides, shown, []
+    above = views.blend.draft_bar(chosen) if chosen.is_draft else ""
+    return choice, beside, above, arena, chips, *sides, shown, []
 
 
 def _beside(

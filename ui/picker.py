@@ -3,8 +3,11 @@
 Which one it is stands in the address, so that a reload comes back to it.
 """
 
+from contextlib import suppress
+
 import gradio as gr
 
+from core.errors import NotFound
 from core.runs import Run
 from ui import page
 
@@ -37,6 +40,9 @@ def chosen(request: gr.Request) -> tuple[gr.Dropdown, Run | None, list[Run]]:
         for run in page.store(request).runs()
         if run.adapter is not None and run.status != "damaged"
     ]
+    with suppress(NotFound):  # a draft is in no list
+        if asked and (named := page.store(request).run(asked)).is_draft:
+            usable.insert(0, named)
     wanted = (run for run in usable if (run.id == asked if asked else run.status in FINISHED))
     found = next(wanted, None)
     picker = gr.Dropdown(
