@@ -406,7 +406,7 @@ def finish(store: Store, upload: Upload, base_model: str, name: str = "", datase
         "notes": list(found.notes),
     }
 
-    def fill(folder: Path) -> None:
+    def fill(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
         inside = _folder(upload)
         files.linked(inside / WEIGHTS, folder / WEIGHTS) or copyfile(
             inside / WEIGHTS, folder / WEIGHTS
@@ -414,8 +414,9 @@ def finish(store: Store, upload: Upload, base_model: str, name: str = "", datase
         card = _card(config, base, adapter, facts["file"], inside / CARD)
         tokenizer, _ = _tokenizer(upload, base)
         origin.write_adapter(folder, told, tokenizer, card)
+        return config, said
 
-    run = origin.create(store, config, said, _tests(store, dataset, config), fill)
+    run = origin.create(store, name, _tests(store, dataset, config), fill)
     upload.drop()
     return run
 

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from core import examples, maker, planner, scores, sharing
+from core import blend_scores, examples, maker, planner, scores, sharing
 from core.chat import check_answerable, common_base, is_whole
 from core.corpus import tokenized
 from core.data import turns
@@ -92,6 +92,13 @@ def evaluate(run: Run, report: Report, telling: sharing.Telling) -> None:
 
     seconds = min(max(SHARE * (result.get("seconds") or 0), LEAST), MOST)
     losses = _losses(run, base, tokenizer, rows, sides, LOSS_SHARE * seconds, report)
+    parents = None
+    if run.origin.get("kind") == "blended":
+        mixed, blend = sides[1].model, sides[1].adapter
+        longest = run.plan.get("max_length") or base.context
+        parents = blend_scores.by_parent(
+            run, mixed, blend, tokenizer, longest, LOSS_SHARE * seconds, report
+        )
     general = _general(base, tokenizer, sides, stop_ids, context, report)
 
     answered: list[tuple[Asked, list[Answer]]] = []
@@ -115,6 +122,8 @@ def evaluate(run: Run, report: Report, telling: sharing.Telling) -> None:
         card |= compared(kind, known, answers)
         for at, name in enumerate(SIDES):
             card["figures"][name]["ended"] = fmean(pair[at].stopped for _, pair in answered)
+    if parents is not None:
+        card["parents"] = blend_scores.scored(run, parents, answers)
     card["seconds"] = round(time.monotonic() - started, 1)
     report.finish(card, answers)
 

@@ -38,20 +38,22 @@ KNOWN = ("base_model", "method", "quantization", "lora_r", "lora_alpha", "target
 
 def create(
     store: Store,
-    config: TrainConfig,
-    origin: dict[str, Any],
+    name: str,
     tests: list[dict[str, Any]],
-    fill: Callable[[Path], object],
+    fill: Callable[[Path], tuple[TrainConfig, dict[str, Any]]],
+    draft: bool = False,
 ) -> Run:
-    """The run, once `fill(adapter)` has put all of the adapter into that folder. `tests`: rows that
-    it is tested with."""
+    """The run, once `fill(adapter)` has put all of the adapter into that folder, and has said what
+    is known of it: its settings, and what stands in origin.json. `tests`: rows that it is tested
+    with."""
 
-    def made(folder: Path) -> None:
+    def made(folder: Path) -> TrainConfig:
         (folder / "adapter").mkdir()
-        fill(folder / "adapter")
+        config, origin = fill(folder / "adapter")
         write_json(folder / "origin.json", {**origin, "at": time.time()})
+        return config
 
-    return store.create_finished(config, tests, made)
+    return store.create_finished(name, tests, made, draft)
 
 
 def write_adapter(folder: Path, told: dict[str, Any], tokenizer: Tokenizer, card: str) -> None:

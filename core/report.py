@@ -15,6 +15,8 @@ How it stands is derived from these facts (core.work). What is in a card:
     figures           {base, tuned}: those of core.scores.figures, and `ended`, the share of answers
                       that the model ended itself
     comparison        core.scores.Comparison, base against tuned, and `clear`
+    parents           of a blend: how it does on the rows of each that it was made of
+                      (core.blend_scores)
     examples          {best, worst, back}: rows of answers.jsonl; `back` are the biggest steps back
     seconds
 """

@@ -177,6 +177,11 @@ class Run:
         """Where it comes from, where it was not trained here (core.origin); empty otherwise."""
         return self._aside("origin.json")
 
+    @property
+    def is_draft(self) -> bool:
+        """Whether it is in no list and goes by itself, as a blend that is being tried."""
+        return self.path.parent.name == "drafts"
+
     def _aside(self, name: str) -> dict[str, Any]:
         """A file that decides nothing, so a damaged one is as good as none."""
         try:
@@ -373,6 +378,8 @@ class Run:
     def delete(self) -> trash.Trashed:
         """Move it to the trash. A running run must be stopped first; a waiting one leaves the line,
         so that it does not start by itself when it is put back."""
+        if self.is_draft:
+            raise UserError(f"{self.name} is a draft.", "It goes by itself, after a day.")
         with self._transition():
             if self._idle() == "queued":
                 self.finish("stopped")

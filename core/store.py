@@ -138,7 +138,13 @@ class Store:
         return [Run(folder) for folder in self._folders("runs", *DECISIVE)]
 
     def run(self, id: str) -> Run:
-        return Run(self._folder("runs", id, "run", *DECISIVE))
+        """The run, or the draft of one, with this id."""
+        try:
+            return Run(self._folder("runs", id, "run", *DECISIVE))
+        except NotFound:
+            with suppress(NotFound):
+                return Run(self._folder("drafts", id, "run", *DECISIVE))
+            raise
 
     def create_run(
         self, config: TrainConfig, train: list[dict[str, Any]], eval: list[dict[str, Any]]
@@ -154,16 +160,33 @@ class Store:
         return Run(folder)
 
     def create_finished(
-        self, config: TrainConfig, eval: list[dict[str, Any]], fill: Callable[[Path], object]
+        self,
+        name: str,
+        eval: list[dict[str, Any]],
+        fill: Callable[[Path], TrainConfig],
+        draft: bool = False,
     ) -> Run:
-        """A run that was not trained here, visible once `fill(folder)` has put its adapter there;
-        `eval`: rows that it surely has not learned from. When it raises, nothing is left behind."""
+        """A run that was not trained here, visible once `fill(folder)` has put its adapter there
+        and said its settings; `eval`: rows that it surely has not learned from. When it raises,
+        nothing is left behind. A `draft` is in no list, and goes after a day."""
         quotas.check_disk(self.owner, self.path)
-        with self._new("runs", f"{time.strftime('%Y%m%d-%H%M%S')}-{config.name}") as (made, folder):
+        if draft:
+            sweep(self.path / "drafts")
+        kind, id = "drafts" if draft else "runs", f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+        with self._new(kind, id) as (made, folder):
             write_jsonl(made / "eval.jsonl", eval)
+            config = fill(made)
             write_json(made / "config.json", _elsewhere_too(config).model_dump())
-            fill(made)
             write_json(made / "result.json", {"status": "completed"})
+        return Run(folder)
+
+    def keep_draft(self, run: Run) -> Run:
+        """The draft as a run like the others."""
+        made, folder = self._reserve("runs", run.id)
+        try:
+            run.path.rename(folder)
+        finally:
+            made.rmdir()
         return Run(folder)
 
     def _create(

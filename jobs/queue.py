@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from filelock import FileLock
@@ -199,7 +200,9 @@ def reference(run: Run) -> str:
 def find(reference: str) -> Run:
     """The run that a message names; its folder may be gone."""
     owner, id = reference.split("/")
-    return Run(settings().data / owner / "runs" / id)
+    run = Run(settings().data / owner / "runs" / id)
+    draft = Run(settings().data / owner / "drafts" / id)
+    return draft if draft.path.is_dir() and not run.path.is_dir() else run
 
 
 def connect(train: Callable[[str], None] | None = None) -> tuple[SqliteHuey, TaskWrapper]:
@@ -267,4 +270,6 @@ def set_aside_if_damaged() -> None:
 
 
 def _with(file: str) -> Iterable[Run]:
-    return (Run(path.parent) for path in settings().data.glob(f"*/runs/[!.]*/{file}"))
+    """The runs, and the drafts of runs, that have this file."""
+    folders = (settings().data.glob(f"*/{kind}/[!.]*/{file}") for kind in ("runs", "drafts"))
+    return (Run(path.parent) for path in chain.from_iterable(folders))

@@ -32,7 +32,8 @@ def write_lora(
     save_file(tensors, folder / WEIGHTS)
     told = {
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base.id,
-        "r": rank, "lora_alpha": 2 * rank, "target_modules": list(parts), **config,
+        "r": rank, "lora_alpha": 2 * rank, "target_modules": list(parts),
+        "use_rslora": False, **config,
     }  # fmt: skip
     (folder / CONFIG).write_text(json.dumps(told))
     return folder

@@ -33,6 +33,7 @@ from core.store import Store
 from ui import (
     ablation_actions,
     actions,
+    blend_actions,
     dataset_actions,
     disk_actions,
     export_actions,
@@ -106,7 +107,7 @@ QUICK = (
     health_actions.rate_answer,
     health_actions.forget_texts,
 )
-# They go through all rows of a dataset, which takes a while where there are many.
+# They go through all of a dataset or of several adapters, which takes a while.
 THOROUGH = (
     dataset_actions.examine_dataset,
     dataset_actions.fix_dataset,
@@ -116,6 +117,8 @@ THOROUGH = (
     dataset_actions.add_rows,
     dataset_actions.new_dataset,
     vote_actions.votes_dataset,
+    blend_actions.blend,
+    blend_actions.keep_blend,
 )
 
 

@@ -176,7 +176,8 @@ def _open(request: gr.Request) -> tuple:
     sides = _sides(store, name, others)
     arena, chips = gr.Column(visible=True), _chips(store, name)
     shown = _shown(request, name, others, False, [])
-    return choice, beside, "", arena, chips, *sides, shown, []
+    above = views.blend.draft_bar(chosen) if chosen.is_draft else ""
+    return choice, beside, above, arena, chips, *sides, shown, []
 
 
 def _beside(

@@ -11,7 +11,7 @@ from contextlib import suppress
 import gradio as gr
 
 from core import library, versions
-from core.errors import UserError
+from core.errors import NotFound, UserError
 from core.runs import Run
 from core.store import Store
 from ui import page
@@ -45,6 +45,9 @@ def chosen(
     store, asked = page.store(request), request.query_params.get("run")
     usable = [run for run in store.runs() if run.adapter is not None and run.status != "damaged"]
     meant = _run_of(store, asked) if asked else ""
+    with suppress(NotFound):  # a draft is in no list
+        if meant and (named := store.run(meant)).is_draft:
+            usable.insert(0, named)
     wanted = (run for run in usable if (run.id == meant if asked else run.status in FINISHED))
     found = next(wanted, None)
     choices = titled(store, usable)

@@ -71,6 +71,7 @@ def facts(run: Run, line: queue.Line) -> dict[str, Any]:
         "expected": run.expected,
         "ranks": run.ranks,
         "folder": str(run.path),
+        "draft": run.is_draft,
         "group": ablation.marked(run).get("id", ""),
         "stopping": run.asked,
         "has_adapter": run.adapter is not None,

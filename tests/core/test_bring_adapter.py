@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 
 import pytest
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer as FastTokenizer
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from core import bring_adapter, loading
+from core import bring_adapter, loading, peft_format
 from core.config import TrainConfig
 from core.earlier import CONFIG, WEIGHTS, adopt
 from core.errors import NotFound, UserError
@@ -344,3 +345,16 @@ def test_from_a_folder_and_from_the_hub(store, tiny_model, tmp_path, data_dir):
     assert (run.name, run.origin["source"]) == ("roses", "anna/roses")
     assert "### Hello" in (run.adapter / "README.md").read_text()
     assert torch.equal(ours(run.adapter, tiny_model), ours(made, tiny_model))
+
+
+def test_patterns_of_strangers_come_to_an_end(store, tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(peft_format, "SEARCHED", 0.05)
+    made = by_peft(tmp_path / "made", tiny_model, lora())
+    told = json.loads((made / CONFIG).read_text())
+    endless = "(?:.|.|.){20}(?:.|.|.){2}[^a-z_0-9.]"
+    for changed in ({"target_modules": endless}, {"alpha_pattern": {endless: 3}}):
+        (made / CONFIG).write_text(json.dumps({**told, **changed}))
+        began = time.monotonic()
+        with pytest.raises(UserError, match="the pattern"):
+            bring(store, made)
+        assert time.monotonic() - began < 5

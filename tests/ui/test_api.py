@@ -29,7 +29,7 @@ CONTRACT = {
     "library", "family", "add_version", "describe_version", "make_current", "roll_back",
     "undo_roll_back", "set_gate", "remove_family", "roll_out", "end_rollout",
     "health", "keep_answers", "rate_answer", "forget_texts",
-    "import_adapter", "import_adapter_from_hub",
+    "import_adapter", "import_adapter_from_hub", "blend", "keep_blend",
 }  # fmt: skip
 QUESTIONS = "question,answer\n" + "".join(
     f"What is {a} and {b}?,{a} and {b} make {a + b}.\n" for a in range(6) for b in range(5)

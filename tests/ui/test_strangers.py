@@ -77,6 +77,8 @@ FOREIGN = {
     "rate_answer": ["FAMILY", "up", "", "Hello", "", None],
     "forget_texts": ["FAMILY"],
     "import_adapter_from_hub": ["RUN", None],
+    "blend": [{"RUN": 1.0}, None],
+    "keep_blend": ["RUN", "Mine"],
     **dict.fromkeys(
         ["import_adapter", "datasets", "models", "runs", "people", "import_dataset", "import_text",
          "import_from_hub", "new_dataset", "disk_usage", "trash", "empty_trash", "clear_caches",

@@ -6,6 +6,7 @@ The parts that every page uses stand here; those of one page in the module of it
 from ui.views import (
     ablation,
     beside,
+    blend,
     bring,
     bring_adapter,
     compare,
@@ -48,6 +49,7 @@ from ui.views.parts import (
 __all__ = [
     "ablation",
     "beside",
+    "blend",
     "bring",
     "bring_adapter",
     "compare",

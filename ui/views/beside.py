@@ -6,10 +6,11 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
+from core.blending import MOST as MOST_BLENDED
 from core.config import TrainConfig
 from core.figures import Figures
 from ui import chart, overlay, words
-from ui.views.parts import invitation, notice, only_if
+from ui.views.parts import invitation, link, notice, only_if
 from ui.views.settings import model_title, setting
 
 MOST = len(overlay.LETTERS)
@@ -58,7 +59,18 @@ def page(
         )
     if not alike:
         notes += _not_alike()
-    return notes + _curves(runs) + _results(runs, sort) + _settings(runs, differ)
+    return notes + _curves(runs) + _results(runs, sort) + _settings(runs, differ) + _blend(runs)
+
+
+def _blend(runs: Sequence[Told]) -> str:
+    """The way to make one of them, where they have one original."""
+    bases = {run.settings.get("base_model") for run in runs}
+    if not 2 <= len(runs) <= MOST_BLENDED or len(bases) > 1:
+        return ""
+    ids = ",".join(quote(run.id) for run in runs)
+    return (
+        f'<div class="buttons more">{link(f"blend?runs={ids}", "Blend their adapters", "")}</div>'
+    )
 
 
 def results(runs: Sequence[Told], differ: Sequence[str], alike: bool = True) -> str:

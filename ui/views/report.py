@@ -7,6 +7,7 @@ from typing import Any
 from core.scores import NOT_A_LABEL
 from core.verdict import GUARDS, perplexity
 from ui import words
+from ui.views.blend import by_parent
 from ui.views.parts import button, clip, notice, only_if
 
 Card = dict[str, Any]
@@ -130,7 +131,7 @@ def details(told: dict[str, Any], opened: bool = False) -> str:
     )
     return (
         '<section class="card fold report" aria-label="Figures of the report card">'
-        f"<h2>Original and yours</h2>{_figures(card)}{folds}</section>"
+        f"<h2>Original and yours</h2>{_figures(card)}{by_parent(card)}{folds}</section>"
     )
 
 

@@ -171,6 +171,9 @@ def _notes(run: dict[str, Any]) -> str:
 
 def run_actions(run: dict[str, Any]) -> str:
     """The buttons that make sense now, the main one first."""
+    if run.get("draft"):
+        way = link(f"blend?draft={quote(run['id'])}", "Change or keep it", "primary")
+        return f'<div class="buttons">{way}</div>'
     status, id = run["status"], escape(run["id"])
     buttons = []
     if run["has_adapter"] and status in ("completed", "stopped"):
