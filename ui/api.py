@@ -35,6 +35,7 @@ from ui import (
     dataset_actions,
     disk_actions,
     people_actions,
+    push_actions,
     report_actions,
     theme,
     views,
@@ -81,6 +82,9 @@ QUICK = (
     ablation_actions.ablation,
     ablation_actions.estimate_ablation,
     ablation_actions.start_ablation,
+    push_actions.push_to_hub,
+    push_actions.hub_push,
+    push_actions.cancel_push,
 )
 # They go through all rows of a dataset, which takes a while where there are many.
 THOROUGH = (

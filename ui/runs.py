@@ -17,7 +17,7 @@ from core.errors import NotFound, UserError
 from core.runs import Run
 from core.store import Store
 from jobs import queue
-from ui import actions, api, chart, page, report, views, words
+from ui import actions, api, chart, page, push, report, views, words
 from ui.parts import panel, scrubber, ticked
 
 BUSY, IDLE = 1.5, 10  # seconds between two looks
@@ -35,6 +35,7 @@ def build(demo: gr.Blocks) -> None:
         watched = scrubber()
         figures = panel()
         card = panel()
+        hub = push.build()
         settings = panel()
         rows = ticked()
         with gr.Accordion("Log", open=False, visible=False, elem_classes="card") as fold:
@@ -53,6 +54,7 @@ def build(demo: gr.Blocks) -> None:
             _show, None, shown, **page.DIRECT
         )
     report.attach(demo, verdict, card, archive)
+    push.attach(demo, hub)
     address.change(None, address, None, js=page.HERE)
     archive.change(None, None, None, js=CLICK)
 

@@ -25,6 +25,7 @@ CONTRACT = {
     "disk_usage", "trash", "put_back", "empty_trash", "delete_checkpoints", "clear_caches",
     "remove_upload", "votes", "votes_dataset",
     "ablation", "estimate_ablation", "start_ablation",
+    "push_to_hub", "hub_push", "cancel_push",
 }  # fmt: skip
 QUESTIONS = "question,answer\n" + "".join(
     f"What is {a} and {b}?,{a} and {b} make {a + b}.\n" for a in range(6) for b in range(5)

@@ -57,6 +57,9 @@ FOREIGN = {
     "ablation": ["RUN"],
     "estimate_ablation": [{"dataset": "DATASET"}, {"lora_r": [4, 8]}],
     "start_ablation": [{"dataset": "DATASET"}, {"lora_r": [4, 8]}],
+    "push_to_hub": ["RUN", "name", "hf_x", "adapter", True],
+    "hub_push": ["RUN"],
+    "cancel_push": ["RUN"],
     **dict.fromkeys(
         ["datasets", "models", "runs", "people", "import_dataset", "import_text",
          "import_from_hub", "new_dataset", "disk_usage", "trash", "empty_trash", "clear_caches"]
