@@ -23,13 +23,12 @@ def start(module: str, *arguments: str, **options: Any) -> subprocess.Popen:
     """Run `python -m module` from the project's root, in a process group of its own."""
     # A copy: another thread that changes the environment just now makes the start fail (EFAULT).
     options.setdefault("env", dict(os.environ))
+    options.setdefault("stdin", subprocess.DEVNULL)
     if sys.platform == "win32":
         options["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
     else:
         options["start_new_session"] = True
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, **options
-    )
+    return subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT, **options)
 
 
 def computing() -> dict[str, str]:

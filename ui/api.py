@@ -41,6 +41,7 @@ from ui import (
     library_actions,
     origin_actions,
     people_actions,
+    push_actions,
     report_actions,
     theme,
     views,
@@ -106,6 +107,9 @@ QUICK = (
     health_actions.keep_answers,
     health_actions.rate_answer,
     health_actions.forget_texts,
+    push_actions.push_to_hub,
+    push_actions.hub_push,
+    push_actions.cancel_push,
 )
 # They go through all of a dataset or of several adapters, which takes a while.
 THOROUGH = (

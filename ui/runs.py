@@ -17,7 +17,7 @@ from core.errors import NotFound, UserError
 from core.runs import Run
 from core.store import Store
 from jobs import queue
-from ui import actions, api, chart, keep, page, report, take_home, views, words
+from ui import actions, api, chart, keep, page, push, report, take_home, views, words
 from ui.parts import fields, panel, scrubber, ticked
 
 BUSY, IDLE = 1.5, 10  # seconds between two looks
@@ -37,6 +37,7 @@ def build(demo: gr.Blocks) -> None:
         card = panel()
         ways = panel()
         kept = fields()
+        hub = push.build()
         settings = panel()
         rows = ticked()
         with gr.Accordion("Log", open=False, visible=False, elem_classes="card") as fold:
@@ -49,6 +50,7 @@ def build(demo: gr.Blocks) -> None:
         report.attach(look, verdict, card, archive)
         take_home.attach(look, ways, archive)
         keep.attach(demo, look, kept)
+        push.attach(demo, look, hub)
     reading = gr.Timer(BUSY, active=False)
     fold.expand(lambda: gr.Timer(active=True), None, reading, **page.DIRECT)
     fold.collapse(lambda: gr.Timer(active=False), None, reading, **page.DIRECT)

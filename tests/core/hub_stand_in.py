@@ -21,8 +21,10 @@ class Hub(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, models: dict[str, Path], gated: set[str]) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+    def __init__(
+        self, models: dict[str, Path], gated: set[str], answer: type[BaseHTTPRequestHandler]
+    ) -> None:
+        super().__init__(("127.0.0.1", 0), answer)
         self.models, self.gated = models, gated
         self.asked: list[str] = []
         self.authorized: set[str] = set()
@@ -39,7 +41,7 @@ class Hub(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
 
-class _Answer(BaseHTTPRequestHandler):
+class Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Hub
 
@@ -54,16 +56,16 @@ class _Answer(BaseHTTPRequestHandler):
         id = (about or file)[1] if about or file else ""
         folder = self.server.models.get(id)
         if folder is None:
-            self._say(401, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
+            self.say(401, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
         elif id in self.server.gated and file:
-            self._say(403, {"error": "gated"}, {"X-Error-Code": "GatedRepo"})
+            self.say(403, {"error": "gated"}, {"X-Error-Code": "GatedRepo"})
         elif file:
             self._send(folder / file[2])
         elif about and about[2] and about[2].startswith("/tree"):
-            self._say(200, [_entry(f) for f in sorted(folder.iterdir())])
+            self.say(200, [entry(f) for f in sorted(folder.iterdir())])
         else:
             siblings = [{"rfilename": f.name} for f in sorted(folder.iterdir())]
-            self._say(200, {"id": id, "sha": COMMIT, "siblings": siblings, "private": False})
+            self.say(200, {"id": id, "sha": COMMIT, "siblings": siblings, "private": False})
         return None
 
     def _dataset(self, path: str) -> None:
@@ -77,11 +79,11 @@ class _Answer(BaseHTTPRequestHandler):
         if revision not in (None, "main", COMMIT):
             folder = self.server.models.get(f"{id}@{revision}")
         if id not in self.server.models:
-            self._say(401, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
+            self.say(401, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
         elif folder is None:
-            self._say(404, {"error": "no revision"}, {"X-Error-Code": "RevisionNotFound"})
+            self.say(404, {"error": "no revision"}, {"X-Error-Code": "RevisionNotFound"})
         elif id in self.server.gated and file:
-            self._say(403, {"error": "gated"}, {"X-Error-Code": "GatedRepo"})
+            self.say(403, {"error": "gated"}, {"X-Error-Code": "GatedRepo"})
         elif file:
             self._send(folder / file[3])
         else:
@@ -93,19 +95,19 @@ class _Answer(BaseHTTPRequestHandler):
             card = folder / ".card.json"
             about = {"id": id.removeprefix("datasets/"), "sha": revision or COMMIT}
             about["cardData"] = json.loads(card.read_text()) if card.exists() else None
-            self._say(200, {**about, "siblings": siblings, "private": False})
+            self.say(200, {**about, "siblings": siblings, "private": False})
 
     do_HEAD = do_GET
 
-    def _say(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
+    def say(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
         content = json.dumps(body).encode()
         self._head(status, len(content), {"Content-Type": "application/json", **(headers or {})})
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(content)
 
     def _send(self, file: Path) -> None:
         if not file.is_file():
-            return self._say(404, {"error": "no file"}, {"X-Error-Code": "EntryNotFound"})
+            return self.say(404, {"error": "no file"}, {"X-Error-Code": "EntryNotFound"})
         content = file.read_bytes()
         if file.name in self.server.spoiled:
             content = content[:-1] + bytes([content[-1] ^ 1])
@@ -135,10 +137,10 @@ class _Answer(BaseHTTPRequestHandler):
         """Quiet: what was asked is in `server.asked`."""
 
 
-def _entry(file: Path) -> dict:
+def entry(file: Path) -> dict:
     content = file.read_bytes()
     blob = b"blob %d\0" % len(content) + content
-    entry = {
+    told = {
         "type": "file",
         "path": file.name,
         "size": len(content),
@@ -146,13 +148,13 @@ def _entry(file: Path) -> dict:
     }
     if file.suffix == ".safetensors":
         sha256 = hashlib.sha256(content).hexdigest()
-        entry["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}
-    return entry
+        told["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}
+    return told
 
 
 @contextmanager
 def serve(models: dict[str, Path], gated: set[str] = frozenset()) -> Iterator[Hub]:
-    hub = Hub(models, set(gated))
+    hub = Hub(models, set(gated), Answer)
     threading.Thread(target=hub.serve_forever, daemon=True).start()
     try:
         yield hub

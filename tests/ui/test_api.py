@@ -30,6 +30,7 @@ CONTRACT = {
     "undo_roll_back", "set_gate", "remove_family", "roll_out", "end_rollout",
     "health", "keep_answers", "rate_answer", "forget_texts",
     "import_adapter", "import_adapter_from_hub", "blend", "keep_blend",
+    "push_to_hub", "hub_push", "cancel_push",
 }  # fmt: skip
 QUESTIONS = "question,answer\n" + "".join(
     f"What is {a} and {b}?,{a} and {b} make {a + b}.\n" for a in range(6) for b in range(5)

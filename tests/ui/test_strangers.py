@@ -79,6 +79,9 @@ FOREIGN = {
     "import_adapter_from_hub": ["RUN", None],
     "blend": [{"RUN": 1.0}, None],
     "keep_blend": ["RUN", "Mine"],
+    "push_to_hub": ["RUN", "name", "hf_x", "adapter", True],
+    "hub_push": ["RUN"],
+    "cancel_push": ["RUN"],
     **dict.fromkeys(
         ["import_adapter", "datasets", "models", "runs", "people", "import_dataset", "import_text",
          "import_from_hub", "new_dataset", "disk_usage", "trash", "empty_trash", "clear_caches",
