@@ -263,6 +263,7 @@ def _write_special(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
         writer.add_eos_token_id(ids["eos"])
     if ids["unk"] is not None:
         writer.add_unk_token_id(ids["unk"])
-    writer.add_pad_token_id(tokenizer.pad_id)
+    if ids["pad"] is not None:
+        writer.add_pad_token_id(ids["pad"])
     if end is not None and end in tokenizer.stop_ids:
         writer.add_eot_token_id(end)
