@@ -1,11 +1,13 @@
-"""What a person's programs can ask, and by which names: base models, and what runs have learned.
+"""What a person's programs can ask, and by which names: base models, what runs have learned, and
+the families that these are kept in.
 
 `resolve` is the one place where a name becomes a model.
 """
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
-from core import versions
+from core import library, versions
 from core.chat import check_answerable, common_base, common_bits, is_whole
 from core.errors import NotFound, UserError
 from core.methods import Bits
@@ -28,14 +30,21 @@ class Model:
     created: float = 0.0
     names: tuple[str, ...] = ()
     """Other names that it answers to."""
+    version: str = ""
+    """Of a family, as “support-bot@3”."""
 
 
-def resolve(store: Store, name: str) -> Model:
-    """The model of this name, looked up anew for each request: a run's id (RUN@300 for its last
-    checkpoint), the name of one run alone, or a base model.
+def resolve(store: Store, name: str, caller: str = "") -> Model:
+    """The model of this name, looked up anew for each request: a family (its current version, or
+    during a rollout, for a share of all callers, the candidate), FAMILY@3, a run's id (RUN@300 for
+    its last checkpoint), the name of one run alone, or a base model.
 
     Raises NotFound, and UserError for a run that can't answer.
     """
+    family, numbered, _ = name.partition("@")
+    if library.is_family(store, family):
+        version = name if numbered else library.pick_version(store, family, caller).id
+        return _of_version(store, name, version)
     try:
         return _of_run(versions.find(store, name))
     except NotFound:
@@ -55,18 +64,28 @@ def resolve(store: Store, name: str) -> Model:
 
 
 def models(store: Store) -> list[Model]:
-    """All that can be asked: what runs have learned, the newest first, and their base models."""
+    """All that can be asked: families and their versions, what runs have learned, the newest first,
+    and their base models."""
     found = []
+    for family in library.families(store):
+        current = [(family.name, family.current.id)] if family.current else []
+        for name, version in [*current, *((one.id, one.id) for one in family.versions)]:
+            with suppress(UserError):  # its run was deleted
+                found.append(_of_version(store, name, version))
     for run in _answerable(store):
-        try:
+        with suppress(UserError):  # its base model is gone
             found.append(_of_run(run))
-        except UserError:  # its base model is gone
-            continue
     return found + _bases(store)
 
 
 def _answerable(store: Store) -> list[Run]:
     return [run for run in store.runs() if run.status != "damaged" and run.adapter is not None]
+
+
+def _of_version(store: Store, name: str, version: str) -> Model:
+    model = _of_run(library.find(store, version))
+    names = () if name == version else (version,)
+    return replace(model, id=name, names=names, version=version)
 
 
 def _of_run(run: Run) -> Model:
