@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from core.errors import UserError
+from core.errors import NotFound, UserError
 from core.exports.adapter import file_name
 from core.exports.export import Export, find
 from core.exports.export import exports as all_exports
@@ -19,9 +19,9 @@ def exports(store: Store, id: str) -> dict[str, Any]:
         id, name, can_be_made (whether the run has ended with something); formats [{format, title,
         sentence, lacks (why it can't be made of this run, else empty), disk (bytes that it will
         take), state ("none", "waiting", "making", "failed" or "made"), phase, done, of, error,
-        hint, made, stale (the run has learned on since), folder (on this machine)}]; made is null
-        or {at, seconds, bytes, proof}, and proof {asked, same, near, trusted, parted, logits}:
-        whether it gave saved questions the answers of the chat.
+        hint, made, stale (the run has learned on since)}]; made is null or {at, seconds, bytes,
+        path (on this machine), is_folder, proof}, and proof {asked, same, near, trusted, parted,
+        logits}: whether it gave saved questions the answers of the chat.
     """
     run = store.run(id)
     told = [_told(export) for export in all_exports(run)]
@@ -30,8 +30,7 @@ def exports(store: Store, id: str) -> dict[str, Any]:
 
 
 def _told(export: Export) -> dict[str, Any]:
-    making, made = export.making, export.made
-    format = export.format
+    making, format = export.making, export.format
     lacks, bytes = "", 0
     if export.answerable:
         try:
@@ -39,7 +38,6 @@ def _told(export: Export) -> dict[str, Any]:
             bytes = 0 if lacks else format.disk(export.run)
         except UserError as error:
             lacks = f"{error} {error.hint}".strip()
-    kept = ("at", "seconds", "bytes", "proof")
     return {
         "format": format.id,
         "title": format.title,
@@ -52,10 +50,18 @@ def _told(export: Export) -> dict[str, Any]:
         "of": making.get("of", 0),
         "error": making.get("error", ""),
         "hint": making.get("hint", ""),
-        "made": {name: made[name] for name in kept} if made else None,
+        "made": _made(export),
         "stale": export.is_stale,
-        "folder": str(export.path / made["folder"]) if made else "",
     }
+
+
+def _made(export: Export) -> dict[str, Any] | None:
+    try:
+        artefact = export.artefact
+    except NotFound:  # also where somebody removed it by hand
+        return None
+    kept = {name: export.made[name] for name in ("at", "seconds", "bytes", "proof")}
+    return {**kept, "path": str(artefact), "is_folder": artefact.is_dir()}
 
 
 def make_export(store: Store, id: str, format: str) -> dict[str, Any]:

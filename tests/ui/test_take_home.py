@@ -25,13 +25,14 @@ PARTED = {"question": "Why?", "chat": "So.", "artefact": "No.", "word": 1, "marg
 def way(format="merged", **more):
     found = {"format": format, "title": "Merged model", "sentence": "For all.", "lacks": "",
              "disk": 14_000_000_000, "state": "none", "phase": "", "done": 0, "of": 0, "error": "",
-             "hint": "", "made": None, "stale": False, "folder": ""}  # fmt: skip
+             "hint": "", "made": None, "stale": False}  # fmt: skip
     return found | more
 
 
 def made(**proof):
-    facts = {"at": 1.0, "seconds": 3.0, "bytes": 14_100_000_000, "proof": GOOD | proof}
-    return {"state": "made", "made": facts, "folder": "/data/there"}
+    facts = {"at": 1.0, "seconds": 3.0, "bytes": 14_100_000_000, "proof": GOOD | proof,
+             "path": f"/data/{HOSTILE}", "is_folder": True}  # fmt: skip
+    return {"state": "made", "made": facts}
 
 
 def shown(*ways):
@@ -121,7 +122,7 @@ def test_what_is_hostile_is_shown_as_text():
         {"state": "failed", "error": HOSTILE, "hint": HOSTILE},
         {"state": "making", "phase": HOSTILE},
         {"lacks": HOSTILE},
-        made(parted=[parted]) | {"folder": HOSTILE},
+        made(parted=[parted]),
     ):
         elements = shown(way(**state))
         assert not elements.open
@@ -164,7 +165,8 @@ def test_it_is_asked_for_cancelled_made_and_deleted(run):
     prepare(run, "merged", "model")
     facts = told(run, "merged")
     assert (facts["state"], facts["made"]["proof"], facts["stale"]) == ("made", GOOD, False)
-    assert Path(facts["folder"]).is_dir()
+    assert Path(facts["made"]["path"]).is_dir()
+    assert facts["made"]["is_folder"]
     assert export_actions.delete_export(store, run.id, "merged")["state"] == "none"
     assert not (run.path / "exports" / "merged").exists()
     assert run.adapter is not None

@@ -74,6 +74,7 @@ def _making(said: str, share: int) -> str:
 def _made(way: Way) -> str:
     made = way["made"]
     facts = f"{words.size(made['bytes'])} · prepared {words.when(made['at'])}"
+    facts += only_if(made["is_folder"], " · packed when you download it")
     stale = (
         '<p class="told warn"><strong>Of an earlier state:</strong> the run has learned on since. '
         "Prepare it anew.</p>"
@@ -82,7 +83,7 @@ def _made(way: Way) -> str:
         _proof(made["proof"])
         + only_if(way["stale"], stale)
         + f'<p class="small">{facts}</p>'
-        + fold("How that was found, and where it is", _details(made["proof"], way["folder"]))
+        + fold("How that was found, and where it is", _details(made["proof"], made["path"]))
     )
 
 
@@ -107,7 +108,7 @@ def _proof(proof: dict[str, Any]) -> str:
     return f'<p class="told good"><strong>Checked:</strong> {said}.</p>'
 
 
-def _details(proof: dict[str, Any], folder: str) -> str:
+def _details(proof: dict[str, Any], path: str) -> str:
     told = ""
     if "asked" in proof:
         told = (
@@ -124,7 +125,7 @@ def _details(proof: dict[str, Any], folder: str) -> str:
             f'<span class="small">logits</span> {apart}; the likeliest one is the same at '
             f"{words.percent(logits['same_choices'])} of them.</p>"
         )
-    return f'{told}<p class="where">On this server: <code>{escape(folder)}</code></p>'
+    return f'{told}<p class="where">On this server: <code>{escape(path)}</code></p>'
 
 
 def _parted(one: dict[str, Any]) -> str:
