@@ -8,8 +8,9 @@ the API has and Graft does not is refused by its name rather than left out of ac
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from anyio import CapacityLimiter, to_thread
@@ -23,7 +24,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from core import keys, serving
+from core import health, keys, serving
 from core.chat import ChatServer
 from core.errors import BrokeOff, Damaged, DoesNotFit, NotFound, TooLong, UserError
 from core.sampling import STRONGEST, Sampling
@@ -42,6 +43,9 @@ NO_KEY = (
     "Graft answers programs that send a key. Make one on a run's page, under “Use in programs”, "
     "and send it as “Authorization: Bearer KEY”."
 )
+
+Told = AsyncGenerator[dict[str, Any], None]
+"""The events of an answer, the last one with `done`."""
 
 
 class Endpoint:
@@ -202,14 +206,15 @@ class _Api:
     async def complete(self, request: Request) -> Response:
         store = await self._store(request)
         asked = _parsed(await _body(request))
-        model = await to_thread.run_sync(serving.resolve, store, asked.model)
+        caller = asked.safety_identifier or asked.user or request.headers["authorization"]
+        model = await to_thread.run_sync(serving.resolve, store, asked.model, caller)
         if self._asked >= AT_ONCE:
             raise DoesNotFit(f"{AT_ONCE} requests are being answered or wait.", "Ask again later.")
         answers = self._server.complete(
             model.base, model.quantization, model.run, asked.conversation, asked.sampling,
             asked.stops, store.owner,
         )  # fmt: skip
-        told = self._until_done(request, answers)
+        told = self._kept(store, model, asked, self._until_done(request, answers))
         if not asked.stream:
             async for event in told:
                 last = event
@@ -236,9 +241,23 @@ class _Api:
             raise _Unauthorized(f"This key is not known, or was revoked. {NO_KEY}")
         return store
 
-    async def _until_done(
-        self, request: Request, answers: Iterator[dict[str, Any]]
-    ) -> AsyncIterator[dict[str, Any]]:
+    async def _kept(self, store: Store, model: serving.Model, asked: _Asked, told: Told) -> Told:
+        """As `told`; the last event says which version answered and by which id the answer can be
+        rated (/rate_answer), which is kept where its owner wants that (core.health)."""
+        began = time.monotonic()
+        async with aclosing(told):
+            async for event in told:
+                if event["done"] and model.version:
+                    keep = partial(
+                        health.answered, store, model.version, event["text"],
+                        asked.messages[-1].content, time.monotonic() - began,
+                        event["tokens"]["answer"], "endpoint",
+                    )  # fmt: skip
+                    answer = await to_thread.run_sync(keep)
+                    event = {**event, "graft": {"version": model.version, "answer": answer}}
+                yield event
+
+    async def _until_done(self, request: Request, answers: Iterator[dict[str, Any]]) -> Told:
         """The events of an answer, which ends where nobody listens any more."""
         self._asked += 1
         try:
@@ -251,17 +270,16 @@ class _Api:
             answers.close()  # type: ignore[attr-defined]
 
 
-async def _stream(
-    asked: _Asked, event: dict[str, Any], more: AsyncIterator[dict[str, Any]]
-) -> AsyncIterator[str]:
+async def _stream(asked: _Asked, event: dict[str, Any], more: Told) -> AsyncIterator[str]:
     """The answer as server-sent events, from its first words on."""
     head = {**_head("chat.completion.chunk"), "model": asked.model}
     usage = bool(asked.stream_options and asked.stream_options.include_usage)
     sent, told = "", time.monotonic()
 
-    def chunk(delta: dict[str, str], finish: str | None = None) -> str:
+    def chunk(delta: dict[str, str], finish: str | None = None, more: Any = None) -> str:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        return _sse({**head, "choices": [choice], **({"usage": None} if usage else {})})
+        whole = {**head, "choices": [choice], **(more or {})}
+        return _sse({**whole, **({"usage": None} if usage else {})})
 
     yield chunk({"role": "assistant", "content": ""})
     async with aclosing(more):
@@ -283,7 +301,7 @@ async def _stream(
             return
     if rest := event["text"][len(sent) :]:
         yield chunk({"content": rest})
-    yield chunk({}, event["finish"])
+    yield chunk({}, event["finish"], _graft(event))
     if usage:
         yield _sse({**head, "choices": [], "usage": _usage(event)})
     yield "data: [DONE]\n\n"
@@ -295,7 +313,12 @@ def _completion(name: str, event: dict[str, Any]) -> dict[str, Any]:
         "index": 0, "message": message, "logprobs": None, "finish_reason": event["finish"]
     }  # fmt: skip
     head = {**_head("chat.completion"), "model": name}
-    return {**head, "choices": [choice], "usage": _usage(event)}
+    return {**head, "choices": [choice], "usage": _usage(event), **_graft(event)}
+
+
+def _graft(event: dict[str, Any]) -> dict[str, Any]:
+    """What OpenAI's API doesn't have: the version of a family that answered."""
+    return {"graft": event["graft"]} if "graft" in event else {}
 
 
 def _head(kind: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import uvicorn
 from starlette.responses import PlainTextResponse
 from transformers import LlamaForCausalLM
 
-from core import hardware, keys, sharing
+from core import hardware, health, keys, library, sharing
 from core.config import TrainConfig
 from core.store import Store
 from core.users import Users
@@ -359,3 +359,48 @@ def test_killed_in_the_middle_it_says_so_and_the_next_is_answered(
     with pytest.raises(openai.APIError, match="broke off"):
         list(stream)
     assert text(ask(client, run.id))
+
+
+def test_a_family_answers_with_the_version_that_is_current(client, chat, make_adapted):
+    store, first, second = Store(), make_adapted(seed=1), make_adapted(seed=2)
+    for run in (first, second):
+        library.add(store, "support bot", run)
+    said = {run: compared(chat, run)[run.id] for run in (first, second)}
+    assert said[first] != said[second]
+    assert {"support-bot", "support-bot@1", "support-bot@2"} <= {m.id for m in client.models.list()}
+    assert client.models.retrieve("support-bot").names == ["support-bot@1"]
+    answer = ask(client, "support-bot")
+    assert (text(answer), answer.model) == (said[first], "support-bot")
+    assert answer.graft == {"version": "support-bot@1", "answer": ""}  # nobody wants it kept
+    assert text(ask(client, "support-bot@2")) == said[second]
+    library.make_current(store, "support-bot", 2)
+    assert text(ask(client, "support-bot")) == said[second]
+    library.roll_back(store, "support-bot")
+    assert text(ask(client, "support-bot")) == said[first]
+    with pytest.raises(openai.NotFoundError):
+        ask(client, "support-bot@3")
+
+
+def test_a_rollout_gives_the_same_callers_the_candidate_and_answers_can_be_rated(
+    client, make_adapted
+):
+    store = Store()
+    for seed in (1, 2):
+        library.add(store, "bot", make_adapted(seed=seed))
+    library.roll_out(store, "bot", 2, 50)
+    health.keep(store, answers=True)
+    callers = [f"caller {number}" for number in range(12)]
+
+    def versions():
+        return [ask(client, "bot", max_tokens=2, user=one).graft["version"] for one in callers]
+
+    seen = versions()
+    assert set(seen) == {"bot@1", "bot@2"}
+    assert versions() == seen
+    chunks = list(ask(client, "bot", stream=True, user=callers[0]))
+    told = next(chunk.graft for chunk in reversed(chunks) if hasattr(chunk, "graft"))
+    assert told["version"] == seen[0]
+    health.rate(store, told["answer"], "up")
+    kept = health.answers(library.families(store)[0])
+    assert [(one.by, one.thumb) for one in kept if one.id == told["answer"]] == [("endpoint", "up")]
+    assert len(kept) == 2 * len(callers) + 1
