@@ -81,9 +81,11 @@ class Push:
 
     @property
     def ready(self) -> list[str]:
-        """The formats that are made and can be put there."""
+        """The formats that can be put there: made, of what the run knows now, and not found to
+        answer otherwise than the chat."""
         exports = (Export(self.run, format) for format in FORMATS)
-        return [one.format_id for one in exports if one.state == "made" and not one.is_stale]
+        made = (one for one in exports if one.state == "made" and not one.is_stale)
+        return [one.format_id for one in made if one.made["proof"].get("trusted", True)]
 
     # ---- what is asked of it
 
@@ -98,7 +100,7 @@ class Push:
         if wish.format not in self.ready:
             title = FORMATS[wish.format].lower()
             raise UserError(
-                f"The {title} of {self.run.name} is not made yet.",
+                f"The {title} of {self.run.name} is not made yet, or not to be trusted.",
                 f"Prepare the {title} above first: what is sent is what was checked.",
                 field="format",
             )

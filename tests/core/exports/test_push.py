@@ -17,7 +17,7 @@ from core.errors import UserError
 from core.exports.export import Export, stamp
 from core.exports.push import Push, Wish, check_name, server_token, suggested
 from core.exports.pushing import hub_card
-from core.files import write_json
+from core.files import read_json, write_json
 from core.processes import is_alive
 from core.runs import Run
 from jobs import pushes
@@ -240,6 +240,11 @@ def test_what_can_not_be_sent_is_said_before(hub: PushHub, run: Run, make_adapte
         with pytest.raises(UserError) as caught:
             pushes.start(run, wish, token)
         assert caught.value.field == field
+    told = read_json(run.path / "exports" / "merged" / "export.json")
+    doubtful = {"asked": 5, "same": 2, "near": 0, "trusted": False}
+    write_json(run.path / "exports" / "merged" / "export.json", told | {"proof": doubtful})
+    with pytest.raises(UserError, match="not to be trusted"):
+        pushes.start(run, Wish("sums", "merged"), TOKEN)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="stay offline"):
         pushes.start(run, Wish("sums"), TOKEN)
