@@ -24,11 +24,12 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from pydantic import TypeAdapter, ValidationError
 
+from core import disk
 from core.diagnostics import diagnostics_zip
-from core.errors import NotFound, UserError, explain
+from core.errors import DoesNotFit, NotFound, UserError, explain
 from core.exports.adapter import file_name
-from core.exports.packing import pack
-from core.files import linked, write_text
+from core.exports.archive import files_in, pack
+from core.files import linked, size_of, write_text
 from core.store import Store
 from ui import (
     ablation_actions,
@@ -284,7 +285,9 @@ def handed_out(file: Path, name: str) -> dict[str, Any]:
 
 def _brought(source: Path, target: Path) -> Path:
     if source.is_dir():
-        return pack(source, target)
+        if why := disk.lacking(target.parent, size_of(source)):
+            raise DoesNotFit(why, "Free some space, then download it again.")
+        return pack(target, files_in(source))
     return target if linked(source, target) else Path(shutil.copyfile(source, target))
 
 

@@ -7,9 +7,7 @@ way to its name on the Hub, or to the name of its folder. The same adapter alway
 bytes.
 """
 
-import hashlib
 import json
-import os
 import re
 import shutil
 import unicodedata
@@ -17,9 +15,9 @@ import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from uuid import uuid4
 
 from core.chat import common_base, is_whole
+from core.exports.archive import pack
 from core.exports.formats import Format, Say
 from core.files import RESERVED, linked, read_json, size_of
 from core.runs import Run
@@ -34,7 +32,9 @@ def adapter_zip(run: Run) -> Path:
     target = run.path / "export" / f"{file_name(run.name) or run.id}.zip"
     changed = max(file.stat().st_mtime_ns for file in files)
     if not target.exists() or target.stat().st_mtime_ns <= changed:
-        _write(target, files, _renamings(run))
+        target.parent.mkdir(exist_ok=True)
+        renamings = _renamings(run)
+        pack(target, {file.name: _content(file, renamings.get(file.name)) for file in files})
     return target
 
 
@@ -63,44 +63,13 @@ def _renamings(run: Run) -> dict[str, dict[str, str]]:
     }
 
 
-def _write(target: Path, files: list[Path], renamings: dict[str, dict[str, str]]) -> None:
-    target.parent.mkdir(exist_ok=True)
-    temporary = target.with_name(f".{uuid4().hex}.tmp")
-    checksums = []
-    try:
-        with temporary.open("w+b") as stream:
-            with zipfile.ZipFile(stream, "w") as archive:
-                for file in files:
-                    if file.name in renamings:
-                        text = file.read_text(encoding="utf-8")
-                        for here, elsewhere in renamings[file.name].items():
-                            text = text.replace(here, elsewhere)
-                        content = text.encode()
-                        archive.writestr(_entry(file.name), content)
-                        digest = hashlib.sha256(content).hexdigest()
-                    else:
-                        with file.open("rb") as source:
-                            digest = hashlib.file_digest(source, "sha256").hexdigest()
-                            source.seek(0)
-                            with archive.open(_entry(file.name), "w", force_zip64=True) as entry:
-                                shutil.copyfileobj(source, entry, 1 << 20)
-                    checksums.append(f"{digest}  {file.name}\n")
-                archive.writestr(_entry("CHECKSUMS"), "".join(checksums))
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _entry(name: str) -> zipfile.ZipInfo:
-    """The same whenever and wherever it is made. Weights are stored: they don't shrink."""
-    entry = zipfile.ZipInfo(name)  # 1 January 1980
-    entry.create_system = 3
-    entry.external_attr = 0o644 << 16
-    stored = name.endswith(".safetensors")
-    entry.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
-    return entry
+def _content(file: Path, renamed: dict[str, str] | None) -> Path | bytes:
+    if renamed is None:
+        return file
+    text = file.read_text(encoding="utf-8")
+    for here, elsewhere in renamed.items():
+        text = text.replace(here, elsewhere)
+    return text.encode()
 
 
 # ---- as something that is prepared

@@ -13,7 +13,6 @@ import hashlib
 import json
 import re
 import shutil
-import zipfile
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -31,6 +30,7 @@ from core.catalogue import CATALOGUE
 from core.config import TrainConfig
 from core.errors import UserError
 from core.exports.adapter import file_name
+from core.exports.archive import files_in, pack
 from core.exports.formats import Format, Say
 from core.files import size_of, write_json, write_jsonl, write_text
 from core.hub import folder_of
@@ -108,7 +108,9 @@ def make(run: Run, folder: Path, say: Say, data: bool = True) -> Path:
     if facts["base"] == "starter":
         shutil.copytree(models.STARTER, kit / "base")
     say("Packing", 0, 0)
-    return _packed(kit, folder / f"{file_name(run.name) or run.id} kit.zip")
+    target = pack(folder / f"{file_name(run.name) or run.id} kit.zip", files_in(kit))
+    shutil.rmtree(kit)
+    return target
 
 
 # ---- what has to be told of a run
@@ -434,23 +436,6 @@ def _forget_path(file: Path, base: str) -> None:
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _packed(kit: Path, target: Path) -> Path:
-    """The folder as a zip, with checksums; the folder goes."""
-    files = sorted(file for file in kit.rglob("*") if file.is_file())
-    named = {file.relative_to(kit).as_posix(): file for file in files}
-    sums = "".join(f"{_sha256(file)}  {name}\n" for name, file in named.items())
-    write_text(kit / "CHECKSUMS", sums)
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, file in {**named, "CHECKSUMS": kit / "CHECKSUMS"}.items():
-            entry = zipfile.ZipInfo(name)  # 1 January 1980: the same bytes whenever it is made
-            entry.create_system, entry.external_attr = 3, 0o644 << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            with file.open("rb") as source, archive.open(entry, "w", force_zip64=True) as put:
-                shutil.copyfileobj(source, put, 1 << 20)
-    shutil.rmtree(kit)
-    return target
 
 
 FORMATS = (

@@ -78,7 +78,8 @@ def _check_tokens(file: Path, tokenizer: Tokenizer) -> None:
 def _packed(folder: Path, names: list[str], zip_name: str, say: Say) -> Path:
     files = [folder / name for name in names]
     total = sum(map(size_of, files))
-    pack(folder / zip_name, files, lambda done: say("Packing", done, total))
+    named = {file.name: file for file in files}
+    pack(folder / zip_name, named, lambda done: say("Packing", done, total))
     for file in files:
         file.unlink()
     return folder / zip_name

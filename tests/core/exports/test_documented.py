@@ -16,7 +16,7 @@ from core.exports.adapter import adapter_zip
 from core.exports.export import Export
 from core.exports.formats import FORMATS
 from core.exports.make import make
-from core.exports.packing import pack
+from core.exports.archive import files_in, pack
 from tests.serving import serving
 
 ROOT = Path(__file__).parents[3]
@@ -53,7 +53,7 @@ def test_the_adapter_and_the_merged_model_answer_elsewhere_what_the_page_shows(
     export.ask()
     make(export, sharing.Telling())
     assert export.made["proof"]["trusted"]
-    pack(export.artefact, tmp_path / "support-bot-merged.zip")
+    pack(tmp_path / "support-bot-merged.zip", files_in(export.artefact))
     answers = [
         follow("Adapter", tmp_path, BASE, str(starter)),
         follow("Merged model", tmp_path),
