@@ -13,10 +13,10 @@ from gradio_client import Client, handle_file
 from benchmarks import exports as benchmark
 from core import loop, sharing
 from core.exports.adapter import adapter_zip
+from core.exports.archive import files_in, pack
 from core.exports.export import Export
 from core.exports.formats import FORMATS
 from core.exports.make import make
-from core.exports.archive import files_in, pack
 from tests.serving import serving
 
 ROOT = Path(__file__).parents[3]
