@@ -63,7 +63,10 @@ def made(run: Run, format: str) -> dict[str, str]:
         (inside / "config.json").write_text("{}", encoding="utf-8")
         for part in ("1", "2"):
             (inside / f"model-0000{part}-of-00002.safetensors").write_bytes(os.urandom(300_000))
-    told = {"folder": "1", "file": name, "bytes": 1, "proof": {}, "weights": stamp(run), "at": 0}
+    told = {
+        "at": 0, "seconds": 1, "folder": "1", "file": name, "bytes": 1, "proof": {},
+        "weights": stamp(run),
+    }  # fmt: skip
     write_json(folder.parent / "export.json", told)
     return {file.name: _sha256(file) for file in inside.iterdir()}
 
