@@ -9,7 +9,11 @@ from ui import words
 from ui.views.parts import asks, button, dialog, heading, invitation, notice
 
 SHOWN = 10  # of each kind; the rest is folded
-CACHES = {"tokens": "tokens of examples", "profiles": "lengths of datasets"}
+CACHES = {
+    "tokens": "tokens of examples",
+    "profiles": "lengths of datasets",
+    "drafts": "drafts of blends",
+}
 
 
 def disk_heading(usage: Mapping[str, Any]) -> str:
