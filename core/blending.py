@@ -39,6 +39,7 @@ from core.peft_format import MOST_RANK
 from core.prepare import NAME_LENGTH
 from core.report import Report
 from core.runs import Run
+from core.sharing import give_way
 from core.store import Store
 from core.tokenizer import Tokenizer
 
@@ -294,6 +295,7 @@ def main() -> None:
     def say(done: int, of: int) -> None:
         print(json.dumps({"done": done, "of": of}), flush=True)
 
+    give_way()  # beside a run, the cores are the run's
     try:
         adapters = [pairs(Path(folder)) for folder in asked["adapters"]]
         made = write(adapters, Recipe(**asked["recipe"]), Path(asked["into"]), say)

@@ -15,6 +15,7 @@ from typing import Any
 
 from core.errors import UserError
 from core.files import size_of
+from core.report import Report
 from core.runs import ENDED, Run
 from core.settings import settings
 from core.store import Store
@@ -108,17 +109,23 @@ def _of_upload(upload: Upload) -> dict[str, Any]:
 
 
 def _caches(store: Store) -> dict[str, int]:
-    """Kind (tokens, profiles) -> bytes."""
-    try:
-        return {path.name: size_of(path) for path in sorted(store.cache.iterdir())}
-    except FileNotFoundError:
-        return {}
+    """Kind (tokens, profiles, drafts of blends) -> bytes."""
+    found = {}
+    with suppress(FileNotFoundError):
+        found = {path.name: size_of(path) for path in sorted(store.cache.iterdir())}
+    if drafts := sum(size_of(run.path) for run in store.drafts()):
+        found["drafts"] = drafts
+    return found
 
 
 def clear_caches(store: Store) -> int:
     """Remove what is made again when it is needed; how many bytes that was. What somebody writes
-    just now is left to them."""
+    just now, and a draft whose report card is to come, is left to them."""
     freed = 0
+    for run in store.drafts():
+        if Report(run).state not in ("waiting", "making"):
+            freed += size_of(run.path)
+            run.remove()
     for file in store.cache.rglob("[!.]*"):
         with suppress(FileNotFoundError):
             if file.is_file():

@@ -180,6 +180,10 @@ class Store:
             write_json(made / "result.json", {"status": "completed"})
         return Run(folder)
 
+    def drafts(self) -> list[Run]:
+        """Newest first."""
+        return [Run(folder) for folder in self._folders("drafts", *DECISIVE)]
+
     def keep_draft(self, run: Run) -> Run:
         """The draft as a run like the others."""
         made, folder = self._reserve("runs", run.id)

@@ -107,7 +107,7 @@ def _open(request: gr.Request) -> tuple:
     store, asked = page.store(request), request.query_params
     usable = [run for run in store.runs() if blending.usable(run)]
     if len(usable) < 2:
-        return views.blend.nothing_to_blend(), *[gr.skip()] * (9 + 2 + MOST + 1)
+        return views.blend.nothing_to_blend(), *[gr.skip()] * (12 + MOST)
     drafted = _draft_of(store, asked.get("draft", ""))
     told: dict[str, Any] = drafted.origin if drafted else {}
     parents = {one["id"]: one["weight"] for one in told.get("parents", ())}
@@ -123,7 +123,7 @@ def _open(request: gr.Request) -> tuple:
     )
     return (
         "", gr.Column(visible=True), picker, *_sliders(chosen, shares), *_buttons(chosen), way,
-        *options, *(_made(drafted) if drafted else _none()),
+        *options, *(_made(drafted) if drafted else _none(_left_out(store, wanted, chosen))),
     )  # fmt: skip
 
 
@@ -132,6 +132,28 @@ def _draft_of(store: Store, id: str) -> Run | None:
         run = store.run(id)
         return run if run.is_draft else None
     return None
+
+
+def _left_out(store: Store, wanted: list[str], chosen: list[Run]) -> str:
+    """Why some that the address names can't be blended with the others."""
+    told = ""
+    for run in (store.run(id) for id in wanted if _is_there(store, id)):
+        try:
+            blending.check(run)
+            if run not in chosen and chosen:
+                raise UserError(
+                    f"{run.name} is not with them.",
+                    f"At most {MOST} that have one original can be blended.",
+                )
+        except UserError as problem:
+            told += views.notice(str(problem), problem.hint, "warn")
+    return told
+
+
+def _is_there(store: Store, id: str) -> bool:
+    with suppress(NotFound):
+        return bool(store.run(id))
+    return False
 
 
 def _of_one_base(runs: list[Run]) -> list[Run]:

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.config import TrainConfig
-from core.files import write_json
+from core.files import read_json, write_json
 from core.models import STARTER, find
 from core.tokenizer import Tokenizer
 from tests.adapters import write_lora
@@ -87,6 +87,14 @@ def test_what_is_missing_is_said(page: Page, address, store, runs):
     page.get_by_role("button", name="Try it in Compare").click()
     expect(page.get_by_text("Quick mix needs adapters of one rank")).to_be_visible()
     assert stage.reaching_out(page) == []
+    told = read_json(runs[1].path / "config.json")
+    write_json(runs[1].path / "config.json", {**told, "method": "ia3"})
+    another = store.create_run(TrainConfig(name="Lilies"), [stage.ROW], [])
+    write_lora(another.path / "adapter", find("starter"))
+    another.finish("completed")
+    page.goto(f"{address}blend?runs={runs[0].id},{runs[1].id}")
+    expect(page.get_by_text("Tulips can’t be blended: (IA)³ scales")).to_be_visible()
+    another.delete()
     runs[0].delete()
     page.goto(f"{address}blend")
     expect(page.get_by_role("heading", name="Nothing to blend yet")).to_be_visible()

@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from core import blend, blending, loading, sharing
+from core import blend, blending, disk, loading, sharing
 from core.blend import Pair
 from core.chat_process import Chat
 from core.config import TrainConfig
@@ -209,6 +209,7 @@ def test_a_draft_is_in_no_list_until_it_is_kept(parents, tiny_model):
     assert not blending.same(made, parents, recipe("svd", rank=4))
     with pytest.raises(UserError, match="is a draft"):
         made.delete()
+    assert disk.usage(store)["caches"]["drafts"] > 1000
     next_one = blending.draft(store, parents, recipe(), replaces=made.id)
     with pytest.raises(NotFound):
         store.run(made.id)
@@ -220,6 +221,9 @@ def test_a_draft_is_in_no_list_until_it_is_kept(parents, tiny_model):
     assert kept.adapter is not None
     assert "\n# Bunch\n" in (kept.adapter / "README.md").read_text()
     assert not store.run(kept.id).is_draft
+    left = blending.draft(store, parents, recipe())
+    assert disk.clear_caches(store) > 1000
+    assert not left.path.exists()
     with pytest.raises(UserError, match="no draft"):
         blending.keep(store, kept, "Again")
 
@@ -237,6 +241,7 @@ def test_rows_that_a_parent_learned_from_are_no_test(parents):
 def test_it_is_scored_on_the_rows_of_each_parent_before_it_is_kept(parents):
     made = blending.draft(Store(), parents, recipe())
     Report(made).ask()
+    disk.clear_caches(Store())  # which leaves it, as it is to be scored
     assert queue.unreported() == [made]
     assert queue.find(queue.reference(made)) == made
     evaluate(made, Report(made), sharing.Telling())

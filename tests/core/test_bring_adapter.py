@@ -16,10 +16,11 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer as FastTokenizer
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from core import bring_adapter, loading, peft_format
+from core import bring_adapter, loading, peft_format, sharing
 from core.config import TrainConfig
 from core.earlier import CONFIG, WEIGHTS, adopt
 from core.errors import NotFound, UserError
+from core.evaluate import evaluate
 from core.exports.adapter import adapter_zip
 from core.figures import figures
 from core.mixed import MixedModel
@@ -27,6 +28,7 @@ from core.models import find
 from core.report import Report
 from core.store import Store
 from core.tokenizer import Tokenizer
+from core.verdict import verdict
 from tests.conftest import ROOT
 from tests.core.conftest import ROWS
 from tests.core.hub_stand_in import serve
@@ -291,6 +293,17 @@ def test_rows_of_a_dataset_test_it(store, tiny_model, tmp_path):
     assert Report(run).answerable
     with pytest.raises(NotFound):
         bring(store, made, dataset="nobody's")
+
+
+def test_without_rows_its_report_card_tells_what_it_forgot(store, tiny_model, tmp_path):
+    run = bring(store, by_peft(tmp_path / "made", tiny_model, lora()))
+    Report(run).ask()
+    evaluate(run, Report(run), sharing.Telling())
+    card = Report(run).card
+    assert (card["rows"], card["kind"]) == ({"held_out": 0, "asked": 0}, None)
+    said = verdict(card)
+    assert said.headline.startswith("Not tested")
+    assert "## Report card" in (run.adapter / "README.md").read_text()
 
 
 def test_a_template_that_can_t_be_used_gives_way(store, tiny_model, tmp_path):

@@ -15,7 +15,11 @@ OF_A_RUN = {
     "rest": "rest",
 }
 SHOWN = 10  # of each kind; the rest is folded
-CACHES = {"tokens": "tokens of examples", "profiles": "lengths of datasets"}
+CACHES = {
+    "tokens": "tokens of examples",
+    "profiles": "lengths of datasets",
+    "drafts": "drafts of blends",
+}
 
 
 def disk_heading(usage: Mapping[str, Any]) -> str:
