@@ -242,7 +242,7 @@ def test_it_is_scored_on_the_rows_of_each_parent_before_it_is_kept(parents):
     made = blending.draft(Store(), parents, recipe())
     Report(made).ask()
     disk.clear_caches(Store())  # which leaves it, as it is to be scored
-    assert queue.unreported() == [made]
+    assert queue.unmade() == [made]
     assert queue.find(queue.reference(made)) == made
     evaluate(made, Report(made), sharing.Telling())
     card = Report(made).card
