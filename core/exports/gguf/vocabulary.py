@@ -130,7 +130,8 @@ def _unknown(what: str) -> UserError:
 def _candidates(facts: dict[str, Any], begins: bool) -> Iterator[Vocabulary]:
     tokens = {token["content"] for token in facts["added_tokens"]} | facts["model"]["vocab"].keys()
     if "ByteLevel" in json.dumps([facts["pre_tokenizer"], facts["decoder"]]):
-        for split in SPLITS:
+        whole_words = bool(facts["model"].get("ignore_merges"))
+        for split in sorted(SPLITS, key=lambda name: SPLITS[name][1] != whole_words):
             yield Vocabulary("gpt2", split, False, False, begins)
     elif facts["model"].get("byte_fallback"):
         for blank_first in (True, False):

@@ -2,11 +2,12 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.core.conftest import ROWS
@@ -48,6 +49,11 @@ MODELS: dict[str, tuple[str, dict[str, Any], str]] = {
         | rope("longrope", **FACTORS, original_max_position_embeddings=256),
         "phi3",
     ),
+    "Phi-4 mini": (
+        "phi3",
+        {"sliding_window": None} | rope("default", partial_rotary_factor=0.5),
+        "phi3",
+    ),
     "SmolLM 3": ("smollm3", {"num_hidden_layers": 4}, "starter"),
     "Granite": (
         "granite",
@@ -80,6 +86,31 @@ def build(name: str, folder: Path, starter: Path) -> Path:
                 parameter.mul_(4)
     model.save_pretrained(folder)
     return folder
+
+
+# ---- byte-level tokenizers
+
+
+def write_byte_level(folder: Path, pattern: str, whole_words: bool, texts: Sequence[str]) -> int:
+    """BPE on bytes that splits by `pattern`, learned from `texts`. The number of its tokens."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fast = Tokenizer(models.BPE(ignore_merges=whole_words))
+    fast.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    fast.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=900, special_tokens=["<|end|>"], show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )  # fmt: skip
+    fast.train_from_iterator(list(texts) * 3, trainer)
+    fast.save(str(folder / "tokenizer.json"))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|end|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return fast.get_vocab_size()
 
 
 # ---- tokenizers as SentencePiece makes them

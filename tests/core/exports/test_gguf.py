@@ -12,7 +12,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers import Tokenizer as FastTokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from core.errors import ModelProblem, UserError
 from core.exports.formats import FORMATS, Format
@@ -20,7 +20,7 @@ from core.exports.gguf import families, llama_cpp, lora, offered, ollama, quanti
 from core.exports.gguf.writer import bytes_of_file, convert
 from core.files import read_json, write_json
 from core.tokenizer import Tokenizer
-from tests.core.exports.models import MODELS, build
+from tests.core.exports.models import MODELS, build, write_byte_level
 from tests.core.test_templates import FOLDER
 
 needs_llama_cpp = pytest.mark.skipif(
@@ -241,8 +241,6 @@ def test_texts_are_cut_into_the_same_tokens(models, tmp_path, name):
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["granite", "gpt2", "tinyllama-extra-tokens"])
 def test_tokenizers_of_real_models_are_known(testdata, tmp_path, name):
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     folder, file = tmp_path / "model", tmp_path / "model.gguf"
     own = Tokenizer.load(testdata / "tokenizers" / name)
     rows = own.fast.get_vocab_size() + 3
@@ -255,6 +253,36 @@ def test_tokenizers_of_real_models_are_known(testdata, tmp_path, name):
     found = convert(folder, file, "q8_0", quiet)
     assert found.model == ("gpt2" if name in ("granite", "gpt2") else "llama")
     texts = vocabulary.hard_texts(own)
+    told = llama_cpp.ask(llama_cpp.Asking(str(file), texts=texts))["tokens"]
+    for text, ids in zip(texts, told, strict=True):
+        assert ids == own.fast.encode(text, add_special_tokens=False).ids, repr(text)
+
+
+REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+SHORT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
+# As the tokenizer.json of these models writes it, and whether whole words come before merges.
+ORIGINALS = {
+    "llama-bpe": (SHORT + r"|\p{N}{1,3}" + REST, True),  # Llama 3
+    "qwen2": (SHORT + r"|\p{N}" + REST, False),  # Qwen 2 and 3
+    "dbrx": (SHORT + r"|\p{N}{1,3}" + REST, False),  # OLMo 2
+}
+
+
+@needs_llama_cpp
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_the_ways_of_splitting_of_larger_models_are_found(models, tmp_path, name):
+    """With a vocabulary in which blanks, digits and marks have grown together, as theirs have."""
+    pattern, whole_words = ORIGINALS[name]
+    rows = write_byte_level(tmp_path / "model", pattern, whole_words, vocabulary.HARD)
+    config = LlamaConfig(
+        vocab_size=rows, hidden_size=32, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=1, max_position_embeddings=1024, tie_word_embeddings=True,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
+    file = tmp_path / "model.gguf"
+    convert(tmp_path / "model", file, "q8_0", quiet)
+    own = Tokenizer.load(tmp_path / "model")
+    texts = [*vocabulary.HARD, *vocabulary.hard_texts(own)]
     told = llama_cpp.ask(llama_cpp.Asking(str(file), texts=texts))["tokens"]
     for text, ids in zip(texts, told, strict=True):
         assert ids == own.fast.encode(text, add_special_tokens=False).ids, repr(text)
