@@ -9,9 +9,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from core import blend, blending, disk, loading, sharing
+from core import blend, blending, disk, held, loading, sharing
 from core.blend import Pair
-from core.chat_process import Chat
 from core.config import TrainConfig
 from core.errors import NotFound, UserError
 from core.evaluate import evaluate
@@ -23,7 +22,7 @@ from core.store import Store
 from core.tokenizer import Tokenizer
 from jobs import queue
 from tests.adapters import write_lora
-from tests.core.conftest import ROWS
+from tests.core.conftest import ROWS, ChatHere
 from tests.core.test_generate import load
 
 IDS = torch.tensor([[11, 12, 13, 14, 15, 16]])
@@ -298,15 +297,11 @@ def test_ranks_that_come_to_too_much_are_said_before(parents, tiny_model):
 def test_the_chat_goes_from_one_to_the_next_without_loading_the_base_again(
     parents, monkeypatch, tiny_model
 ):
-    from core import chat_process
-
     loaded = []
-    monkeypatch.setattr(chat_process, "pick_dtype", lambda device: torch.float32)
-    load_base = chat_process.load_base
-    monkeypatch.setattr(
-        chat_process, "load_base", lambda *given: loaded.append(1) or load_base(*given)
-    )
-    chat, asked = Chat(), [{"role": "user", "content": "What is 2 and 3?"}]
+    monkeypatch.setattr(held, "pick_dtype", lambda device: torch.float32)
+    load_base = held.load_base
+    monkeypatch.setattr(held, "load_base", lambda *given: loaded.append(1) or load_base(*given))
+    chat, asked = ChatHere(), [{"role": "user", "content": "What is 2 and 3?"}]
 
     def answer(*runs):
         request = {
