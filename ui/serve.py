@@ -48,8 +48,8 @@ def _copies() -> gr.HTML:
 
 def _open(request: gr.Request) -> tuple:
     """(picker, keys, how to ask, the card for many, how to serve it to many)."""
-    store, (choice, chosen, _) = page.store(request), picker.chosen(request)
-    model = chosen.id if chosen else "starter"
+    store, (choice, model, chosen, _) = page.store(request), picker.chosen(request, families=True)
+    model = model or "starter"
     many = _many(store, chosen.id) if chosen else ""
     how, card = views.serve.programs(address(request), model), gr.Column(visible=bool(many))
     return choice, _listed(store), how, card, many

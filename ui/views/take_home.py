@@ -1,5 +1,6 @@
 """What a run can be taken home as: each way out with its sentence, its size and how it stands."""
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -13,6 +14,8 @@ GROUPS = (
     ("To train it again yourself", ("kit",)),
 )
 """Headings, and with what the ids of the formats below them begin."""
+SELDOM = ("gguf-f16", "gguf-q6_k", "gguf-q5_k_m", "gguf-adapter", "kit-without-data")
+"""Folded until one of them is asked for."""
 LONGEST = 400  # characters of an answer that are shown
 
 
@@ -21,15 +24,25 @@ def card(told: dict[str, Any]) -> str:
     if not told["can_be_made"]:
         return ""
     groups = "".join(
-        f"<h3>{escape(title)}</h3>{ways}"
+        f"<h3>{escape(title)}</h3>{_ways(ways)}"
         for title, begins in GROUPS
-        if (ways := "".join(_way(w) for w in told["formats"] if w["format"].startswith(begins)))
+        if (ways := [way for way in told["formats"] if way["format"].startswith(begins)])
     )
     return (
         '<section class="card fold take-home" aria-label="Take it home"><h2>Take it home</h2>'
-        "<p>What it learned is yours. Each of these is asked saved questions before it is offered, "
-        f"and its answers are held beside the chat’s.</p>{groups}</section>"
+        "<p>What it learned is yours. What answers is asked saved questions before it is offered, "
+        f"and held beside the chat.</p>{groups}</section>"
     )
+
+
+def _ways(ways: Sequence[Way]) -> str:
+    often = "".join(_way(way) for way in ways if way["format"] not in SELDOM)
+    seldom = [way for way in ways if way["format"] in SELDOM]
+    asked = any(way["state"] != "none" or way["made"] for way in seldom)
+    others = "".join(map(_way, seldom))
+    if asked or not seldom:
+        return often + others
+    return f'{often}<details class="others"><summary>Others</summary>{others}</details>'
 
 
 def _way(way: Way) -> str:
