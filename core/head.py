@@ -83,7 +83,8 @@ def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def _logits(
     positions: int, vocabulary: int, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
-    return torch.empty(positions, vocabulary, dtype=dtype, device=device)
+    with torch.inference_mode(False):  # where it is kept, training may want it next
+        return torch.empty(positions, vocabulary, dtype=dtype, device=device)
 
 
 _kept = lru_cache(maxsize=1)(_logits)

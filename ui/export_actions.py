@@ -20,7 +20,7 @@ def exports(store: Store, id: str) -> dict[str, Any]:
         sentence, lacks (why it can't be made of this run, else empty), disk (bytes that it will
         take), state ("none", "waiting", "making", "failed" or "made"), phase, done, of, error,
         hint, made, stale (the run has learned on since)}]; made is null or {at, seconds, bytes,
-        path (on this machine), is_folder, proof}, and proof {asked, same, near, trusted, parted,
+        place (on this machine), is_folder, proof}, and proof {asked, same, near, trusted, parted,
         logits}: whether it gave saved questions the answers of the chat.
     """
     run = store.run(id)
@@ -61,7 +61,7 @@ def _made(export: Export) -> dict[str, Any] | None:
     except NotFound:  # also where somebody removed it by hand
         return None
     kept = {name: export.made[name] for name in ("at", "seconds", "bytes", "proof")}
-    return {**kept, "path": str(artefact), "is_folder": artefact.is_dir()}
+    return {**kept, "place": str(artefact), "is_folder": artefact.is_dir()}
 
 
 def make_export(store: Store, id: str, format: str) -> dict[str, Any]:

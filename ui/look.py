@@ -47,13 +47,15 @@ class Look:
             *shown, seconds = show(request)
             values += shown
             soonest = min(soonest, seconds)
-        now = [_digest(value) for value in values]
+        now = [*map(_digest, values), f"{soonest:g}"]
         before = (seen or "").split(" ")
         changed = [
             value if not digest or [digest] != before[at : at + 1] else gr.skip()
-            for at, (value, digest) in enumerate(zip(values, now, strict=True))
+            for at, (value, digest) in enumerate(
+                zip([*values, gr.Timer(soonest)], now, strict=True)
+            )
         ]
-        return *changed, gr.Timer(soonest), " ".join(now)
+        return *changed, " ".join(now)
 
 
 def _digest(value: Any) -> str:

@@ -84,6 +84,7 @@ def test_two_versions_one_made_current_rolled_back_and_undone(page: Page, addres
     expect(page.get_by_text("It is friendlier.")).to_be_visible()
     expect(page.get_by_role("listitem").filter(has_text="instead of version 1")).to_be_visible()
     chat.get_by_role("button", name="Clear").click()
+    expect(chat.locator(".pane.tuned")).not_to_contain_text("adapter")
     second = ask(chat)
     assert first != second
     expect(chat.get_by_role("heading", name="support-bot@2")).to_be_visible()
@@ -122,6 +123,7 @@ def test_a_version_in_the_trash_is_put_back_and_a_family_is_removed(
     page.goto(f"{address}library?family=support-bot")
     expect(page.get_by_text("nothing answers for this name")).to_be_visible()
     version(page, 1).get_by_role("button", name="Put it back").click()
+    expect(page.get_by_text("nothing answers for this name")).to_be_hidden()
     expect(version(page, 1).get_by_text("Current", exact=True)).to_be_visible()
     assert library.find(store, "support-bot").id == runs[0].id
     page.get_by_role("button", name="Remove this family").click()

@@ -728,7 +728,7 @@ def test_the_chat_is_killed_at_20_random_moments_and_the_next_question_is_answer
     run = new_run(steps=1)
     subprocess.run([sys.executable, "-m", "core.train", str(run.path)], cwd=ROOT, check=True)
     assert run.status == "completed"
-    server = ChatServer()
+    server, broken = ChatServer(), 0
     try:
         for number in range(20):
             answers = server.compare([run], question, {"max_new_tokens": 500, "temperature": 1.5})
@@ -737,8 +737,13 @@ def test_the_chat_is_killed_at_20_random_moments_and_the_next_question_is_answer
                 seen = next(answers)
             time.sleep(dice.uniform(0, 1 if number % 5 < 4 else 0.05))
             psutil.Process(server._child.pid).kill()
-            with pytest.raises(UserError, match="broke off"):
-                list(answers)
+            try:
+                *_, last = seen, *answers
+                assert last.get("done")  # it was quicker
+            except UserError as error:
+                assert "broke off" in str(error)  # noqa: PT017
+                broken += 1
+        assert broken >= 12
         assert len(list(data_dir.glob("device-*.json"))) <= 4
         *_, last = server.compare([run], question, {"max_new_tokens": 5})
         assert last["done"]

@@ -31,7 +31,7 @@ def way(format="merged", **more):
 
 def made(**proof):
     facts = {"at": 1.0, "seconds": 3.0, "bytes": 14_100_000_000, "proof": GOOD | proof,
-             "path": f"/data/{HOSTILE}", "is_folder": True}  # fmt: skip
+             "place": f"/data/{HOSTILE}", "is_folder": True}  # fmt: skip
     return {"state": "made", "made": facts}
 
 
@@ -165,7 +165,7 @@ def test_it_is_asked_for_cancelled_made_and_deleted(run):
     prepare(run, "merged", "model")
     facts = told(run, "merged")
     assert (facts["state"], facts["made"]["proof"], facts["stale"]) == ("made", GOOD, False)
-    assert Path(facts["made"]["path"]).is_dir()
+    assert Path(facts["made"]["place"]).is_dir()
     assert facts["made"]["is_folder"]
     assert export_actions.delete_export(store, run.id, "merged")["state"] == "none"
     assert not (run.path / "exports" / "merged").exists()

@@ -96,7 +96,7 @@ def _made(way: Way) -> str:
         _proof(made["proof"])
         + only_if(way["stale"], stale)
         + f'<p class="small">{facts}</p>'
-        + fold("How that was found, and where it is", _details(made["proof"], made["path"]))
+        + fold("How that was found, and where it is", _details(made["proof"], made["place"]))
     )
 
 

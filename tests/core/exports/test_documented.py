@@ -1,6 +1,8 @@
 """The commands of docs/take-it-home.md do what the page says, run as they stand there."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from core.exports.archive import files_in, pack
 from core.exports.export import Export
 from core.exports.formats import FORMATS
 from core.exports.make import make
+from core.runs import Run
 from tests.serving import serving
 
 ROOT = Path(__file__).parents[3]
@@ -27,7 +30,7 @@ BASE, URL = "HuggingFaceTB/SmolLM2-135M-Instruct", "http://127.0.0.1:7860/"
 def commands(heading: str) -> list[tuple[str, str]]:
     """(language, text) of the commands below a heading."""
     section = DOCUMENT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return re.findall(r"^```(\w+)\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    return re.findall(r"^```(bash|python)\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
 
 
 def follow(heading: str, folder: Path, named: str = "", here: str = "") -> str:
@@ -37,10 +40,20 @@ def follow(heading: str, folder: Path, named: str = "", here: str = "") -> str:
     for language, text in commands(heading):
         text = text.replace(named, here) if named else text
         program = {"bash": ["bash", "-ec"], "python": [sys.executable, "-c"]}[language]
-        done = subprocess.run([*program, text], cwd=folder, capture_output=True, text=True)
+        done = subprocess.run(
+            [*program, text], cwd=folder, capture_output=True, text=True,
+            env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        )  # fmt: skip
         assert done.returncode == 0, done.stderr
         printed += done.stdout
     return printed.strip()
+
+
+def prepared(run: Run, format_id: str) -> Export:
+    export = Export(run, format_id)
+    export.ask()
+    make(export, sharing.Telling())
+    return export
 
 
 def test_the_adapter_and_the_merged_model_answer_elsewhere_what_the_page_shows(
@@ -49,11 +62,12 @@ def test_the_adapter_and_the_merged_model_answer_elsewhere_what_the_page_shows(
     run = make_run(base_model="starter", max_steps=40, eval_steps=40, name="support-bot")
     assert loop.train(run, Accelerator(cpu=True)) == "completed"
     adapter_zip(run).rename(tmp_path / "support-bot.zip")
-    export = Export(run, "merged")
-    export.ask()
-    make(export, sharing.Telling())
-    assert export.made["proof"]["trusted"]
-    pack(tmp_path / "support-bot-merged.zip", files_in(export.artefact))
+    merged, gguf = (prepared(run, id) for id in ("merged", "gguf-q8_0"))
+    assert merged.made["proof"]["trusted"]
+    assert gguf.made["proof"]["trusted"]
+    pack(tmp_path / "support-bot-merged.zip", files_in(merged.artefact))
+    shutil.copy(gguf.artefact, tmp_path)
+    assert "general.name" in follow("GGUF, for Ollama, LM Studio and llama.cpp", tmp_path)
     answers = [
         follow("Adapter", tmp_path, BASE, str(starter)),
         follow("Merged model", tmp_path),
@@ -61,6 +75,16 @@ def test_the_adapter_and_the_merged_model_answer_elsewhere_what_the_page_shows(
     for answer in answers:
         assert re.match(r"\d and \d make \d", answer), answer
         assert len(answer.split()) < 20  # it came to an end
+
+
+def test_the_kit_comes_to_the_loss_of_the_run(make_run, tmp_path):
+    run = make_run(base_model="starter", max_steps=12, eval_steps=12, name="support-bot")
+    assert loop.train(run, Accelerator(cpu=True)) == "completed"
+    shutil.copy(prepared(run, "kit").artefact, tmp_path)
+    install = next(line for line in DOCUMENT.splitlines() if line.startswith("pip install"))
+    said = follow("Reproduce kit", tmp_path, install, "export CUDA_VISIBLE_DEVICES=")
+    loss = float(re.search(r"which is kept: (\d+\.\d+)", said)[1])
+    assert loss == pytest.approx(run.result["best_eval_loss"], rel=0.02)
 
 
 @pytest.mark.long
