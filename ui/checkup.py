@@ -12,9 +12,9 @@ from ui.parts import panel
 from ui.working import CalledOff, Progress, followed
 
 
-def build() -> dict[str, gr.components.Component]:
+def build(version: gr.components.Component) -> dict[str, gr.components.Component]:
     """The report; and `version`, which changes when the rows of a dataset do."""
-    return {"report": panel(), "version": gr.Textbox(visible=False)}
+    return {"report": panel(), "version": version}
 
 
 def wire(parts: dict[str, gr.components.Component], dataset: gr.Textbox) -> None:

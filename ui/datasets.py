@@ -29,7 +29,7 @@ def build(demo: gr.Blocks) -> None:
                 new = fields(views.datasets.typed("Keep as a dataset", named=True))
         with gr.Column(visible=False) as one:
             heading = panel()
-            report = checkup.build()
+            report = checkup.build(gr.Textbox(visible=False))
             rows = fields()
             with gr.Accordion("Add an example", open=False, elem_classes="card"):
                 added = fields(views.datasets.typed("Add it"))

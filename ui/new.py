@@ -158,7 +158,8 @@ def _data_step() -> dict[str, Any]:
     with gr.Column(elem_classes="again"):
         again = bring.questions()
     first = panel()
-    report = checkup.build()
+    # Where the machine is busy, Gradio's hidden field can tell of one change without end.
+    report = checkup.build(gr.State(""))
     look = learned.build()
     tests = tested.build()
     return {
