@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from core.chat import common_base, is_whole
 from core.errors import ModelProblem, UserError
+from core.exports.adapter import file_name
 from core.exports.archive import pack
 from core.exports.formats import FORMATS as ALL
 from core.exports.formats import NEAR_TIE, PROOF, Format, Say
@@ -35,8 +36,7 @@ def _title(run: Run) -> str:
 
 
 def _file_name(run: Run, ending: str) -> str:
-    plain = re.sub(r"[^\w ()+.-]+", "-", run.name)[:60].strip(" .-") or run.id
-    return f"{plain}-{ending}.zip"
+    return f"{file_name(run.name) or run.id}-{ending}.zip"
 
 
 # ---- the whole model
