@@ -25,12 +25,11 @@ from gradio_client import Client
 
 from core.runs import Run
 from tests.serving import serving
-from ui import runs
+from ui import look
 
 PAGES, CHATS = 50, 10
 SLOWEST_ANSWER = 1.0  # second
 MOST_SLOWED = 0.1
-TIMER = runs.BUSY  # seconds between two questions of a page
 
 
 class Load:
@@ -45,12 +44,12 @@ class Load:
         of_page = site["page"]["runs"]["dependencies"]
         # A timer that is off asks nothing: the log's, which is folded.
         going = {part["id"] for part in site["components"] if part["props"].get("active")}
-        self._ticks = [
+        (self._tick,) = (
             dependency["id"]
             for dependency in site["dependencies"]
             if dependency["id"] in of_page
             and any(id in going and event == "tick" for id, event in dependency["targets"])
-        ]
+        )
 
     async def of(self, pages: int, chats: int, seconds: float) -> None:
         """Let so many pages and chats ask for so long."""
@@ -59,28 +58,34 @@ class Load:
         limits = httpx.Limits(max_connections=None, keepalive_expiry=2)
         async with httpx.AsyncClient(base_url=self.url, timeout=120, limits=limits) as client:
             await asyncio.gather(
-                *(self._page(client, number / pages * TIMER, until) for number in range(pages)),
+                *(
+                    self._page(client, number / pages * look.FIRST, until)
+                    for number in range(pages)
+                ),
                 *(self._chat(client, until) for _ in range(chats)),
             )
 
     async def _page(self, client: httpx.AsyncClient, offset: float, until: float) -> None:
-        session = f"page{offset:.3f}"
+        session, seen, pause = f"page{offset:.3f}", "", look.FIRST
         await asyncio.sleep(offset)
         await self._timed(client.get(f"runs?run={self.shown}"))
-        while (began := time.monotonic()) < until:
-            for tick in self._ticks:
-                asked = {"data": [], "fn_index": tick, "session_hash": session}
-                await self._timed(
-                    client.post(f"gradio_api/run/predict?run={self.shown}", json=asked)
-                )
-            await asyncio.sleep(max(0.0, TIMER - (time.monotonic() - began)))
+        while time.monotonic() < until:
+            asked = {"data": [seen], "fn_index": self._tick, "session_hash": session}
+            answer = await self._timed(
+                client.post(f"gradio_api/run/predict?run={self.shown}", json=asked)
+            )
+            if answer.status_code == 200:
+                *_, timer, seen = answer.json()["data"]
+                pause = timer.get("value", pause)
+            await asyncio.sleep(pause)
 
-    async def _timed(self, asking: Any) -> None:
+    async def _timed(self, asking: Any) -> httpx.Response:
         began = time.monotonic()
         answer = await asking
         self.seconds.append(time.monotonic() - began)
         if answer.status_code != 200:
             self.errors.append(answer.text[:300])
+        return answer
 
     async def _chat(self, client: httpx.AsyncClient, until: float) -> None:
         asked = {"data": [self.asked, "What colour is a tomato?", {"max_new_tokens": 40}]}

@@ -2,9 +2,13 @@
 which stays open costs little, however many cards it has.
 
 What is as it was is not sent again: it costs nothing to draw, and what somebody marks, opens or
-types in it stays.
+types in it stays. However many pages are open, the machine is there for the training first: the
+more of them look, the less often each does.
 """
 
+import math
+import threading
+import time
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -12,9 +16,29 @@ from typing import Any
 import gradio as gr
 
 FIRST = 1.5  # seconds until the second look
+LOOKS = 10  # a second, of all pages together
 
 Show = Callable[[gr.Request], tuple]
 """What each component of a part shows now and, last, in how many seconds to look again."""
+
+
+class Turns:
+    """Each look takes its share of a second; who comes while others have taken it waits longer."""
+
+    def __init__(self, looks: float = LOOKS) -> None:
+        """`looks`: in a second."""
+        self._share, self._taken, self._lock = 1 / looks, 0.0, threading.Lock()
+
+    def after(self, seconds: float) -> float:
+        """How long a page waits that wants to look again in so many seconds; whole half seconds."""
+        now = time.monotonic()
+        with self._lock:
+            self._taken = max(self._taken, now) + self._share
+            waits = self._taken - now
+        return max(seconds, math.floor(2 * waits) / 2)
+
+
+_turns = Turns()
 
 
 class Look:
@@ -47,6 +71,7 @@ class Look:
             *shown, seconds = show(request)
             values += shown
             soonest = min(soonest, seconds)
+        soonest = _turns.after(soonest)
         now = [*map(_digest, values), f"{soonest:g}"]
         before = (seen or "").split(" ")
         changed = [

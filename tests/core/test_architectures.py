@@ -105,9 +105,10 @@ SPEAK_QUICKLY = [*QUICK, "Falcon with ALiBi", "Mixtral", "Mamba", "Qwen3-Next", 
 """A window, biases for positions, experts, states, and one that knows no padding."""
 
 
-def build(name, folder, starter):
+def build(name, folder, starter, **changes):
     model_type, others, _ = (LIKE_LLAMA | UNPACKED)[name]
-    sizes = {key: value for key, value in {**SIZES, **others}.items() if value is not None}
+    sizes = {**SIZES, **others, **changes}
+    sizes = {key: value for key, value in sizes.items() if value is not None}
     config = AutoConfig.for_model(model_type, **sizes)
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).float().save_pretrained(folder)
