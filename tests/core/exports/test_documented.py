@@ -127,9 +127,10 @@ def test_the_table_stands_in_the_docs_as_the_command_prints_it():
     for family, *cells in rows:
         assert family in benchmark.FAMILIES
         for cell in cells:
-            assert re.fullmatch(
-                r"\d of 5( \+ \d ties?)?(: not to be trusted)?|made|no: .+", cell
-            ), (family, cell)
+            assert re.fullmatch(r"\d of 5( \+ \d ties?)?(: not to be trusted)?|made|no", cell), (
+                family,
+                cell,
+            )
 
 
 def test_the_command_prints_a_line_for_each_family(monkeypatch):
