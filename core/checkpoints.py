@@ -39,6 +39,18 @@ class State:
     notes: list[str] = field(default_factory=list)
     """What the person should know of how it went, in sentences."""
 
+    def tested(self, loss: float) -> bool:
+        """Keep the loss of a test; whether it is the best since learning began."""
+        if self.step == 0:
+            self.base_eval_loss = loss
+            return False
+        if self.best_eval_loss is not None and not loss < self.best_eval_loss:
+            self.tests_without_gain += 1
+            return False
+        self.best_eval_loss, self.best_step = loss, self.step
+        self.tests_without_gain = 0
+        return True
+
 
 def best(run: Run) -> Path:
     return run.path / "checkpoints" / "best.safetensors"

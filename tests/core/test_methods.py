@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from core import adalora, adapters, checkpoints, loading, loop, planner
+from core import adalora, adapters, checkpoints, course, loading, loop, planner
 from core.chat import BASE
 from core.config import TrainConfig, complete, layer_numbers, parse_config
 from core.errors import UserError
@@ -199,17 +199,17 @@ def test_it_goes_on_with_the_same_losses(make_run, monkeypatch, name):
     undisturbed = make_run(**settings(name, max_steps=12, eval_steps=4))
     learn(undisturbed)
     run = make_run(**settings(name, max_steps=12, eval_steps=4, name="cut"))
-    schedule = loop._schedule
+    schedule = course._schedule
 
     def cut(kind, step, total, warmup):
         if step == 6:  # two steps behind a checkpoint
             raise KeyboardInterrupt
         return schedule(kind, step, total, warmup)
 
-    monkeypatch.setattr(loop, "_schedule", cut)
+    monkeypatch.setattr(course, "_schedule", cut)
     with pytest.raises(KeyboardInterrupt):
         learn(run)
-    monkeypatch.setattr(loop, "_schedule", schedule)
+    monkeypatch.setattr(course, "_schedule", schedule)
     assert run.checkpoint.name == "step-000004"
     assert learn(run) == "completed"
     assert losses(run) == pytest.approx(losses(undisturbed), abs=1e-6)
