@@ -18,7 +18,7 @@ from core.data.bytes import Source
 from core.data.findings import NeedsChoice, Notes, Refused
 from core.data.forms import Forms
 from core.data.json_decoder import TOO_DEEP, Decoder, TooDeep, reason
-from core.data.json_lines import BLOCK, KNOWN, is_plain_json, quick_objects
+from core.data.json_lines import BLOCK, KNOWN, is_plain_json, quick_objects, with_letters
 from core.data.json_scan import CHUNK, DEEPEST, Window, closing, next_row, start_of_rows
 from core.data.limits import LINE, VALUES, check_line
 from core.data.quick import Maker
@@ -194,14 +194,15 @@ class JsonRecords:
         with self.source.open_bytes() as file:
             while block := file.read(BLOCK) + file.readline(LINE + 1):
                 check_line(self.source.name, number, block)
-                if forms and (rows := forms.rows(block)):
+                quick = with_letters(block)
+                if forms and (rows := forms.rows(quick)):
                     yield Taken(range(number, number + len(rows)), rows)
                     number += len(rows)
                     continue
-                objects = quick_objects(block, known)
+                objects = quick_objects(quick, known)
                 if objects:
                     lines = range(number, number + len(objects))
-                    yield Batch(lines, objects, is_plain_json(block))
+                    yield Batch(lines, objects, is_plain_json(quick))
                     number = lines.stop
                     continue
                 for line in io.StringIO(block.decode(errors="replace"), newline=None):

@@ -63,9 +63,9 @@ class Some:
     held_out: list[bool] | None
 
     @cached_property
-    def size(self) -> int:
-        """Bytes of all rows."""
-        return sum(map(len, self.encoded))
+    def joined(self) -> bytes:
+        """All of them, one behind the other."""
+        return b"".join(self.encoded)
 
 
 class Rows:
@@ -101,7 +101,7 @@ class Rows:
                 done = sum(weights[:number]) + part.reader.fraction() * weights[number]
                 self._watch.tell(done / sum(weights))
                 check_rows(len(lines) + len(some.lines) + self.bad)
-                size += some.size
+                size += len(some.joined)
                 if size > max(ROWS_AT_LEAST, ROWS_TIMES * sum(weights)):
                     raise Refused(
                         f"The examples grow to more than {size >> 30} GB when they are read.",
@@ -186,7 +186,7 @@ def _made(part: Part, batch: Batch, notes: Notes) -> Iterator[Some]:
 
 def _short(some: Some, notes: Notes) -> Some:
     """Those that are not too long for a row."""
-    if some.size <= ROW_BYTES:
+    if len(some.joined) <= ROW_BYTES:
         return some
     fits = [len(row) <= ROW_BYTES for row in some.encoded]
     for line in compress(some.lines, map(not_, fits)):
