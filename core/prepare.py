@@ -261,13 +261,13 @@ def _write_rows(folder: Path, imported: data.Imported) -> tuple[int, int]:
     rows = tests = 0
     with _new_rows(folder / "rows.jsonl") as learned, _new_rows(folder / "eval.jsonl") as held:
         for some in imported.rows.batches():
-            lines = some.encoded
+            learned_from = some.joined
             if some.held_out:
-                held(list(compress(lines, some.held_out)))
+                held(b"".join(compress(some.encoded, some.held_out)))
                 tests += sum(some.held_out)
-                lines = list(compress(lines, map(not_, some.held_out)))
-            learned(lines)
-            rows += len(lines)
+                learned_from = b"".join(compress(some.encoded, map(not_, some.held_out)))
+            learned(learned_from)
+            rows += len(some.encoded) - sum(some.held_out or ())
     if not tests:
         (folder / "eval.jsonl").unlink()
     return rows, tests
@@ -279,7 +279,7 @@ def _add_tests(folder: Path, file: Path, file_name: str, said: dict[str, Any]) -
     count = 0
     with _new_rows(folder / "eval.jsonl", "ab") as held:
         for row in data.read(file, name=file_name, member=data.ALL, **options).rows:
-            held([encode(row)])
+            held(encode(row))
             count += 1
     if not count:
         raise data.Refused(f"No row of the held-out file “{file_name}” can be used.", rows=0)
@@ -294,7 +294,7 @@ def _drop_tested(folder: Path) -> int:
         with _new_rows(folder / "rows.jsonl.new") as file:
             for row in read_jsonl(folder / "rows.jsonl"):
                 if row not in tested:
-                    file([encode(row)])
+                    file(encode(row))
         (folder / "rows.jsonl.new").replace(folder / "rows.jsonl")
     return dropped
 
@@ -311,29 +311,30 @@ def _leakage(count: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _new_rows(path: Path, mode: str = "wb") -> Iterator[Callable[[list[bytes]], None]]:
+def _new_rows(path: Path, mode: str = "wb") -> Iterator[Callable[[bytes], None]]:
     """A function that writes lines. The disk is a thread's, so that nobody waits for it."""
-    waiting = bytearray()
+    waiting: list[bytes] = []
     behind: deque[Future[None]] = deque()
-    unsafe = 0
+    waits = unsafe = 0
 
-    def write(lines: list[bytes]) -> None:
-        nonlocal waiting
-        waiting += b"".join(lines)
-        if len(waiting) >= WRITTEN_AT_ONCE:
+    def write(lines: bytes) -> None:
+        nonlocal waits
+        waiting.append(lines)
+        waits += len(lines)
+        if waits >= WRITTEN_AT_ONCE:
             flush()
 
     def flush() -> None:
-        nonlocal waiting
-        behind.append(thread.submit(put, waiting))
-        waiting = bytearray()
+        nonlocal waiting, waits
+        behind.append(thread.submit(put, waiting, waits))
+        waiting, waits = [], 0
         if len(behind) > WRITTEN_BEHIND:
             behind.popleft().result()
 
-    def put(block: bytearray) -> None:
+    def put(blocks: list[bytes], size: int) -> None:
         nonlocal unsafe
-        file.write(block)
-        unsafe += len(block)
+        file.writelines(blocks)
+        unsafe += size
         if unsafe >= SYNCED_AT_ONCE:
             sync()
 

@@ -163,7 +163,7 @@ def import_dataset(
             that is fine
     Returns:
         id, name, shape, rows (their number), mapping, columns, findings [{level, code, count,
-        text, rows}].
+        text, rows, examples [{row, text}] of those that were left out}].
     """
     options = dict(options or {})
     held_out = options.pop("held_out", None)

@@ -9,29 +9,21 @@ from itertools import pairwise
 from typing import Any
 
 import ftfy
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from core.data import personal, turns
-from core.data.findings import LISTED, Finding, Level, counted
+from core.data.findings import EXAMPLES, LISTED, Example, Finding, Level, counted, excerpt
 from core.data.similar import Similar
 from core.data.split import Tested
 from core.data.turns import Row
 
-EXAMPLES, SHOWN = 3, 300  # of each observation; characters of each
 CHANCE = 0.8  # a language counts as recognised from this probability on
 
 
-class Example(BaseModel, frozen=True):
-    row: int
-    """Counted from 0, as everywhere in the API."""
-    text: str
-
-
 class Observation(Finding, frozen=True):
-    """A finding about the rows of a dataset. `rows` are their numbers, counted from 0; `fixes` are
-    codes of `core.data.fixes.FIXES`, the first one the usual choice."""
+    """A finding about the rows of a dataset. `rows` are their numbers, counted from 0 as everywhere
+    in the API; `fixes` are codes of `core.data.fixes.FIXES`, the first one the usual choice."""
 
-    examples: list[Example] = Field(default_factory=list)
     fixes: list[str] = Field(default_factory=list)
 
 
@@ -80,11 +72,6 @@ class Each(Check):
 
     def odd(self, number: int, row: Row) -> str | None:
         return self._odd(row)
-
-
-def excerpt(text: str) -> str:
-    text = text.strip()
-    return text if len(text) <= SHOWN else text[:SHOWN].rstrip() + " …"
 
 
 # ---- what is odd about a row by itself

@@ -61,8 +61,8 @@ class Delimited:
             )
         seen = 0
         for line, cells, problem in self._rows(notes, width):
-            if cells is None:
-                yield Record(line, None, problem)
+            if problem:
+                yield Record(line, None, problem, cells[0])
                 continue
             seen += 1
             if seen <= self.layout.start or blank(cells):
@@ -79,6 +79,7 @@ class Delimited:
                         f"More cells than the {width} of the header (is a text with "
                         f"{_named(self.dialect.delimiter)} in it not in quotation marks?)",
                     ),
+                    self.dialect.delimiter.join(cells),
                 )
                 continue
             yield Record(line, fields)
@@ -86,17 +87,19 @@ class Delimited:
     def _first_rows(self) -> list[list[str]]:
         rows: list[list[str]] = []
         size = 0
-        for _, cells, _ in self._rows(Notes()):
-            rows += [cells] if cells else []
-            size += sum(map(len, cells or ()))
+        for _, cells, problem in self._rows(Notes()):
+            if problem:
+                continue
+            rows.append(cells)
+            size += sum(map(len, cells))
             if len(rows) >= SNIFFED or size >= SNIFFED_CHARACTERS:
                 break
         return rows
 
     def _rows(
         self, notes: Notes, width: int | None = None
-    ) -> Iterator[tuple[int, list[str] | None, tuple[str, str] | None]]:
-        """(line, cells, None) or (line, None, problem); blank lines are passed over.
+    ) -> Iterator[tuple[int, list[str], tuple[str, str] | None]]:
+        """(line, cells, None) or (line, [its text], problem); blank lines are passed over.
 
         A row of several lines with nothing in it, with more than `width` cells, or that is
         `_glued`, is none: its quotation mark was closed by one that opens a later cell.
@@ -115,7 +118,7 @@ class Delimited:
                 except csv.Error:
                     reader = csv.reader(lines, self.dialect)
                     if lines.went_on:
-                        yield lines.first, None, _UNCLOSED
+                        yield lines.first, lines.text().split("\n", 1)[:1], _UNCLOSED
                         lines.rewind()
                         continue
                     cells = _lenient(lines.text(), self.dialect)
@@ -125,7 +128,7 @@ class Delimited:
                 too_wide = width is not None and not blank(cells[width:])
                 glued = blank(cells) or too_wide or (odd and self._glued(cells))
                 if glued and lines.several:
-                    yield lines.first, None, _UNCLOSED
+                    yield lines.first, lines.text().split("\n", 1)[:1], _UNCLOSED
                     lines.rewind()
                 elif not blank(cells):
                     if odd:

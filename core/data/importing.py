@@ -407,7 +407,7 @@ def _needs_mapping(reader: Reader, sheets: list[str], source: Source, watch: Wat
             watch.tell(0.0)
         rows += record.fields is not None
         if record.problem and record.fields is None:
-            notes.left_out(record.line, *record.problem)
+            notes.left_out(record.line, *record.problem, record.said)
         elif record.problem:
             notes.row(record.line, *record.problem)
     layout = getattr(reader, "layout", None)

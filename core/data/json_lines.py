@@ -18,6 +18,24 @@ KNOWN = 1000  # different sets of names that are remembered as clean
 
 _NAME = re.compile(rb'"\s*:')
 _ODD_ESCAPE = re.compile(rb'\\[^n"\\/t]')
+_SIGN_ESCAPED = re.compile(
+    rb"\\(?:U|u00(?:[01]|22|5[cC]))"
+)  # once decoded it would be read as JSON
+
+
+def with_letters(block: bytes) -> bytes:
+    r"""The same JSON with letters in the place of escapes like \u00e4, as Python writes by default;
+    the block as it is where that is uncertain."""
+    if b"\\u" not in block or not block.isascii() or _SIGN_ESCAPED.search(block):
+        return block
+    try:
+        text = block.decode("raw_unicode_escape")  # knows only these escapes, and \\ before a u
+        try:
+            return text.encode()
+        except UnicodeEncodeError:  # a character in two halves
+            return text.encode("utf-16", "surrogatepass").decode("utf-16").encode()
+    except UnicodeDecodeError:
+        return block
 
 
 def quick_objects(block: bytes, known: set[tuple[str, ...]]) -> list[dict[str, Any]] | None:

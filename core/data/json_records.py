@@ -18,7 +18,7 @@ from core.data.bytes import Source
 from core.data.findings import NeedsChoice, Notes, Refused
 from core.data.forms import Forms
 from core.data.json_decoder import TOO_DEEP, Decoder, TooDeep, reason
-from core.data.json_lines import BLOCK, KNOWN, is_plain_json, quick_objects
+from core.data.json_lines import BLOCK, KNOWN, is_plain_json, quick_objects, with_letters
 from core.data.json_scan import CHUNK, DEEPEST, Window, closing, next_row, start_of_rows
 from core.data.limits import LINE, VALUES, check_line
 from core.data.quick import Maker
@@ -194,14 +194,15 @@ class JsonRecords:
         with self.source.open_bytes() as file:
             while block := file.read(BLOCK) + file.readline(LINE + 1):
                 check_line(self.source.name, number, block)
-                if forms and (rows := forms.rows(block)):
+                quick = with_letters(block)
+                if forms and (rows := forms.rows(quick)):
                     yield Taken(range(number, number + len(rows)), rows)
                     number += len(rows)
                     continue
-                objects = quick_objects(block, known)
+                objects = quick_objects(quick, known)
                 if objects:
                     lines = range(number, number + len(objects))
-                    yield Batch(lines, objects, is_plain_json(block))
+                    yield Batch(lines, objects, is_plain_json(quick))
                     number = lines.stop
                     continue
                 for line in io.StringIO(block.decode(errors="replace"), newline=None):
@@ -221,7 +222,7 @@ class JsonRecords:
             if text[end:].strip():
                 raise json.JSONDecodeError("Extra data", text, end)
         except TooDeep:
-            return Record(number, None, TOO_DEEP)
+            return Record(number, None, TOO_DEEP, text)
         except ValueError as error:
             return self._repaired(number, text, decoder, error, notes)
         return self._record(number, value, decoder, notes)
@@ -232,16 +233,17 @@ class JsonRecords:
         try:
             found = decoder.repaired(text)
         except TooDeep:
-            return Record(line, None, TOO_DEEP)
+            return Record(line, None, TOO_DEEP, text)
         if found is None:
-            return Record(line, None, ("not_json", f"Not JSON: {reason(error)}"))
+            return Record(line, None, ("not_json", f"Not JSON: {reason(error)}"), text)
         value, what = found
         notes.row(line, "repaired", what, "info")
         return self._record(line, value, decoder, notes)
 
     def _record(self, line: int, value: Any, decoder: Decoder, notes: Notes) -> Record:
         if not isinstance(value, dict):
-            return Record(line, None, ("not_an_object", f"{_kind(value)} instead of named fields"))
+            problem = ("not_an_object", f"{_kind(value)} instead of named fields")
+            return Record(line, None, problem, _shown(value))
         if decoder.duplicates:
             notes.row(line, "duplicate_key", "A name stands twice; its last value counts")
         return Record(
@@ -288,10 +290,10 @@ class JsonRecords:
                     end = next_row(window.text, window.position) or end
                 text = window.text[window.position : end]
                 if too_deep:
-                    record = Record(line, None, TOO_DEEP)
+                    record = Record(line, None, TOO_DEEP, text)
                 elif not closes and end == len(window.text):
                     reason = "The file is cut off in the middle of this row"
-                    record = Record(line, None, ("cut_off", reason))
+                    record = Record(line, None, ("cut_off", reason), text)
                 else:
                     record = self._repaired(line, text, decoder, error, notes)
             else:

@@ -24,12 +24,13 @@ class Record:
     """One row as {column: value}, and the number of its first line.
 
     `problem`, as (code, reason), says why it can't be used; `fields` is None where it can't even
-    be read.
+    be read. `said`: what stands there then.
     """
 
     line: int
     fields: dict[str, Any] | None
     problem: tuple[str, str] | None = None
+    said: str = ""
 
 
 @dataclass(slots=True)

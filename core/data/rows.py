@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress
-from operator import not_
 from typing import Any
 
 import numpy as np
@@ -63,9 +62,9 @@ class Some:
     held_out: list[bool] | None
 
     @cached_property
-    def size(self) -> int:
-        """Bytes of all rows."""
-        return sum(map(len, self.encoded))
+    def joined(self) -> bytes:
+        """All of them, one behind the other."""
+        return b"".join(self.encoded)
 
 
 class Rows:
@@ -101,7 +100,7 @@ class Rows:
                 done = sum(weights[:number]) + part.reader.fraction() * weights[number]
                 self._watch.tell(done / sum(weights))
                 check_rows(len(lines) + len(some.lines) + self.bad)
-                size += some.size
+                size += len(some.joined)
                 if size > max(ROWS_AT_LEAST, ROWS_TIMES * sum(weights)):
                     raise Refused(
                         f"The examples grow to more than {size >> 30} GB when they are read.",
@@ -152,7 +151,8 @@ def _batches(part: Part, notes: Notes) -> Iterator[Some]:
                 yield _short(Some(record.rows, record.lines, None), notes)
             continue
         if record.problem is not None or record.fields is None:
-            notes.left_out(record.line, *(record.problem or ("unreadable", "Can't be read")))
+            problem = record.problem or ("unreadable", "Can't be read")
+            notes.left_out(record.line, *problem, record.said or record.fields or "")
         else:
             lines.append(record.line)
             records.append(record.fields)
@@ -178,7 +178,7 @@ def _made(part: Part, batch: Batch, notes: Notes) -> Iterator[Some]:
                 rows.append(part.plan.row(fields, line, notes))
                 good.append(number)
             except Unusable as unusable:
-                notes.left_out(line, unusable.code, str(unusable))
+                notes.left_out(line, unusable.code, str(unusable), fields)
         lines, records = [lines[i] for i in good], [records[i] for i in good]
     held_out = [part.held_out(fields) for fields in records] if part.held_out else None
     yield _short(Some(encode_all(rows), lines, held_out), notes)
@@ -186,10 +186,11 @@ def _made(part: Part, batch: Batch, notes: Notes) -> Iterator[Some]:
 
 def _short(some: Some, notes: Notes) -> Some:
     """Those that are not too long for a row."""
-    if some.size <= ROW_BYTES:
+    if len(some.joined) <= ROW_BYTES:
         return some
     fits = [len(row) <= ROW_BYTES for row in some.encoded]
-    for line in compress(some.lines, map(not_, fits)):
-        notes.left_out(line, *TOO_LONG)
+    for line, row in zip(some.lines, some.encoded, strict=True):
+        if len(row) > ROW_BYTES:
+            notes.left_out(line, *TOO_LONG, row)
     held_out = some.held_out and [*compress(some.held_out, fits)]
     return Some([*compress(some.encoded, fits)], [*compress(some.lines, fits)], held_out)

@@ -71,7 +71,10 @@ FACTS = {
     "findings": [{"level": "warning", "code": "twice", "count": 2, "text": "Twice.", "rows": []}],
 }  # fmt: skip
 ROW = {"messages": [{"role": "user", "content": "Open?"}, {"role": "assistant", "content": "Yes."}]}
-FINDING = {"level": "error", "code": "bad", "count": 2, "text": "Broken: 2 rows.", "rows": [3]}
+FINDING = {
+    "level": "error", "code": "bad", "count": 2, "text": "Broken: 2 rows.", "rows": [3],
+    "examples": [{"row": 3, "text": "{"}],
+}  # fmt: skip
 TABLE = {
     "columns": ["q", "a"], "preview": [["Open?", "Yes."]], "mapping": {"q": "user"},
     "templates": {"user": "{q}"}, "header": True, "sheets": ["One", "Two"], "sheet": "Two",
@@ -188,7 +191,7 @@ def rendered():
     yield "mapping", views.bring.mapping(hostile(TABLE), {HOSTILE: HOSTILE})
     yield "kept", views.bring.kept({HOSTILE: HOSTILE, "mapping": {HOSTILE: HOSTILE}})
     yield "choice", views.bring.choice("members", [HOSTILE])
-    yield "consent", views.bring.consent(1, 2, [{**FINDING, "text": HOSTILE}])
+    yield "consent", views.bring.consent(1, 2, [hostile(FINDING)])
     yield "conversation", views.rows.conversation(hostile({**ROW, "chosen": "a", "rejected": "b"}))
     yield "document", views.rows.conversation({"text": HOSTILE})
     yield "report", views.doctor.report(hostile(REPORT), hostile(CHANGED), busy=HOSTILE)

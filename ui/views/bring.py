@@ -76,10 +76,29 @@ def noted(findings: Iterable[Mapping[str, Any]]) -> str:
     """What an import says about a file and its lines."""
     found = "".join(
         f'<li class="{f["level"]}"><span class="tag">{LEVELS[f["level"]]}</span>'
-        f"<span>{escape(f['text'])}</span></li>"
+        f"<div>{escape(f['text'])}{_left_out(f)}</div></li>"
         for f in findings
     )
     return f'<ul class="findings" aria-label="Findings">{found}</ul>' if found else ""
+
+
+def _left_out(finding: Mapping[str, Any]) -> str:
+    """What stands in the first lines that were left out, folded."""
+    examples = finding.get("examples") or ()
+    if not examples:
+        return ""
+    lines = "".join(
+        f'<li><span class="small">{example["row"]:,}</span><code>{escape(example["text"])}</code>'
+        "</li>"
+        for example in examples
+    )
+    summary = "Show it" if finding["count"] == 1 else "Show them"
+    if len(examples) < finding["count"]:
+        summary = f"Show the first {len(examples)}"
+    return (
+        f'<details class="left-out"><summary>{summary}</summary>'
+        f'<ul class="examples">{lines}</ul></details>'
+    )
 
 
 def progress(share: float, what: str) -> str:

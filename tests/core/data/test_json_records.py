@@ -74,6 +74,28 @@ def test_broken_lines_are_set_aside_with_their_number(imports):
     assert sorted(rows[0] for level, rows in left_out if level == "error") == [4, 8, 9]
 
 
+def test_what_stands_in_a_line_that_was_left_out_is_shown(imports):
+    bad = [
+        '{"question": "x", "answer": ',
+        f"garbage\x07 {'long ' * 100}",
+        '"a text"',
+        '{"question": {"a": NaN, "b": "\\ud800"}, "answer": "So"}',
+    ]
+    result = imports("\n".join([*LINES, *bad, *["nothing"] * 5]), "data.jsonl")
+    shown = {
+        example.row - len(LINES): example.text
+        for finding in result.imported.findings
+        for example in finding.examples
+    }
+    assert shown.pop(2) == ("garbage " + "long " * 100)[:300] + " …"
+    assert shown == {
+        1: bad[0].strip(),
+        3: "a text",
+        4: 'question: {"a": NaN, "b": ""}, answer: "So"',
+        5: "nothing",
+    }  # three of each reason
+
+
 def test_a_bad_first_line_does_not_hide_the_others(imports):
     for first in ("# exported today", '{"question": "cut', "{{{{"):
         result = imports("\n".join([first, *LINES]), "data.jsonl")

@@ -57,6 +57,7 @@ def test_ragged_rows_are_reported_by_line_and_never_shifted(imports):
     result = imports("question,answer\na,b\nc,d,e\nf\ng,h,,\n")
     assert result.pairs == [("a", "b"), ("f", ""), ("g", "h")]
     assert result.finding("long_row").rows == [3]
+    assert [example.text for example in result.finding("long_row").examples] == ["c,d,e"]
     assert result.finding("short_row").rows == [4]
     assert result.finding("empty_answer").rows == [4]
     assert result.imported.bad == 1
@@ -76,6 +77,7 @@ def test_an_unclosed_quote_before_quoted_rows_costs_one_row(imports):
     result = imports('question,answer\n"a,b\n"c","d"\n"e","f"\n')
     assert result.pairs == [("c", "d"), ("e", "f")]
     assert result.finding("unclosed_quote").rows == [2]
+    assert [example.text for example in result.finding("unclosed_quote").examples] == ['"a,b']
 
 
 def test_an_unclosed_quote_before_a_cell_that_needs_its_own_costs_one_row(imports):
