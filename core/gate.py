@@ -196,8 +196,8 @@ def _active(run: Run) -> Finding:
         return Finding(
             "active", False, "Whether it changes anything is known from a report card.", (run.id,)
         )
-    told = "All that it adds to the original is zero." if silent else "Its weights are not zero."
-    return Finding("active", not silent, told)
+    told = "It changes nothing" if silent else "It changes the original"
+    return Finding("active", not silent, f"{told}: what it adds is {'' if silent else 'not '}zero.")
 
 
 def is_silent(run: Run) -> bool | None:

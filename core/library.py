@@ -306,7 +306,7 @@ def _admitted(family: Family, version: Version, why: str, override: bool) -> dic
             field="version",
         )
     if failed and not why.strip():
-        raise UserError("why: an override needs a reason.", "It is kept in the log.", field="why")
+        raise UserError("An override needs a reason.", "It is kept in the log.", field="why")
     return {"over": failed} if failed else {}
 
 
@@ -323,7 +323,7 @@ def _tags(tags: list[str]) -> list[str]:
     found = list(dict.fromkeys(tag for raw in tags if (tag := " ".join(str(raw).split()))))
     if len(found) > MOST_TAGS or any(len(tag) > LONGEST_TAG for tag in found):
         raise UserError(
-            "tags: too many, or too long.",
+            "These tags are too many, or too long.",
             f"At most {MOST_TAGS}, of {LONGEST_TAG} characters each.",
             field="tags",
         )

@@ -344,12 +344,13 @@ def errors_in_words(escape: bool = True) -> Iterator[None]:
     """What goes wrong within becomes a sentence for the caller, and a bug's traceback is logged.
 
     Pages show the sentence as HTML, and it may quote a file: it is escaped unless told otherwise.
+    Programs, for which it is not, are told the field's name too.
     """
     try:
         yield
     except UserError as error:
-        words = in_words(error)
-        raise gr.Error(html.escape(words) if escape else words, print_exception=False) from error
+        words = html.escape(in_words(error, fields=False)) if escape else in_words(error)
+        raise gr.Error(words, print_exception=False) from error
     except gr.Error:
         raise
     except Exception as error:
@@ -363,12 +364,12 @@ def errors_in_words(escape: bool = True) -> Iterator[None]:
         ) from error
 
 
-def in_words(error: UserError) -> str:
-    """Field, what is wrong, what to do, in one line of plain text."""
+def in_words(error: UserError, fields: bool = True) -> str:
+    """What is wrong, what to do, in one line of plain text; before it the field, if wanted."""
     what = str(error)
-    if isinstance(error, NotFound):
+    if isinstance(error, NotFound) and fields:
         what = f"{what.rstrip('.')} (not found)."
-    elif error.field and not what.startswith(error.field):
+    elif error.field and fields and not what.startswith(error.field):
         what = f"{error.field}: {what}"
     if error.hint and what[-1:].isalnum():
         what += "."

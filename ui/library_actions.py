@@ -7,9 +7,11 @@ from core import health
 from core import library as shelf
 from core.changes import changes, scores
 from core.config import TrainConfig
-from core.errors import NotFound, UserError
+from core.errors import UserError
 from core.family import Family, Version, read
 from core.gate import Finding
+from core.methods import METHODS
+from core.report import Report
 from core.store import Store
 from ui.views.settings import model_title, setting
 
@@ -34,14 +36,24 @@ def family(store: Store, family: str) -> dict[str, Any]:
     Returns:
         As from `library`, but for versions, the newest first [{number, id (NAME@3), run, run_name,
         state ("there"; "changed": its run has learned on since; "trashed" or "deleted"), trash, at,
-        notes, tags, base_model, scores {score, kind, loss, guard, summary}, changes {since (number
-        of the version that it is told against), added, removed (rows), first_added, first_removed,
-        settings [{name, title, before, after}], comparable} or null, findings of the gate
-        [{check, passed, text, lacks_card}]}]; gate {score, forgetting, active}; left (the version
-        that the last roll back left, while that can be undone, or null); bases (base models); log
-        [{at, by, do, version, from, why, …}], the last first.
+        notes, tags, base_model, origin (where its adapter comes from, as in run, where it was not
+        trained here), report (the state of its report card, as in report), continues (whether a
+        training can go on from it), scores {score, kind, loss, guard, summary}, changes {since
+        (number of the version that it is told against), added, removed (rows), first_added,
+        first_removed, settings [{name, title, before, after}], comparable} or null, findings of
+        the gate [{check, passed, text, lacks_card}]}]; gate {score, forgetting, active}; left (the
+        version that the last roll back left, while that can be undone, or null); bases (base
+        models); log [{at, by, do, version, from, why, …}], the last first.
     """
-    return described(read(store, family))
+    found = read(store, family)
+    return {
+        **_listed(found),
+        "versions": [_version(found, version) for version in reversed(found.versions)],
+        "gate": found.gate.describe(),
+        "left": found.left,
+        "bases": [model_title({"base_model": base}) for base in found.bases],
+        "log": list(reversed(found.log)),
+    }
 
 
 def add_version(
@@ -191,17 +203,6 @@ def kept_as(store: Store, run: str) -> list[dict[str, Any]]:
 # ---- in facts
 
 
-def described(family: Family) -> dict[str, Any]:
-    return {
-        **_listed(family),
-        "versions": [_version(family, version) for version in reversed(family.versions)],
-        "gate": family.gate.describe(),
-        "left": family.left,
-        "bases": [model_title({"base_model": base}) for base in family.bases],
-        "log": list(reversed(family.log)),
-    }
-
-
 def _listed(family: Family) -> dict[str, Any]:
     current, previous = family.current, family.previous
     return {
@@ -234,6 +235,9 @@ def _version(family: Family, version: Version) -> dict[str, Any]:
         "notes": version.notes,
         "tags": list(version.tags),
         "base_model": "",
+        "origin": {},
+        "report": "none",
+        "continues": False,
         "scores": None,
         "changes": None,
         "findings": [],
@@ -242,6 +246,9 @@ def _version(family: Family, version: Version) -> dict[str, Any]:
         return told
     try:
         told["base_model"] = model_title(run.config.model_dump())
+        told["origin"] = run.origin
+        told["report"] = Report(run).state
+        told["continues"] = METHODS[run.config.method].continues
         told["scores"] = asdict(scores(run))
         told["changes"] = _changes(family, version)
         told["findings"] = [asdict(finding) for finding in _findings(family, version)]
@@ -278,9 +285,7 @@ def _setting(name: str, value: Any) -> str:
 
 
 def _findings(family: Family, version: Version) -> list[Finding]:
+    """What the gate says to one that may become current instead of another."""
     if family.current is None or family.current.number == version.number:
         return []
-    try:
-        return shelf.checked(family, version)
-    except NotFound:
-        return []
+    return shelf.checked(family, version)

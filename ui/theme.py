@@ -26,7 +26,7 @@ def launch_options() -> dict[str, Any]:
     The style sheet travels in the page's head: there it holds before the first paint, and Gradio
     leaves its selectors alone.
     """
-    names = ("stream", "session", "tell", "upload")
+    names = ("stream", "session", "say", "tell", "upload")
     scripts = [(HERE / f"{name}.js").read_text("utf-8") for name in names]
     scheme = '<meta name="color-scheme" content="light dark">'
     return {

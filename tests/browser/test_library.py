@@ -109,7 +109,7 @@ def test_what_is_typed_stays_and_is_kept(page: Page, address, store, runs):
     page.wait_for_timeout(6000)  # more than one look of the page
     expect(version(page, 1).get_by_label("Notes")).to_have_value("Too <b>shy</b>.")
     version(page, 1).get_by_label("Tags").fill("shop, winter")
-    version(page, 1).get_by_role("button", name="Keep notes and tags").click()
+    version(page, 1).get_by_role("button", name="Save notes and tags").click()
     expect(version(page, 1).get_by_text("winter", exact=True)).to_be_visible()
     kept = library.read(store, "support-bot").version(1)
     assert (kept.notes, kept.tags) == ("Too <b>shy</b>.", ("shop", "winter"))
@@ -159,7 +159,7 @@ def test_a_thumb_in_compare_is_kept_with_the_version_and_a_rollout_is_run(
 
     page.goto(f"{address}library?family=support-bot")
     page.get_by_label("Keep ratings").check()
-    page.get_by_role("button", name="Keep it so").click()
+    page.get_by_role("button", name="Save this choice").click()
     expect(page.get_by_text("Nothing was answered since then.")).to_be_visible()
 
     page.goto(f"{address}compare?run=support-bot")

@@ -6,7 +6,8 @@ import pytest
 
 from core import ballots, gate, library
 from core.errors import NotFound, UserError
-from core.files import write_jsonl
+from core.files import write_json, write_jsonl
+from core.report import Report
 from core.store import Store
 from tests.browser import stage
 from tests.cards import LABELLED, answers_of, card_of, put
@@ -62,6 +63,44 @@ def test_a_family_is_told_whole_and_escaped(store):
         assert part in shown.text
     row = views.library.listing(library_actions.library(store), None)
     assert "2 versions" in Elements(row).text
+
+
+def test_a_version_that_was_not_trained_here_says_whence_it_comes(store):
+    library.add(store, "bot", run_with(store, "Bot"))
+    brought = run_with(store, "Brought", base_model="starter")
+    said = {"kind": "imported", "source": f"{HOSTILE}.zip", "at": 1.0, "notes": []}
+    write_json(brought.path / "origin.json", said)
+    library.add(store, "bot", brought)
+    newest = library_actions.family(store, "bot")["versions"][0]
+    # What is not known of it has not changed.
+    assert (newest["changes"]["removed"], newest["changes"]["settings"]) == (0, [])
+    shown = page_of(library_actions.family(store, "bot"))
+    assert f"Brought from {HOSTILE}.zip." in shown.text
+    assert "Since version 1" not in shown.text
+
+
+def test_a_report_card_is_offered_until_it_is_asked_for(store):
+    run = stage.finish(stage.add_run(store, "Bot", upto=1), "completed")
+    library.add(store, "bot", run)
+    text = page_of(library_actions.family(store, "bot")).text
+    assert "Make its report card" in text
+    Report(run).ask()
+    text = page_of(library_actions.family(store, "bot")).text
+    assert "Its report card is being made." in text
+    assert "Make its report card" not in text
+
+
+def test_the_library_leads_on(store):
+    run = run_with(store, "Bot")
+    library.add(store, "bot", run)
+    listed = views.library.listing(library_actions.library(store), None)
+    for page in ("bring-adapter", "blend", "serve"):
+        assert f'href="{page}"' in listed
+    told = library_actions.family(store, "bot")
+    assert 'href="serve?run=bot"' in views.library.head(told)
+    versions = views.version.versions(told)
+    assert f'href="new?onward={run.id}"' in versions
+    assert f'href="runs?run={run.id}#take-home"' in versions
 
 
 def test_the_first_visit_explains_and_offers_the_newest_run(store):

@@ -234,5 +234,5 @@ def _keeping(told: Told) -> str:
     return (
         f'<div class="typed keeping">{boxes}<p class="small">For all your families. It begins with '
         "the next answer in Compare that a version gives at its full strength.</p>"
-        f'<div class="buttons">{button("keep_answers", "Keep it so", "")}{forget}</div></div>'
+        f'<div class="buttons">{button("keep_answers", "Save this choice", "")}{forget}</div></div>'
     )

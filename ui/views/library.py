@@ -41,7 +41,12 @@ Told = Mapping[str, Any]
 
 def listing(families: Sequence[Told], newest: tuple[str, str] | None) -> str:
     """`newest`: (id, name) of the run that could begin a family, if there is one."""
-    head = heading("Library", LEAD)
+    ways = (
+        link("bring-adapter", "Bring an adapter", "")
+        + link("blend", "Blend adapters", "")
+        + link("serve", "Use in programs", "")
+    )
+    head = f'{heading("Library", LEAD)}<div class="buttons">{ways}</div>'
     if not families:
         return head + _nothing(newest)
     rows = "".join(_row(family) for family in families)
@@ -115,9 +120,11 @@ def head(family: Told) -> str:
         lead = "No version is current: whoever asks for its name gets nothing."
     if family["rollout"]:
         lead += f" {_rollout(family['rollout'])}."
-    buttons = link(f"compare?run={quote(family['name'])}", "Try it", "primary")
+    name_of = quote(family["name"])
+    buttons = link(f"compare?run={name_of}", "Try it", "primary")
     if family["previous"]:
         buttons += button("back", f"Roll back to version {family['previous']}", "")
+    buttons += link(f"serve?run={name_of}", "Use in programs", "")
     buttons += asks("remove-family", "Remove this family", kind="quiet bad")
     return (
         '<div class="heading run"><p class="crumb"><a href="library">Library</a></p>'
@@ -192,7 +199,7 @@ def gate(family: Told) -> str:
         "<p>What a version must show before it may become current or be rolled out. A roll back "
         "is always possible.</p>"
         f'<div class="typed">{score}{forgot}{active}<div class="buttons">'
-        f"{button('gate', 'Keep the gate', '')}</div></div></section>"
+        f"{button('gate', 'Save the gate', '')}</div></div></section>"
     )
 
 

@@ -31,3 +31,14 @@ def _whence(origin: Mapping[str, Any]) -> str:
 def _parent(parent: Mapping[str, Any]) -> str:
     share = only_if(parent["weight"] != 1, f" ({words.percent(parent['weight'])})")
     return f'<a href="runs?run={quote(parent["id"])}">{escape(parent["name"])}</a>{share}'
+
+
+def in_words(origin: Mapping[str, Any]) -> str:
+    """The same as plain text, in a sentence; empty where it was trained here."""
+    match origin.get("kind"):
+        case "imported":
+            return f"Brought from {origin.get('source', '')}."
+        case "blended":
+            names = (str(parent["name"]) for parent in origin.get("parents", ()))
+            return f"Blended from {' and '.join(names)}."
+    return ""

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from core.verdict import GUARDS, MEASURES
 from ui import words
+from ui.views import origin as views_origin
 from ui.views.library import STATES, Told
 from ui.views.parts import button, link, only_if
 from ui.views.report import GUARD_TONES
@@ -33,7 +34,7 @@ def _version(family: Told, version: Told) -> str:
         f'aria-label="Version {number}"><div class="named"><h3>Version {number}</h3>'
         f"{_marks(family, version)}{tags}</div>"
         f'<p class="small">{" · ".join(filter(None, (words.when(version["at"]), run, base)))}</p>'
-        f"{_scores(version['scores'])}<p>{escape(one_line(version))}</p>{notes}"
+        f"{_scores(version)}<p>{escape(one_line(version))}</p>{notes}"
         f"{_findings(version['findings'])}{_actions(family, version)}"
         f"{_changes(version['changes'])}{_form(family, version)}</article>"
     )
@@ -53,8 +54,8 @@ def _marks(family: Told, version: Told) -> str:
     return marks
 
 
-def _scores(scores: Told | None) -> str:
-    if scores is None:
+def _scores(version: Told) -> str:
+    if (scores := version["scores"]) is None:
         return ""
     told = []
     if scores["score"] is not None:
@@ -68,15 +69,20 @@ def _scores(scores: Told | None) -> str:
         guard = f'<span class="pill {tone}">{GUARDS[scores["guard"]].capitalize()}</span>'
     told = ", ".join(told)
     if not scores["summary"]:
-        told = f"{told}. No report card yet." if told else "No report card yet."
+        card = "Its report card is being made." if _is_busy(version) else "No report card yet."
+        told = f"{told}. {card}" if told else card
     return f'<p class="scores">{told} {guard}</p>'
 
 
+def _is_busy(version: Told) -> bool:
+    return version["report"] in ("waiting", "making")
+
+
 def one_line(version: Told) -> str:
-    """What changed since the version before it."""
+    """Where it comes from, if it was not trained here, and what changed since the one before it."""
+    whence, told = views_origin.in_words(version["origin"]), []
     if (changed := version["changes"]) is None:
-        return ""
-    told = []
+        return whence
     if changed["added"]:
         told.append(f"+{words.amount(changed['added'], 'example')}")
     if changed["removed"]:
@@ -87,8 +93,11 @@ def one_line(version: Told) -> str:
     ]
     if more := len(changed["settings"]) - 2:
         told += [words.amount(more, "more setting")] * (more > 0)
+    if whence and not told:
+        return whence
     same = "the same examples and settings"
-    return f"Since version {changed['since']}: {', '.join(told) or same}."
+    since = f"Since version {changed['since']}: {', '.join(told) or same}."
+    return f"{whence} {since}".strip()
 
 
 def _findings(findings: Iterable[Told]) -> str:
@@ -105,14 +114,30 @@ def _actions(family: Told, version: Told) -> str:
     if state == "trashed":
         back = button("put_back", "Put it back", escape(version["trash"]))
         return f'<div class="buttons">{back}</div>'
-    if state != "there" or number == family["current"]:
+    if state != "there":
         return ""
-    made = button("current", "Make current", str(number)) if passes(version) else ""
-    lacking = dict.fromkeys(id for finding in version["findings"] for id in finding["lacks_card"])
-    for id in lacking:
-        whose = "its report card" if id == version["run"] else "the current one’s report card"
-        made += button("make_report", f"Make {whose}", escape(id), "quiet")
-    return f'<div class="buttons">{made}{_try(family, version)}</div>'
+    made = ""
+    if number != family["current"]:
+        made = button("current", "Make current", str(number)) if passes(version) else ""
+        made += _try(family, version)
+    made += _report_cards(family, version)
+    if version["continues"]:
+        made += link(f"new?onward={quote(version['run'])}", "Teach it more")
+    made += link(f"runs?run={quote(version['run'])}#take-home", "Take it home")
+    return f'<div class="buttons">{made}</div>'
+
+
+def _report_cards(family: Told, version: Told) -> str:
+    """Ways to those that are missing: its own, and the current one's where the gate asks for it."""
+    asked = {id for finding in version["findings"] for id in finding["lacks_card"]}
+    made = ""
+    for other in family["versions"]:
+        is_own = other["run"] == version["run"]
+        if (is_own or other["run"] in asked) and other["report"] in ("none", "failed"):
+            whose = "its report card" if is_own else "the current one’s report card"
+            kind = "" if asked else "quiet"
+            made += button("make_report", f"Make {whose}", escape(other["run"]), kind)
+    return made
 
 
 def passes(version: Told) -> bool:
@@ -188,6 +213,6 @@ def _form(family: Told, version: Told) -> str:
         f"{escape(version['notes'])}</textarea></label>"
         f'<label><span>Tags, with commas between</span><input type="text" data-field="tags" '
         f'data-key="{number}" value="{escape(", ".join(version["tags"]))}"></label>'
-        f'<div class="buttons">{button("describe", "Keep notes and tags", str(number))}</div></div>'
+        f'<div class="buttons">{button("describe", "Save notes and tags", str(number))}</div></div>'
         "</details>"
     )
