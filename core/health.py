@@ -11,6 +11,7 @@ current version beside those of its report card; each needs a difference that is
 that chance makes rarely.
 """
 
+import logging
 import secrets
 import time
 from collections.abc import Iterable, Sequence
@@ -31,6 +32,8 @@ from core.report import Report
 from core.scores import words
 from core.store import Store
 from core.votes import LEVEL, wilson
+
+log = logging.getLogger(__name__)
 
 Thumb = Literal["up", "down", ""]
 THUMBS: tuple[Thumb, ...] = ("up", "down", "")
@@ -174,7 +177,8 @@ def answered(
 ) -> str:
     """Keep an answer of this model, a family's name, NAME@3 or a run's id, with each version that
     it is. Returns the answer's id, by which it can be rated; empty where nothing is kept: the owner
-    does not want it, or the model is no version."""
+    does not want it, the model is no version, or the disk is full, which costs nobody the answer
+    itself."""
     wanted = keeping(store)
     if not wanted.answers or not (kept := versions_of(store, model)):
         return ""
@@ -193,8 +197,12 @@ def answered(
         if wanted.texts:
             told |= {"question": question, "text": text}
         rated = [_thumb(id, thumb, at)] if thumb else []
-        with suppress(NotFound), alone(store, version.family):  # removed a moment ago
-            add_lines(_file(store, version.family), told, *rated)
+        try:
+            with suppress(NotFound), alone(store, version.family):  # removed a moment ago
+                add_lines(_file(store, version.family), told, *rated)
+        except OSError:
+            log.exception("An answer of %s could not be kept", version.id)
+            return ""
     return id
 
 

@@ -8,7 +8,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -75,13 +75,16 @@ def revoke(store: Store, id: str) -> Key:
 
 
 def store_of(text: str) -> Store | None:
-    """Whose key this is, as long as that person may come in; None for nobody's."""
+    """Whose key this is, as long as that person may come in; None for nobody's. A damaged file
+    shuts out its own owner's programs alone."""
     hashed = _hash(text)
     for store in map(Store, _owners()):
-        for key in keys(store):
-            if secrets.compare_digest(key.hash, hashed):
-                _used(store, key)
-                return store
+        with suppress(Damaged):
+            for key in keys(store):
+                if secrets.compare_digest(key.hash, hashed):
+                    with suppress(OSError):  # a full disk is no reason to answer nobody
+                        _used(store, key)
+                    return store
     return None
 
 

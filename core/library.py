@@ -11,12 +11,12 @@ once, in every process, for whoever asks next.
 import hashlib
 import re
 import unicodedata
+from contextlib import suppress
 from typing import Any
 
 from core import gate, trash
 from core.errors import NotFound, UserError
 from core.family import (
-    NAME,
     Family,
     Version,
     alone,
@@ -49,7 +49,10 @@ def families(store: Store) -> list[Family]:
         folders = sorted(path.parent for path in (store.path / "library").glob("*/log.jsonl"))
     except OSError:
         return []
-    found = (read(store, folder.name) for folder in folders if NAME.fullmatch(folder.name))
+    found = []
+    for folder in folders:
+        with suppress(NotFound):  # removed a moment ago
+            found.append(read(store, folder.name))
     return [family for family in found if family.versions]
 
 

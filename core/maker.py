@@ -25,6 +25,8 @@ LOOK_EVERY = 0.5  # seconds
 
 def run(work: Work, make: Callable[[sharing.Telling], None]) -> int:
     """The exit status. `make` raises UserError where it can't be made."""
+    if named_parent() and not work.file.exists():
+        return 0  # called off before it began
     os.umask(0o077)  # also where it was started by hand
     # Where memory runs out all the same, Linux ends this rather than a training.
     with suppress(OSError):

@@ -79,7 +79,7 @@ class Report(Work):
         except FileNotFoundError:
             raise NotFound(f"There is no run {self.run.id}.") from None
         self._write(self.run.path / "report.json", card)
-        self.file.unlink(missing_ok=True)
+        self.cancel()
 
     def _tell_model_card(self, card: dict[str, Any]) -> None:
         """The adapter's README.md says what the report card says."""

@@ -1,9 +1,11 @@
 """What a process of its own makes for a run that has ended: whether it is to be made, and how far
 it is. A report card is one such thing (core.report), and what is taken home (core.exports).
 
-One file tells of it, and is there while it is to be made, is being made, or could not be made. As
-with a run, how it stands is derived from facts: who died while making it leaves a thing that is
-still to be made. It never changes how the run itself stands.
+One file tells that it is wanted, and is there while it is to be made, is being made, or could not
+be made. What its maker says stands in another one beside it and counts for that wish alone, so
+whoever takes a wish back while the maker writes has taken it back. As with a run, how it stands is
+derived from facts: who died while making it leaves a thing that is still to be made. It never
+changes how the run itself stands.
 """
 
 import time
@@ -18,6 +20,7 @@ from core.runs import Run
 
 State = Literal["none", "waiting", "making", "failed", "made"]
 MOST_TRIES = 3  # times that it is begun again after it ended without a word
+LONGEST_WAIT = 3600.0  # seconds; one that seems longer comes of a clock that was set back
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Work:
 
     @property
     def file(self) -> Path:
-        """The one that tells how far it is."""
+        """The one that tells that it is wanted."""
         raise NotImplementedError
 
     @property
@@ -61,13 +64,21 @@ class Work:
     @property
     def is_due(self) -> bool:
         """Whether it is to be made now."""
-        return self.state == "waiting" and self.making.get("after", 0) <= time.time()
+        still = self.making.get("after", 0) - time.time()
+        return self.state == "waiting" and not 0 < still <= LONGEST_WAIT
 
     @property
     def making(self) -> dict[str, Any]:
         """at, tries; pid, created, phase, done, of once it is begun; after, before which moment it
         is not tried again; or error, hint."""
-        return self._read(self.file, "tries")
+        wish = self._read(self.file, "tries")
+        said = self._read(self._said, "at") if "at" in wish else {}
+        return {**wish, **said} if said.get("at") == wish.get("at") else wish
+
+    @property
+    def _said(self) -> Path:
+        """What its maker says: at, of the wish that it is for, tries, pid, created, phase, …"""
+        return self.file.with_name(f".{self.file.name}")
 
     @property
     def answerable(self) -> bool:
@@ -98,26 +109,37 @@ class Work:
         if self.state not in ("waiting", "making"):
             self.ask()
 
+    def cancel(self) -> None:
+        """It is wanted no longer: called off, or made. Who still makes it leaves; what was made
+        before stays."""
+        self.file.unlink(missing_ok=True)
+        self._said.unlink(missing_ok=True)
+
     # ---- what its maker says
 
     def begin(self) -> None:
         """This process makes it from now on."""
-        before = {"at": time.time(), "tries": 0, **self.making}
-        told = {"at": before["at"], "tries": before["tries"] + 1, **identity()}
-        self._write(self.file, told)
+        if "at" not in self.making:  # by hand, without being asked
+            self._write(self.file, {"at": time.time(), "tries": 0})
+        wish = self.making
+        told = {"at": wish.get("at"), "tries": wish.get("tries", 0) + 1, **identity()}
+        self._write(self._said, told)
 
     def say(self, phase: str, done: int = 0, of: int = 0) -> None:
         told = {"phase": phase, "done": done, "of": of}
-        self._write(self.file, {**self.making, **told})
+        self._write(self._said, {**self._read(self._said, "at"), **told})
 
     def let_wait(self, tries: int, seconds: float = 0.0) -> None:
         """It was left, and is to be made after so many seconds; so many tries count."""
         told = {"at": self.making.get("at", time.time()), "tries": tries}
+        self._said.unlink(missing_ok=True)
         self._write(self.file, {**told, "after": time.time() + seconds})
 
     def fail(self, error: str, hint: str) -> None:
-        tries = self.making.get("tries", 0)
-        self._write(self.file, {"tries": tries, "error": error, "hint": hint})
+        """Nothing is said where nobody wants it any more."""
+        if self.file.exists():
+            tries = self.making.get("tries", 0)
+            self._write(self.file, {"tries": tries, "error": error, "hint": hint})
 
     def _write(self, file: Path, value: Any) -> None:
         try:

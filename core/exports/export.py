@@ -1,7 +1,8 @@
 """One format of one run: whether it is made, how far it is, and what is handed out.
 
     RUN/exports/FORMAT/
-        making.json     there while it is to be made, is made, or could not be made (core.work)
+        making.json     there while it is to be made, is made, or could not be made (core.work);
+                        .making.json, beside it, is what its maker says
         export.json     what was made: at, seconds, folder, file, bytes, proof, and `weights`, which
                         tells whether the run has learned on since
         .new/           what is being made
@@ -105,10 +106,6 @@ class Export(Work):
                 "Free some space (Disk shows what takes it), then try again.",
             )
 
-    def cancel(self) -> None:
-        """Let it not be made, or no longer; who makes it leaves. What was made before stays."""
-        self.file.unlink(missing_ok=True)
-
     def delete(self) -> None:
         """All of it, for good."""
         if self.path.is_dir():
@@ -147,7 +144,7 @@ class Export(Work):
         self._write(self.path / "export.json", told)
         if before:
             shutil.rmtree(self.path / before["folder"], ignore_errors=True)
-        self.file.unlink(missing_ok=True)
+        self.cancel()
 
 
 def exports(run: Run) -> list[Export]:

@@ -178,7 +178,7 @@ def test_a_person_asks_for_a_card_where_something_can_answer(make_run, make_adap
     report.say("Answering", 40, 200)
     report.ask_again()  # twice clicked is once asked
     assert (report.making["done"], report.making["tries"]) == (40, 1)
-    write_json(report.run.path / "evaluation.json", {**report.making, "created": 1.0})
+    write_json(report.run.path / ".evaluation.json", {**report.making, "created": 1.0})
     assert report.state == "waiting"
     report.fail("It is broken.", "Mend it.")
     assert report.state == "failed"

@@ -1,5 +1,6 @@
 """What is kept of answers, by whose leave, and what it comes to."""
 
+import errno
 import time
 from random import Random
 
@@ -187,3 +188,12 @@ def test_answers_that_decline(text):
 )  # fmt: skip
 def test_answers_that_do_not_decline(text):
     assert not declines(text)
+
+
+def test_an_answer_that_can_t_be_kept_is_given_all_the_same(store, bot, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(health, "add_lines", full)
+    assert health.answered(store, "bot", "Yes.") == ""
+    assert health.answers(bot()) == ()

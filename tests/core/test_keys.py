@@ -1,13 +1,15 @@
 """Keys: shown once, kept as a hash, revocable, and each its owner's."""
 
+import errno
 import time
 
 import pytest
 
 from core import keys
-from core.errors import NotFound, UserError
+from core.errors import Damaged, NotFound, UserError
 from core.files import read_json, write_json
 from core.store import Store
+from core.users import Users
 
 
 def test_a_key_is_shown_once_and_kept_as_a_hash(data_dir):
@@ -60,3 +62,25 @@ def test_there_are_so_many_and_no_more():
         keys.make(Store(), str(number))
     with pytest.raises(UserError, match="20 keys already"):
         keys.make(Store(), "one more")
+
+
+def test_a_damaged_file_of_one_person_shuts_out_nobody_else(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRAFT_AUTH", str(tmp_path / "users.json"))
+    for name in ("ada", "ben"):
+        Users(tmp_path / "users.json").put(name, "a long password")
+    texts = {name: keys.make(Store(name), "one")[1] for name in ("ada", "ben")}
+    (Store("ada").path / keys.FILE).write_text("{", encoding="utf-8")
+    assert keys.store_of(texts["ben"]) == Store("ben")
+    with pytest.raises(Damaged):
+        keys.keys(Store("ada"))
+    assert keys.store_of(texts["ada"]) is None
+
+
+def test_on_a_full_disk_a_key_opens_all_the_same(monkeypatch):
+    _, text = keys.make(Store(), "one")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(keys, "write_json", full)
+    assert keys.store_of(text) == Store()

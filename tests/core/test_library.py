@@ -1,6 +1,7 @@
 """Families of runs: numbered versions, which one is current, and what happens to them."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -334,3 +335,16 @@ def test_who_is_killed_while_making_current_leaves_the_old_one_or_the_new_one(st
         library.make_current(store, "support-bot", 3 - family.current.number)  # it goes on
     lines = list(read_jsonl(family.path / "log.jsonl", forgiving=True))
     assert len(lines) > 12
+
+
+def test_a_family_that_is_removed_while_they_are_listed_is_not_there(store, two, monkeypatch):
+    library.add(store, "other", finished(store, "Other"))
+    read = library.read
+
+    def slow(store, name):
+        if name == "other":
+            shutil.rmtree(store.path / "library" / "other")
+        return read(store, name)
+
+    monkeypatch.setattr(library, "read", slow)
+    assert [family.name for family in library.families(store)] == ["support-bot"]
