@@ -85,7 +85,7 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         raise DataProblem(
             f"None of the {len(train_rows)} examples has anything to learn from within "
             f"{max_length} tokens: {why}.",
-            "Raise the longest example, or check that the answers are in the right column.",
+            "Raise the length limit, or check that the answers are in the right column.",
         )
 
     assert config.batch_size and config.num_train_epochs and config.learning_rate
