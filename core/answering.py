@@ -76,8 +76,8 @@ def _compare(held: Held, place: sharing.Place, request: Event) -> Events:
     with held.adapters(runs) as adapters:
         _give_way(place)
         sides = _sides(held, runs, adapters, request["messages"], sampling)
-        notes = _notes(held, place, sides, sampling)
-        yield {"phase": "Reading the question", "notes": notes}
+        notes = _notes(held, sides, sampling)
+        yield {"phase": "Reading the question", "notes": [*_slower(place), *notes]}
         started, often = time.monotonic(), _Often()
         with closing(_side_by_side(held, sides, sampling)) as growing:
             for _ in chain(growing, [None]):  # once more when all are done
@@ -89,6 +89,7 @@ def _compare(held: Held, place: sharing.Place, request: Event) -> Events:
         if any(_is_cut(side.answer, sampling) for side in sides):
             context = common_base(runs).context
             notes.append(f"An answer ends here because this model reads {context} tokens.")
+        # Why it was slow is of no interest any more.
         yield {**_texts(sides), "phase": "Comparing", "notes": notes}
         yield {
             "phase": "",
@@ -137,7 +138,7 @@ def _side_by_side(held: Held, sides: Sequence[Side], sampling: Sampling) -> Step
 def _original(held: Held, place: sharing.Place, request: Event) -> Events:
     """The base model alone: some of its conversations at a time, all with the likeliest words."""
     base, limit, tokenizer = find(request["original"]), request["limit"], _own_tokenizer(held)
-    yield {"phase": "Reading the questions", "notes": [place.note] if place.note else []}
+    yield {"phase": "Reading the questions", "notes": _slower(place)}
     answers = []
     for messages in request["conversations"]:
         ids, _ = fit(tokenizer, messages, base.context, limit)
@@ -152,7 +153,7 @@ def _original(held: Held, place: sharing.Place, request: Event) -> Events:
         with closing(decoded(held.batch, together, Sampling(), tokenizer.stop_ids)) as growing:
             for _ in growing:
                 yield {"answers": texts(), "phase": ""} if often.now() else {}
-    yield {"answers": texts(), "phase": "", "done": True}
+    yield {"answers": texts(), "phase": "", "notes": [], "done": True}
 
 
 def _complete(held: Held, place: sharing.Place, request: Event) -> Events:
@@ -299,13 +300,16 @@ def _is_cut(answer: Answer, sampling: Sampling) -> bool:
     return len(answer.ids) == answer.limit < sampling.max_new_tokens
 
 
-def _notes(
-    held: Held, place: sharing.Place, sides: Sequence[Side], sampling: Sampling
-) -> list[str]:
+def _slower(place: sharing.Place) -> list[str]:
+    """What the person should know while they wait."""
+    return [place.note] if place.note else []
+
+
+def _notes(held: Held, sides: Sequence[Side], sampling: Sampling) -> list[str]:
     """What the person should know of how these answer."""
     runs = [side.run for side in sides if side.run]
     base, quantization = common_base(runs), common_bits(runs)
-    notes = [place.note] if place.note else []
+    notes = []
     if any(run.config.quantization != quantization for run in runs):
         notes.append(f"All answer on the original model in {quantization.removesuffix('bit')} "
                      "bits, as the smallest of these runs.")  # fmt: skip

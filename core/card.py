@@ -78,7 +78,7 @@ It learned from {learned} examples ({plan["learned_tokens_per_epoch"]} learned t
 | learning rate | {config.learning_rate:g}, {config.lr_scheduler_type} |
 | examples per update | {config.batch_size} |
 | steps | {result["step"]}; the weights are those of step {result["used_step"]} |
-| longest example | {plan["max_length"]} tokens |
+| length limit | {plan["max_length"]} tokens |
 
 ## Limits
 

@@ -57,7 +57,7 @@ class Listed:
 
 
 CATALOGUE = (
-    Listed("starter", "Starter", "Small, embedded, learns in a minute. To try things out.",
+    Listed("starter", "Starter", "Small, comes with Graft, learns in a minute. To try things out.",
            4_040_960, 512, "Apache-2.0",
            Shape(4, 256, 640, 256, 256, 4000)),
     Listed("HuggingFaceTB/SmolLM2-135M-Instruct", "SmolLM2 135M", "Tiny; runs on any computer.",
@@ -87,13 +87,15 @@ CATALOGUE = (
     Listed("mistralai/Mistral-7B-Instruct-v0.3", "Mistral 7B", "A proven classic.",
            7_248_023_552, 32768, "Apache-2.0",
            Shape(32, 4096, 14336, 4096, 1024, 32768)),
-    Listed("Qwen/Qwen3-8B", "Qwen3 8B", "Strong; wants a GPU of 24 GB, or 4-bit in 12 GB.",
+    Listed("Qwen/Qwen3-8B", "Qwen3 8B",
+           "Strong; wants a GPU of 24 GB, or the memory saver and 12 GB.",
            8_190_735_360, 40960, "Apache-2.0",
            Shape(36, 4096, 12288, 4096, 1024, 151936)),
     Listed("meta-llama/Llama-3.1-8B-Instruct", "Llama 3.1 8B", "Strong, widely supported.",
            8_030_261_248, 131_072, "Llama 3.1 Community",
            Shape(32, 4096, 14336, 4096, 1024, 128256), gated=True),
-    Listed("microsoft/phi-4", "Phi-4 14B", "The strongest here; 4-bit fits in 16 GB.",
+    Listed("microsoft/phi-4", "Phi-4 14B",
+           "The strongest here; wants the memory saver and 16 GB.",
            14_659_507_200, 16384, "MIT",
            Shape(40, 5120, 17920, 5120, 1280, 100352)),
 )  # fmt: skip

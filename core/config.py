@@ -141,8 +141,9 @@ class TrainConfig(BaseModel):
     )
     max_length: int | None = setting(
         None,
-        "Longest example",
-        "In tokens (about ¾ of a word). Chosen so that 99 of 100 examples fit.",
+        "Length limit",
+        "In tokens (about ¾ of a word). A longer example is shortened or left out. Chosen so that "
+        "99 of 100 examples fit.",
         "max length",
         ge=8,
         le=1_048_576,
@@ -150,7 +151,7 @@ class TrainConfig(BaseModel):
     tokens_at_once: int | None = setting(
         None,
         "Tokens at once",
-        "Fewer: less memory, and a little slower; what it learns is the same. One longest example "
+        "Fewer: less memory, and a little slower; what it learns is the same. The longest example "
         "is the least. Chosen by the memory that is free.",
         "micro-batch",
         ge=8,
@@ -219,8 +220,8 @@ class TrainConfig(BaseModel):
         5,
         "Questions to watch",
         "Answered before, while and after it learns, so that you can see it change; what it learns "
-        "is the same. But for the beginning and the end, half a minute each at most, it takes a "
-        "twentieth of the time at most. 0: none.",
+        "is the same. It takes a twentieth of the time at most, of a short run 15 seconds; the "
+        "first and the last answers may take half a minute each. 0: none.",
         "samples",
         ge=0,
         le=10,

@@ -82,7 +82,7 @@ def course_of(run: Run, base: BaseModel, tokenizer: Tokenizer, devices: int) -> 
         raise DataProblem(
             f"None of the {len(train_rows)} examples has anything to learn from within "
             f"{max_length} tokens: {why}.",
-            "Raise the longest example, or check that the answers are in the right column.",
+            "Raise the length limit, or check that the answers are in the right column.",
         )
     batch_size = min(config.batch_size, len(examples))
     if batch_size < devices:

@@ -124,6 +124,7 @@ def estimate(config: TrainConfig, store: Store) -> dict[str, Any]:
         "steps": ahead.steps,
         "seconds": ahead.seconds,
         "seconds_measured": ahead.measured,
+        "slowdown": here.slowdown,
         "max_length": work.max_length,
         "cut_rows": work.cut_rows,
         "advice": _advice(work, fits, here),
@@ -220,15 +221,16 @@ def shares(dataset: Dataset, config: TrainConfig) -> tuple[int, int]:
 def _tokens_per_second(
     store: Store, config: TrainConfig, base: BaseModel, here: Device
 ) -> tuple[float, bool]:
-    """Measured by an earlier run of this model, else computed; and which of the two."""
+    """On a machine that does nothing else: measured by an earlier run of this model, else computed;
+    and which of the two."""
     for run in store.runs()[:50]:
         if run.status != "completed":  # a damaged one has no settings to look at
             continue
         same = run.config.base_model == config.base_model
         if same and run.config.quantization == config.quantization:
             speed = run.progress["tokens_per_second"]
-            if speed:
-                return float(speed), True
+            if speed:  # which was less by what others did then
+                return float(speed) * run.expected.get("slowdown", 1.0), True
     linear = sum(out * into for out, into in base.linear.values())
     head = base.parameters - linear
     flops = 4 * (linear + head / 2) + 6 * planner.trainable_parameters(base, config)

@@ -191,8 +191,8 @@ class Run:
 
     def expect(self, estimate: dict[str, Any]) -> None:
         """Keep what is promised before it starts, to be held beside what it then takes."""
-        kept = ("steps", "seconds", "memory_bytes", "fits")
-        self._write("estimate.json", {name: estimate[name] for name in kept})
+        kept = ("steps", "seconds", "memory_bytes", "fits", "slowdown")
+        self._write("estimate.json", {name: estimate[name] for name in kept if name in estimate})
 
     def metrics(self) -> list[dict[str, Any]]:
         return list(self._metrics())

@@ -161,7 +161,7 @@ def _general(general: dict[str, Any]) -> tuple[Guard, str, str]:
     """How much it forgot, by how much, and the sentence."""
     asked, before, after = (general["questions"][name] for name in ("asked", "base", "tuned"))
     was, now = general["perplexity"]["base"], general["perplexity"]["tuned"]
-    texts = f"Perplexity of general texts {_short(was)} before, {_short(now)} after."
+    texts = f"Surprise by general texts (perplexity) {_short(was)} before, {_short(now)} after."
     times = now / was
     surprised = f"perplexity {_percent(times - 1)}"
     if asked and before >= ANSWERS_ENOUGH * asked:

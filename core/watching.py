@@ -2,7 +2,8 @@
 
 It decodes as the chat does, greedily, in one batch and with a cache (core.generate), on the very
 weights that learn: nothing is copied. What it takes is bounded: so many tokens, half a minute each
-time, and a twentieth of the time that learning took so far, but for the first time and the last.
+time, and, but for the first time and the last, a twentieth of the time that learning took so far,
+or of a short run a quarter of a minute in all.
 Where a model can't be asked, that is said once and the run goes on without.
 """
 
@@ -28,6 +29,7 @@ from core.sampling import Sampling
 from core.tokenizer import Tokenizer
 
 SHARE = 0.05  # of the time that learning took so far
+AT_LEAST = 15.0  # seconds in all: a twentieth of a short run is too little to watch anything
 LONGEST = 30.0  # seconds
 TOO_LONG = "answering would have taken more than a twentieth of the time"
 ODD = "this model can’t be asked while it learns; the log says why"
@@ -72,7 +74,8 @@ class Watch:
         step = self._state.step if step is None else step
         if not self._questions or step in self._done or self._leave():
             return
-        if not surely and self._spent + self._quickest > SHARE * self._state.seconds:
+        room = max(AT_LEAST, SHARE * self._state.seconds)
+        if not surely and self._spent + self._quickest > room:
             samples.left_out(self._run, step, TOO_LONG)
             return
         self._run.say("Answering a few questions")

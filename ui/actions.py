@@ -154,7 +154,8 @@ def estimate(store: Store, config: dict[str, Any]) -> dict[str, Any]:
         trainable_parameters, total_parameters, modules (that change) of total_modules,
         adapter_bytes, memory_bytes by part, fits ("fits", "tight" or "does not fit"), remedies
         {field, value, saves (bytes), fits, cuts (rows)} where it does not fit well, steps,
-        seconds, advice, and the completed config.
+        seconds, slowdown (by what factor others make it slower now, which is in them), advice, and
+        the completed config.
     """
     return estimates.estimate(_config(store, config), store)
 
@@ -173,7 +174,7 @@ def xray(store: Store, config: dict[str, Any], row: int = 0) -> dict[str, Any]:
 
 
 def lengths(store: Store, config: dict[str, Any]) -> dict[str, Any]:
-    """How long the examples are for the chosen model, and what a longest example does to them.
+    """How long the examples are for the chosen model, and what a length limit does to them.
 
     The first call for a dataset and a model reads all rows, about a minute for 100,000; after
     that another max_length or too_long is answered at once.

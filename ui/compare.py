@@ -1,31 +1,29 @@
 """Compare: the original and up to four tuned models answer the same question side by side.
 
-All answers come from one generator, which alone shows them until it ends: “Stop” and “Clear” only
-tell it so. A chat is not a run: it lives in the open page only.
+How they answer is in ui.answers. A chat is not a run: it lives in the open page only.
 """
 
-import random
-from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import gradio as gr
 
-from core import ballots, versions
+from core import versions
 from core.errors import UserError
 from core.methods import METHODS
-from core.report import Report
 from core.runs import Run
 from core.sampling import STRONGEST
 from core.store import Store
-from ui import actions, api, conversation, page, panes, picker, teach, thumbs, views
-from ui.conversation import Message, Turn
+from ui import actions, answers, api, conversation, page, panes, picker, teach, thumbs, views
+from ui.conversation import Turn
 from ui.parts import panel
-from ui.working import call_off, is_waiting, under_way
+from ui.working import is_waiting
 
-STOP, CLEAR = "stop", "clear"  # why an answer is called off
 MORE = conversation.MOST_MODELS - 1
-MOST_CHANGED = 5  # of these, one is asked
+SOME = f"Up to {MORE} more models of the same original."
+NONE_YET = "More models of the same original, when there are any."
+AT_ALL_STRENGTHS = "100: as it learned. 0: the original."
 
 VOTE = "(run) => { window.location.href = 'vote' + (run ? `?run=${encodeURIComponent(run)}` : '') }"
 IN_THE_ADDRESS = picker.in_the_address("compare")
@@ -60,8 +58,7 @@ def build(demo: gr.Blocks) -> None:
             with gr.Row(elem_classes="compare-tools"):
                 others = gr.Dropdown(
                     [], value=[], label="Beside it", multiselect=True, max_choices=MORE,
-                    allow_custom_value=True, visible=False,
-                    info=f"Up to {MORE} more models of the same original.",
+                    allow_custom_value=True, info=NONE_YET,
                 )  # fmt: skip
                 strength = gr.Slider(
                     0, 100 * STRONGEST, 100, step=10, label="Strength, in %", info=AT_ALL_STRENGTHS
@@ -91,6 +88,8 @@ def build(demo: gr.Blocks) -> None:
     run.change(_shared, run, shared, **page.DIRECT)
     gr.Timer(5).tick(_shared, run, shared, **page.DIRECT)
     look = {"run": run, "others": others, "marked": marked, "turns": turns}
+    run.focus(_models_now, run, run, **page.DIRECT)
+    others.focus(_fitting_now, run, others, **page.DIRECT)
     others.input(_beside, inputs_kwargs=look, outputs=[others, *sides, shown], **page.DIRECT).then(
         None, [run, others], None, js=IN_THE_ADDRESS
     )
@@ -105,21 +104,21 @@ def build(demo: gr.Blocks) -> None:
     answering = [
         gr.on(
             [prompt.submit, ask.click],
-            _answer,
+            answers.answer,
             inputs_kwargs={"prompt": prompt, **asked},
             outputs=grown,
             **growing,
         ),
         expected.click(
-            _chip,
+            answers.chip,
             inputs_kwargs=asked,
             outputs=[sampling["system"], sampling["seed"], expected, *grown],
             **growing,
         ),
-        strength.release(_again, inputs_kwargs=asked, outputs=grown, **growing),
+        strength.release(answers.again, inputs_kwargs=asked, outputs=grown, **growing),
     ]
     shown.change(None, None, None, js=FOLLOW)
-    stop.click(_stop, **page.DIRECT)
+    stop.click(answers.stop, **page.DIRECT)
     teach.wire(lesson, run, sampling["system"], turns)
     filled = [lesson[name] for name in ("question", "answer", "told")]
     for event in answering:
@@ -132,9 +131,6 @@ def build(demo: gr.Blocks) -> None:
     )
     chosen.then(None, [file_name, file], None, js=KEEP_OR_TEACH)
     shown.click(_rate, inputs_kwargs=look, outputs=[shown, turns], **page.DIRECT)
-
-
-AT_ALL_STRENGTHS = "100: as it learned. 0: the original."
 
 
 def _sampling() -> dict[str, gr.components.Component]:
@@ -165,19 +161,40 @@ def _open(request: gr.Request) -> tuple:
     if not chosen:
         empty = views.compare.nothing_to_compare(bool(usable))
         return choice, gr.skip(), empty, *[gr.skip()] * 6, []
-    base = chosen.config.base_model
-    alike = [run for run in usable if run.config.base_model == base and run != chosen]
-    fitting = picker.titled(store, alike)
-    if version := versions.last(chosen):
-        fitting.insert(0, (f"{version.name}, as it ended", version.id))
+    fitting = _fitting(store, chosen, usable)
     named = request.query_params.get("with", "").split(",")
     others = [id for id in named if id in (fits for _, fits in fitting)][:MORE]
-    beside = gr.Dropdown(fitting, value=others, visible=bool(fitting))
+    beside = gr.Dropdown(fitting, value=others, info=SOME if fitting else NONE_YET)
     sides = _sides(store, name, others)
-    arena, chips = gr.Column(visible=True), _chips(store, name)
+    arena, chips = gr.Column(visible=True), answers.chips(store, name)
     shown = _shown(request, name, others, False, [])
     above = views.blend.draft_bar(chosen) if chosen.is_draft else ""
     return choice, beside, above, arena, chips, *sides, shown, []
+
+
+def _fitting(store: Store, chosen: Run, usable: Sequence[Run]) -> list[tuple[str, str]]:
+    """(title, id) of what can stand beside it: itself as it ended, where what was kept is earlier
+    and better, and the other models of the same original."""
+    base = chosen.config.base_model
+    alike = [run for run in usable if run.config.base_model == base and run.id != chosen.id]
+    fitting = picker.titled(store, alike)
+    if version := versions.last(chosen):
+        fitting.insert(0, (f"{version.name}, as it ended", version.id))
+    return fitting
+
+
+def _models_now(run: str, request: gr.Request) -> gr.Dropdown:
+    return picker.now(request, run, families=True)
+
+
+def _fitting_now(run: str, request: gr.Request) -> gr.Dropdown:
+    """What can stand beside it by now; a run may have ended since the page was opened."""
+    store = page.store(request)
+    try:
+        fitting = _fitting(store, versions.find(store, run), picker.usable(store))
+    except UserError:  # deleted in another tab
+        return gr.skip()
+    return gr.Dropdown(fitting, info=SOME if fitting else NONE_YET)
 
 
 def _beside(
@@ -222,71 +239,6 @@ def _shared(run: str | None, request: gr.Request) -> str:
     return views.compare.shared(place) if place else ""
 
 
-def _answer(
-    request: gr.Request,
-    run: str,
-    others: list[str],
-    prompt: str,
-    turns: list[Turn],
-    marked: bool,
-    system: str | None,
-    strength: float,
-    expected: str = "",
-    before: list[Message] | None = None,
-    **sampling: Any,
-) -> Iterator[tuple]:
-    """(prompt, panes, turns, ask, stop), growing. Whatever happens, it ends with “Ask”; a question
-    that could not be answered is there to be asked again. `before`: what the example has before the
-    question, which is asked with that and nothing else.
-    """
-    if is_waiting(request) or not prompt.strip():
-        yield (gr.skip(),) * 5
-        return
-    runs = [run, *others]
-    sides = conversation.sides(page.store(request), runs)
-    turn: Turn = {
-        **dict.fromkeys((*sides, "tuned"), ""), "question": prompt.strip(), "expected": expected,
-        "strength": strength / 100, "phase": "Starting",
-        **({} if before is None else {"before": before}),
-    }  # fmt: skip
-    conversations = {
-        side: conversation.remembered(turns, side, system, prompt, before) for side in sides
-    }
-    problem = None
-
-    def shown(*last: Turn) -> str:
-        return views.compare.panes(sides, [*turns, *last], marked)
-
-    with under_way(request) as work:
-        yield "", shown(turn), [*turns, turn], *_buttons(True)
-        try:
-            with (
-                page.bugs_in_words(),
-                closing(
-                    actions.compare(
-                        page.store(request), runs, conversations,
-                        {**sampling, "strength": strength / 100},
-                    )
-                ) as answers,
-            ):  # fmt: skip
-                for answer in answers:
-                    if work.called_off:
-                        turn = {**turn, "done": True, "stopped": True, "notes": ["Stopped."]}
-                        break
-                    turn = {**turn, **answer}
-                    yield "", shown(turn), [*turns, turn], *_buttons(True)
-        except (UserError, gr.Error) as error:
-            problem = error
-    if work.called_off == CLEAR:
-        yield "", views.compare.panes(sides, []), [], *_buttons(False)
-    elif problem:
-        failed = {**turn, "done": True, "stopped": True, "notes": [_words(problem)]}
-        yield prompt, shown(failed), turns, *_buttons(False)
-    else:
-        turn = thumbs.keep(page.store(request), sides, turn)
-        yield "", shown(turn), [*turns, turn], *_buttons(False)
-
-
 def _rate(
     event: gr.EventData,
     request: gr.Request,
@@ -303,89 +255,6 @@ def _rate(
     if is_waiting(request):
         return gr.skip(), gr.skip()
     return _shown(request, run, others, marked, turns), turns
-
-
-def _stop(request: gr.Request) -> None:
-    call_off(request, STOP)
-
-
-def _words(problem: UserError | gr.Error) -> str:
-    if isinstance(problem, UserError):
-        return f"{problem} {problem.hint}".strip()
-    return str(problem.message)
-
-
-def _buttons(answering: bool) -> tuple[gr.Button, gr.Button]:
-    """(ask, stop): one of them is there."""
-    return gr.Button(visible=not answering), gr.Button(visible=answering)
-
-
-def _again(request: gr.Request, turns: list[Turn], **asked: Any) -> Iterator[tuple]:
-    """The last question, answered anew: as `_answer`."""
-    if not turns:
-        yield (gr.skip(),) * 5
-        return
-    last = turns[-1]
-    yield from _answer(
-        request, prompt=last["question"], expected=last["expected"], before=last.get("before"),
-        turns=turns[:-1], **asked,
-    )  # fmt: skip
-
-
-def _chip(
-    event: gr.EventData, request: gr.Request, run: str, turns: list[Turn], **asked: Any
-) -> Iterator[tuple]:
-    """(instruction, seed, chips with the expected answer, prompt, panes, turns, ask, stop): all
-    cleared; the last question answered again, by other chance where there is any; or a question
-    that was kept back, asked at once."""
-    if event.action == "clear":
-        call_off(request, CLEAR)
-        cleared = _shown(request, run, asked["others"], asked["marked"], [])
-        chips = _chips(page.store(request), run)
-        yield *[gr.skip()] * 2, chips, "", cleared, [], *[gr.skip()] * 2
-        return
-    if is_waiting(request):  # an answer is growing still
-        yield (gr.skip(),) * 8
-        return
-    if event.action == "again":
-        asked["seed"] = (asked["seed"] or 0) + bool(asked["temperature"])
-        for growing in _again(request, turns, run=run, **asked):
-            yield gr.skip(), asked["seed"], gr.skip(), *growing
-        return
-    store = page.store(request)
-    question = _held_out(versions.find(store, run), event.action == "changed")
-    *before, last = question.messages
-    system = before.pop(0)["content"] if before and before[0]["role"] == "system" else ""
-    chips, asked["system"] = _chips(store, run, question.expected), system
-    for growing in _answer(
-        request, run=run, prompt=last["content"], turns=turns, expected=question.expected,
-        before=before, **asked,
-    ):  # fmt: skip
-        yield system, gr.skip(), chips, *growing
-
-
-def _chips(store: Store, run: str, expected: str = "") -> str:
-    return views.compare.chips(expected, bool(_most_changed(versions.find(store, run))))
-
-
-def _held_out(run: Run, changed: bool) -> ballots.Question:
-    """A random row that the run kept back. `changed`: one of those whose answer became better or
-    worse by most."""
-    questions = ballots.questions(run)
-    if changed:
-        rows = _most_changed(run)
-        questions = [question for question in questions if question.row in rows]
-    if not questions:
-        raise gr.Error("No question that could be asked was kept back.", print_exception=False)
-    return random.choice(questions)
-
-
-def _most_changed(run: Run) -> list[int]:
-    """Numbers of rows that its report card tells of; none as long as there is no card."""
-    report = Report(run)
-    answers = report.answers if report.state == "made" else []
-    answers.sort(key=lambda row: abs(row["tuned_score"] - row["base_score"]), reverse=True)
-    return [answer["row"] for answer in answers[:MOST_CHANGED]]
 
 
 def _do(

@@ -1,5 +1,5 @@
 """What will be learned, before training: the whole dataset in a sentence, rows token by token, and
-the lengths with a slider that writes the setting “Longest example”.
+the lengths with a slider that writes the setting “Length limit”.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,11 +21,10 @@ def build() -> dict[str, Any]:
         headline = panel()
         xray = panel()
         with gr.Column(visible=False, elem_classes="longest") as cutting:
-            panel(views.subtitle("Longest example"))
+            panel(views.subtitle("Length limit"))
             chart = panel()
             slider = gr.Slider(
-                8, 512, step=1, label="Longest example, in tokens", buttons=[],
-                info="About ¾ of a word each.",
+                8, 512, step=1, label="Length limit, in tokens", buttons=[], info=" ",
             )  # fmt: skip
             too_long = gr.Radio(CHOICES, value="shorten", label="Examples that are longer")
             figures = panel()
@@ -103,11 +102,13 @@ def _measure(request: gr.Request, config: dict[str, Any]) -> Iterator[tuple]:
         told = views.notice(str(problem), problem.hint, "warn")
         yield gr.Column(visible=True), told, gr.Column(visible=False), *nothing[2:]
         return
-    longest = max(16, min(found["longest"], found["context"]))
+    # The limit is one figure, here and in the form: also where no example reaches it.
+    most = max(16, min(found["longest"], found["context"]), found["max_length"])
     yield (
         gr.Column(visible=True), views.tokens.headline(found), gr.Column(visible=True),
         views.tokens.lengths(found),
-        gr.Slider(minimum=8, maximum=longest, value=min(found["max_length"], longest)),
+        gr.Slider(minimum=8, maximum=most, value=found["max_length"],
+                  info=f"The longest example has {found['longest']:,}."),
         found["too_long"], views.tokens.cut(found),
     )  # fmt: skip
 

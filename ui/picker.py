@@ -43,20 +43,40 @@ def chosen(
     address names, else the newest that has finished. `families`: they can be chosen as well as
     runs."""
     store, asked = page.store(request), request.query_params.get("run")
-    usable = [run for run in store.runs() if run.adapter is not None and run.status != "damaged"]
     meant = _run_of(store, asked) if asked else ""
-    with suppress(NotFound):  # a draft is in no list
-        if meant and (named := store.run(meant)).is_draft:
-            usable.insert(0, named)
-    wanted = (run for run in usable if (run.id == meant if asked else run.status in FINISHED))
+    models = _models(store, meant)
+    wanted = (run for run in models if (run.id == meant if asked else run.status in FINISHED))
     found = next(wanted, None)
-    choices = titled(store, usable)
-    if families:
-        choices = [*_families(store, asked or ""), *choices]
+    choices = _choices(store, models, families, asked or "")
     name = found.id if found else ""
     if found and asked in (id for _, id in choices):
         name = asked
-    return gr.Dropdown(choices, value=name or None, visible=bool(usable)), name, found, usable
+    return gr.Dropdown(choices, value=name or None, visible=bool(models)), name, found, models
+
+
+def now(request: gr.Request, name: str, families: bool = False) -> gr.Dropdown:
+    """The picker with what can be chosen by now: a run may have ended since the page was opened.
+    `name`: what is chosen."""
+    store = page.store(request)
+    models = _models(store, _run_of(store, name) if name else "")
+    return gr.Dropdown(_choices(store, models, families, name or ""))
+
+
+def _models(store: Store, meant: str) -> list[Run]:
+    models = usable(store)
+    with suppress(NotFound):  # a draft is in no list
+        if meant and (named := store.run(meant)).is_draft:
+            models.insert(0, named)
+    return models
+
+
+def _choices(store: Store, models: list[Run], families: bool, asked: str) -> list[tuple[str, str]]:
+    return [*(_families(store, asked) if families else ()), *titled(store, models)]
+
+
+def usable(store: Store) -> list[Run]:
+    """The runs that can answer, the newest first."""
+    return [run for run in store.runs() if run.adapter is not None and run.status != "damaged"]
 
 
 def titled(store: Store, runs: Iterable[Run]) -> list[tuple[str, str]]:

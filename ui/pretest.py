@@ -42,6 +42,7 @@ def wire(
     shown = [parts["told"], parts["ask"], parts["cancel"]]
     parts["ask"].click(ask, inputs_kwargs=values, outputs=shown, **page.STREAMED)
     parts["cancel"].click(_cancel, **page.DIRECT)
+    changed = [*changed, values["quantization"].change]
     gr.on(changed, _anew, values["dataset"], [parts["whole"], parts["told"]], **page.DIRECT)
 
 
@@ -73,8 +74,10 @@ def _ask(request: gr.Request, config: dict[str, Any]) -> Iterator[tuple]:
     yield told, *_buttons(False)
 
 
-def _anew(dataset: str) -> tuple[gr.Column, str]:
-    """(whole, what is told): nothing yet of these examples and this model."""
+def _anew(dataset: str, request: gr.Request) -> tuple[gr.Column, str]:
+    """(whole, what is told): nothing yet of these examples and this model; what is being answered
+    is about others."""
+    call_off(request)
     return gr.Column(visible=bool(dataset)), ""
 
 

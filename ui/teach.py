@@ -7,6 +7,9 @@ from typing import Any
 import gradio as gr
 
 from core import versions
+from core.data import turns
+from core.data.typed import typed_row
+from core.datasets import Dataset
 from core.errors import UserError
 from core.store import Store
 from ui import actions, dataset_actions, page, views
@@ -17,6 +20,7 @@ OTHERS = ("text", "preference")  # shapes of rows that are not a question and it
 
 def build() -> dict[str, gr.blocks.Block]:
     with gr.Accordion("Teach a better answer", open=False, elem_classes=["card", "lesson"]) as fold:
+        panel(views.compare.lesson())
         question = gr.Textbox(label="Question", lines=1, max_lines=6)
         answer = gr.Textbox(
             label="The answer as it should be", lines=3, max_lines=12,
@@ -93,21 +97,40 @@ def _add(
                 raise UserError(
                     "This is what it answers already.", "Change the answer to what it should be."
                 )
-            id, rows = teach(store, into or "", row)
+            id, rows, other = teach(store, into or "", row)
     except UserError as problem:
         return gr.skip(), views.notice(str(problem), problem.hint)
-    return _datasets(store, id), views.compare.taught(store.dataset(id).facts, rows)
+    return _datasets(store, id), views.compare.taught(store.dataset(id).facts, rows, other)
 
 
-def teach(store: Store, into: str, row: dict[str, str]) -> tuple[str, int]:
+def teach(store: Store, into: str, row: dict[str, str]) -> tuple[str, int, int | None]:
     """Append {"question", "answer"} with an optional "system" to the dataset with this id, else
-    begin one with this name. Returns its id and how many rows it has now."""
+    begin one with this name. Returns its id, how many rows it has now, and the number of an earlier
+    row, from 0, that gives another answer to this question."""
     if not {"question", "answer"} <= set(row):
         raise UserError("There is no question or no answer yet.", "Write both.", field="answer")
     if not into.strip():
         raise UserError(
             "Nothing says where to add it.", "Choose examples, or type a name.", field="into"
         )
-    if into in {facts["id"] for facts in actions.datasets(store)}:
-        return into, dataset_actions.add_rows(store, into, [row])["rows"]
-    return dataset_actions.new_dataset(store, into, [row])["id"], 1
+    if into not in {facts["id"] for facts in actions.datasets(store)}:
+        return dataset_actions.new_dataset(store, into, [row])["id"], 1, None
+    answers = _answers(store.dataset(into), typed_row(row))
+    if row["answer"] in answers.values():
+        raise UserError("This example is among them already.", "Nothing to do.")
+    return into, dataset_actions.add_rows(store, into, [row])["rows"], next(iter(answers), None)
+
+
+def _answers(dataset: Dataset, row: turns.Row) -> dict[int, str]:
+    """What the rows that ask the same alone answer to it: number, from 0 -> answer."""
+
+    def asked(row: turns.Row) -> tuple[str, str]:
+        system = (m["content"] for m in row["messages"] if m["role"] == "system")
+        return turns.asked(row), next(system, "")
+
+    alike = (
+        (number, known)
+        for number, known in enumerate(dataset.rows())
+        if turns.roles(known) == turns.roles(row) and asked(known) == asked(row)
+    )
+    return {number: turns.answer(known).strip() for number, known in alike}

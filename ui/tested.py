@@ -24,7 +24,7 @@ def build() -> dict[str, Any]:
         told = panel()
         share = gr.Slider(
             0, 50, 100 * SHARE, step=1, label="Kept back for tests, in percent", buttons=[],
-            info=f"{AT_MOST} at most; never learned from, and copies of a row stay on one side.",
+            info=f"{AT_MOST} at most. They are never learned from, nor are copies of them.",
         )  # fmt: skip
         with gr.Accordion("Test with a file of its own", open=False):
             file = gr.File(label="A file of tests", show_label=False, elem_classes="upload")

@@ -56,7 +56,7 @@ def examine(
         findings.append(
             Observation(
                 level="info", code="sample", count=1, rows=[],
-                text=f"The first {LOOKED_AT:,} of {seen:,} rows were looked at.",
+                text=f"The first {LOOKED_AT:,} of {seen:,} examples were looked at.",
             )
         )  # fmt: skip
     findings.sort(key=lambda finding: GRAVITY[finding.level])
@@ -74,16 +74,16 @@ def _verdict(rows: int, findings: list[Observation]) -> tuple[Verdict, str]:
     looked_at = min(rows, LOOKED_AT)
     often = {finding.code: finding.count for finding in findings}
     if rows == 0:
-        return "not yet", "There is no row to learn from."
+        return "not yet", "There is no example to learn from."
     if often.get("empty_answer", 0) * 2 >= looked_at:
-        return "not yet", f"{often['empty_answer']:,} of {counted(rows, 'row')} have no answer."
+        return "not yet", f"{often['empty_answer']:,} of {counted(rows, 'example')} have no answer."
     if rows > 1 and often.get("duplicate", 0) == looked_at - 1:
-        return "not yet", "All rows are the same."
+        return "not yet", "All examples are the same."
     different = rows - often.get("duplicate", 0)
     if different < TOO_FEW:
-        are = "row is" if different == 1 else "rows are"
-        different_rows = f"{different:,} {'different ' * (different < rows)}{are}"
-        return "not yet", f"{different_rows} too few to learn from."
+        are = "example is" if different == 1 else "examples are"
+        different_ones = f"{different:,} {'different ' * (different < rows)}{are}"
+        return "not yet", f"{different_ones} too few to learn from."
     warnings = [finding for finding in findings if finding.level == "warning"]
     if warnings:
         number = "One thing is" if len(warnings) == 1 else f"{len(warnings)} things are"
@@ -92,13 +92,13 @@ def _verdict(rows: int, findings: list[Observation]) -> tuple[Verdict, str]:
 
 
 def _number(rows: int, copies: int) -> str:
-    return f"{counted(rows, 'row')}{f', {rows - copies:,} without the copies' * bool(copies)}"
+    return f"{counted(rows, 'example')}{f', {rows - copies:,} without the copies' * bool(copies)}"
 
 
 def _advice(rows: int, copies: int) -> str:
     different = rows - copies  # a copy teaches nothing new
     for limit, text in (
-        (TOO_FEW, "Bring more: 30 to 50 rows teach a tone or a format."),
+        (TOO_FEW, "Bring more: 30 to 50 teach a tone or a format."),
         (50, "Enough for a tone or a format, not for facts."),
         (300, "Enough for a tone, a format and some facts that come up in several phrasings."),
         (2_000, "Enough for a narrow task or the facts of one field."),

@@ -512,13 +512,18 @@ def test_a_better_answer_is_taught_from_a_comparison(page: Page, address, store)
     page.get_by_label("The answer as it should be").fill("Yes, in seven colours.")
     page.get_by_role("button", name="Add this example").click()
     expect(page.get_by_text("It is example 61 of “Flower shop” now.")).to_be_visible()
+    page.get_by_label("The answer as it should be").fill("Yes, in eight colours.")
+    page.get_by_role("button", name="Add this example").click()
+    expect(page.get_by_text("Example 61 gives another answer to this question.")).to_be_visible()
+    page.get_by_role("button", name="Add this example").click()
+    expect(page.get_by_text("This example is among them already.")).to_be_visible()
     into.fill("Roses only")
     into.press("Enter")
     page.get_by_role("button", name="Add this example").click()
     expect(page.get_by_text("It is example 1 of “Roses only” now.")).to_be_visible()
     assert store.dataset(dataset).facts["history"][-1]["what"] == "Added a row"
     page.get_by_role("link", name="Look at it").click()
-    expect(page.get_by_text("Yes, in seven colours.").first).to_be_visible()
+    expect(page.get_by_text("Yes, in eight colours.").first).to_be_visible()
 
 
 def test_compare_says_who_has_the_device_and_until_when(page: Page, address, store, monkeypatch):

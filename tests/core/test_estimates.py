@@ -8,6 +8,7 @@ from core import estimates, models, prepare
 from core.catalogue import CATALOGUE
 from core.config import TrainConfig
 from core.estimates import Work, remedies
+from core.files import append_jsonl
 from core.hardware import device
 from core.planner import budget_here, verdict
 from core.store import Store
@@ -30,6 +31,23 @@ def large(work) -> Work:
 
 def with_free(free: float):
     return replace(device(), kind="cpu", memory_free=int(free))
+
+
+def test_a_speed_that_was_measured_on_a_busy_machine_is_not_slowed_down_twice(work, make_run):
+    """Twice as slow because of others, then and now: it will take what it took."""
+    here = replace(device(), kind="cpu", slowdown=1.0)
+    busy = replace(here, slowdown=2.0)
+
+    def seconds(slowdown_then: float, now) -> int:
+        run = make_run(base_model=work.base.id)
+        run.expect({"seconds": 1, "slowdown": slowdown_then})
+        append_jsonl(run.path / "metrics.jsonl", {"step": 1, "tokens_per_second": 50.0})
+        run.finish("completed")
+        return estimates.forecast(work, now, Store()).seconds
+
+    quiet = seconds(1.0, here)
+    assert seconds(2.0, busy) == pytest.approx(quiet, rel=0.1)
+    assert seconds(1.0, busy) == pytest.approx(2 * quiet, rel=0.1)
 
 
 def test_the_shapes_of_the_catalogue_add_up_to_its_models():

@@ -122,9 +122,12 @@ def test_on_a_gpu_that_trains_it_answers_on_the_cpu_and_says_so(make_adapted, mo
         "messages": {"base": ASK, run.id: ASK},
         "sampling": {"max_new_tokens": 5},
     }
-    *_, before, last = chat.answer(request)
+    *events, last = chat.answer(request)
     assert last["done"]
-    assert before["notes"][0].startswith("Slower, on the CPU: bot is training on the GPU until ")
+    told_meanwhile, told_at_the_end = [event["notes"] for event in events if "notes" in event]
+    (note,) = told_meanwhile
+    assert note.startswith("Slower, on the CPU: bot is training on the GPU until ")
+    assert told_at_the_end == []
     assert chat.held.mixed.device.type == chat.held.telling.share.device == "cpu"
     assert gave_way
 
@@ -221,7 +224,8 @@ def test_where_they_do_not_fit_the_answer_is_finished_first_and_then_the_trainin
     assert not chat.is_running() or chat.status() == psutil.STATUS_ZOMBIE
 
     # It fits beside it again: it was only the trainer that saw no room.
-    (note,) = ask(server, tuned)["notes"]
+    told = server.compare([tuned], ASK, {"max_new_tokens": 5})
+    (note,) = {note for event in told for note in event["notes"]}
     assert note.startswith(f"Slower: {run.name} is training on the same processor until about")
     if os.name == "posix":
         assert psutil.Process(server._child.pid).nice() == sharing.NICE

@@ -312,10 +312,10 @@ def test_what_does_not_fit_can_be_made_smaller_by_a_click():
     ("memory", "tag"),
     [
         (("fits", "fits"), "Fits"),
-        (("tight", "fits"), "Fits in 4-bit"),
-        (("does not fit", "fits"), "Fits in 4-bit"),
+        (("tight", "fits"), "Fits with the memory saver"),
+        (("does not fit", "fits"), "Fits with the memory saver"),
         (("tight", "tight"), "Tight"),
-        (("does not fit", "tight"), "Tight in 4-bit"),
+        (("does not fit", "tight"), "Tight with the memory saver"),
         (("does not fit", "does not fit"), "Does not fit"),
     ],
 )
@@ -474,8 +474,12 @@ def test_the_doctor_says_what_a_fix_does_before_and_after():
 
 def test_what_will_be_learned_is_counted_over_the_whole_dataset():
     text = Elements(views.tokens.headline(LENGTHS)).text
-    for word in ("57 of 195 tokens per row are learned", "3 rows teach nothing", "1 row can't",
-                 "Row 4: Two questions"):  # fmt: skip
+    for word in (
+        "57 of the 195 tokens of an average example are learned",
+        "3 examples teach nothing",
+        "1 example can't",
+        "Example 4: Two questions",
+    ):
         assert word in text
 
 
@@ -483,10 +487,10 @@ def test_the_chart_of_lengths_marks_what_is_cut_and_what_it_saves():
     bars = Elements(views.tokens.lengths(LENGTHS)).all("i")
     assert [bar["class"] for bar in bars] == ["", "over"]
     text = Elements(views.tokens.cut(LENGTHS)).text
-    for word in ("Rows shortened40of 240", "whole answer3", "50 % less than uncut", "20 % less"):
+    for word in ("shortened40of 240", "whole answer3", "50 % less than without", "20 % less"):
         assert word in text
     dropped = views.tokens.cut({**LENGTHS, "too_long": "drop", "dropped": 40, "shortened": 0})
-    assert "Rows left out40" in Elements(dropped).text
+    assert "Examples left out40" in Elements(dropped).text
 
 
 def test_pages_of_rows_lead_to_the_first_the_last_and_the_next():

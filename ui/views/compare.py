@@ -184,16 +184,32 @@ def chips(expected: str = "", reported: bool = False) -> str:
     return f'<div class="chips">{buttons}</div>{answer}'
 
 
-def taught(facts: Mapping[str, Any], rows: int) -> str:
-    """Where the example went, and what to do next."""
+def lesson() -> str:
+    """What a question that is taught stands for."""
+    alone = "It is learned as a question of its own, without what was said before it."
+    return f'<p class="small">{alone}</p>'
+
+
+def taught(facts: Mapping[str, Any], rows: int, other: int | None = None) -> str:
+    """Where the example went, and what to do next. `other`: the number of an example, from 0, that
+    gives another answer to its question."""
     name, id = facts["name"], quote(facts["id"])
     links = link(f"datasets?dataset={id}&from={rows - 1}", "Look at it") + link(
         f"new?dataset={id}", "Teach a model with these"
     )
-    return notice(
+    told = notice(
         f"It is example {rows:,} of “{name}” now. Models that exist already don't know it.",
         kind="good",
         action=f'<div class="buttons">{links}</div>',
+    )
+    if other is None:
+        return told
+    look = link(f"datasets?dataset={id}&from={other}", f"Look at example {other + 1:,}")
+    return told + notice(
+        f"Example {other + 1:,} gives another answer to this question.",
+        "A model would learn both: remove the one that is not right.",
+        kind="warn",
+        action=f'<div class="buttons">{look}</div>',
     )
 
 

@@ -95,11 +95,11 @@ def _fits(model: dict[str, Any]) -> tuple[str, str]:
         case "fits", _:
             return "good", "Fits"
         case _, "fits":
-            return "good", "Fits in 4-bit"
+            return "good", "Fits with the memory saver"
         case "tight", _:
             return "warn", "Tight"
         case _, "tight":
-            return "warn", "Tight in 4-bit"
+            return "warn", "Tight with the memory saver"
     return "bad", "Does not fit"
 
 
@@ -124,8 +124,8 @@ def summary(
     if estimate:
         what += [
             ("Time", words.duration(estimate["seconds"])),
-            ("Updates", f"{estimate['steps']:,}"),
-            ("Adapter", words.size(estimate["adapter_bytes"])),
+            ("Steps", f"{estimate['steps']:,}"),
+            ("Download", words.size(estimate["adapter_bytes"])),
         ]
         memory = estimate["memory_bytes"]
         kind = {"fits": "good", "tight": "warn", "does not fit": "bad"}[estimate["fits"]]

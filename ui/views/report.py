@@ -216,7 +216,7 @@ def _labels(card: Card) -> list[tuple[str, str]]:
     base, tuned = card["figures"]["base"], card["figures"]["tuned"]
     names = list(tuned["labels"])
     per_label = _table(
-        ("Label", "Original F1", "Yours F1", "Rows"),
+        ("Label", "Original", "Yours", "Examples"),
         [
             (
                 escape(clip(label, 60)),
@@ -241,7 +241,11 @@ def _labels(card: Card) -> list[tuple[str, str]]:
     ]
     head = ("Expected", *(escape(clip(name, 60)) for name in answered))
     return [
-        ("Each label", per_label),
+        (
+            "Each label",
+            '<p class="small">F1, of 100: it is high where a label is given whenever it is right, '
+            f"and only then.</p>{per_label}",
+        ),
         (
             "What it takes for what (confusion matrix)",
             '<p class="small">A row for each expected label; the columns are what yours answered.'

@@ -1,4 +1,4 @@
-"""What will be learned: rows token by token, and the lengths of a whole dataset under a model."""
+"""What will be learned: examples token by token, and the lengths of all under a model."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -12,29 +12,28 @@ STATES = {"learned": "learned", "context": "only read", "cut": "cut off"}
 
 def headline(found: Mapping[str, Any]) -> str:
     """The whole dataset in a sentence, and what the model's template does to it."""
-    sentence = (
-        f"<strong>{found['learned_per_row']:,.0f} of {found['tokens_per_row']:,.0f} tokens per row "
-        "are learned</strong>"
-    )
+    learned, tokens = (f"{found[f'{of}_per_row']:,.0f}" for of in ("learned", "tokens"))
+    sentence = f"{learned} of the {tokens} tokens of an average example are learned"
     nothing = found["teach_nothing"] - found["refused"]
-    more = [sentence]
+    more = [f"<strong>{sentence}</strong>"]
     if nothing > 0:
-        more.append(f"{words.amount(nothing, 'row')} teach{'es' * (nothing == 1)} nothing")
+        more.append(f"{words.amount(nothing, 'example')} teach{'es' * (nothing == 1)} nothing")
     if found["refused"]:
-        more.append(f"{words.amount(found['refused'], 'row')} can't be used with this model")
+        more.append(f"{words.amount(found['refused'], 'example')} can't be used with this model")
     notes = "".join(
         f"<li>{escape(note['text'])} "
-        f'<span class="small">{words.amount(note["rows"], "row")}</span></li>'
+        f'<span class="small">{words.amount(note["rows"], "example")}</span></li>'
         for note in found["notes"]
     )
     reasons = "".join(
-        f"<li>Row {reason['row'] + 1:,}: {escape(reason['text'])}</li>"
+        f"<li>Example {reason['row'] + 1:,}: {escape(reason['text'])}</li>"
         for reason in found["reasons"]
     )
     listed = f'<ul class="notes">{notes}{reasons}</ul>' if notes or reasons else ""
     return (
         '<section class="headline" aria-label="What will be learned"><h2>What will be learned</h2>'
-        f"<p>{'; '.join(more)}.</p>{listed}</section>"
+        f"<p>{'; '.join(more)}. What is learned is marked below; the rest is only read. A token is "
+        f"about ¾ of a word.</p>{listed}</section>"
     )
 
 
@@ -57,7 +56,7 @@ def xray(seen: Mapping[str, Any], row: int = 0, rows: int = 1) -> str:
     notes = f'<ul class="notes">{notes}</ul>' if notes else ""
     return (
         '<section class="xray" aria-label="Token by token"><div class="named">'
-        f"<h4>Row {row + 1:,}, token by token</h4>{pager(row, 1, rows, 'Examples')}</div>"
+        f"<h4>Example {row + 1:,}, token by token</h4>{pager(row, 1, rows, 'Examples')}</div>"
         f"<p>{seen['learned']:,} of {words.amount(total, 'token')} learned.{cut}</p>"
         f'<div class="tokens" tabindex="0">{body}</div><ul class="legend">{legend}</ul>{notes}'
         "</section>"
@@ -65,7 +64,7 @@ def xray(seen: Mapping[str, Any], row: int = 0, rows: int = 1) -> str:
 
 
 def lengths(found: Mapping[str, Any]) -> str:
-    """The chart: how many rows are how long, and where the cut is."""
+    """The chart: how many examples are how long, and where the limit is."""
     bins: Sequence[Mapping[str, int]] = found["bins"]
     most = max((bar["rows"] for bar in bins), default=1) or 1
     end = bins[-1]["stop"] if bins else 1
@@ -74,28 +73,27 @@ def lengths(found: Mapping[str, Any]) -> str:
         f'<i class="{"over" if bar["start"] >= at else ""}" '
         f'style="height:{100 * bar["rows"] / most:.1f}%" '
         f'title="{bar["start"] + 1:,} to {bar["stop"]:,} tokens: '
-        f'{words.amount(bar["rows"], "row")}"></i>'
+        f'{words.amount(bar["rows"], "example")}"></i>'
         for bar in bins
     )
     where = min(100.0, 100 * at / end)
     side = " left" if where > 60 else ""
-    marker = f'<b class="limit{side}" style="left:{where:.2f}%"><span>{at:,}</span></b>'
+    marker = f'<b class="limit{side}" style="left:{where:.2f}%"><span>limit {at:,}</span></b>'
     return (
-        f'<figure class="lengths" role="img" aria-label="Lengths of the rows: up to '
-        f'{found["longest"]:,} tokens, cut at {at:,}"><div class="bars">{bars}{marker}</div>'
+        f'<figure class="lengths" role="img" aria-label="Lengths of the examples: up to '
+        f'{found["longest"]:,} tokens, the limit is {at:,}"><div class="bars">{bars}{marker}</div>'
         f'<div class="scale"><span>1</span><span>{end // 2:,}</span><span>{end:,} tokens</span>'
         "</div></figure>"
     )
 
 
 def cut(found: Mapping[str, Any]) -> str:
-    """What the chosen length does to the rows, to time and to memory."""
+    """What the limit does to the examples, to time and to memory."""
     drop = found["too_long"] == "drop"
-    first = ("Rows left out", found["dropped"]) if drop else ("Rows shortened", found["shortened"])
-    uncut = found["uncut"]
+    cut, uncut = found["dropped" if drop else "shortened"], found["uncut"]
     figures = (
-        (first[0], f"{first[1]:,}", f"of {found['rows']:,}"),
-        ("Rows that lose their whole answer", f"{found['lost']:,}", ""),
+        (f"Examples {'left out' if drop else 'shortened'}", f"{cut:,}", f"of {found['rows']:,}"),
+        ("Examples that lose their whole answer", f"{found['lost']:,}", ""),
         ("Time", words.duration(found["seconds"]), _saved(found["seconds"], uncut["seconds"])),
         (
             "Memory",
@@ -104,7 +102,7 @@ def cut(found: Mapping[str, Any]) -> str:
         ),
     )
     cards = "".join(
-        f'<div class="{"warn" if name.startswith("Rows that") and value != "0" else ""}">'
+        f'<div class="{"warn" if name.startswith("Examples that") and value != "0" else ""}">'
         f'<dt>{name}</dt><dd>{value}</dd><dd class="small">{more}</dd></div>'
         for name, value, more in figures
     )
@@ -116,4 +114,5 @@ def _saved(now: float | None, before: float | None) -> str:
     if not now or not before:
         return ""
     share = 1 - now / before
-    return f"{words.percent(share)} less than uncut" if share >= 0.005 else "the same as uncut"
+    less = f"{words.percent(share)} less than" if share >= 0.005 else "the same as"
+    return f"{less} without a limit"

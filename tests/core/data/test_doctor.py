@@ -34,7 +34,7 @@ def fixed(fix: str, rows, tests=()) -> list[dict]:
 def test_good_rows_are_ready():
     report = examine(GOOD)
     assert (report.verdict, report.findings, report.rows) == ("ready", [], len(GOOD))
-    assert report.advice.startswith("19 rows. Enough for a tone")
+    assert report.advice.startswith("19 examples. Enough for a tone")
 
 
 @pytest.mark.parametrize(
@@ -178,12 +178,12 @@ def test_markup_becomes_text():
 @pytest.mark.parametrize(
     ("rows", "why"),
     [
-        ([], "no row"),
-        ([pair("a", "")] * 3 + GOOD[:3], "3 of 6 rows have no answer"),
-        ([GOOD[0]] * 20, "All rows are the same"),
-        (GOOD[:3], "3 rows are too few"),
-        (GOOD[:1], "1 row is too few"),
-        (GOOD[:3] * 20, "3 different rows are too few"),
+        ([], "no example"),
+        ([pair("a", "")] * 3 + GOOD[:3], "3 of 6 examples have no answer"),
+        ([GOOD[0]] * 20, "All examples are the same"),
+        (GOOD[:3], "3 examples are too few"),
+        (GOOD[:1], "1 example is too few"),
+        (GOOD[:3] * 20, "3 different examples are too few"),
     ],
 )
 def test_what_is_not_ready_says_why(rows, why):
@@ -195,16 +195,18 @@ def test_what_is_not_ready_says_why(rows, why):
 def test_copies_make_a_dataset_no_larger():
     advice = examine(GOOD * 20).advice
     assert (
-        advice == "380 rows, 19 without the copies. Enough for a tone or a format, not for facts."
+        advice
+        == "380 examples, 19 without the copies. Enough for a tone or a format, not for facts."
     )
     advice = examine(GOOD[:3] * 20).advice
     assert advice == (
-        "60 rows, 3 without the copies. Bring more: 30 to 50 rows teach a tone or a format."
+        "60 examples, 3 without the copies. Bring more: 30 to 50 teach a tone or a format."
     )
     kinds = [pair(f"{row['messages'][0]['content']}", "yes" if n % 2 else "no")
              for n, row in enumerate(GOOD)]  # fmt: skip
     assert examine(kinds * 10).advice == (
-        "190 rows, 19 without the copies, for 2 labels, about 9 each: few; 10 to 20 of each help."
+        "190 examples, 19 without the copies, for 2 labels, about 9 each: few; "
+        "10 to 20 of each help."
     )
 
 
@@ -245,5 +247,5 @@ def test_of_very_many_rows_the_first_are_looked_at(monkeypatch):
     report = examine([*GOOD, pair("a", "")])
     assert (report.rows, report.verdict) == (len(GOOD) + 1, "ready")
     assert [finding.text for finding in report.findings] == [
-        "The first 19 of 20 rows were looked at."
+        "The first 19 of 20 examples were looked at."
     ]
