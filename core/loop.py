@@ -144,6 +144,8 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
         adapters.begin(model, config, base, [micro.to(device) for micro in micros])
         if method.residual and main:
             adapters.save_weights(adapters.learned(model), checkpoints.initial(run))
+        elif method.begins and main:  # for whoever does the training again
+            adapters.save_adapter(run.path / "start", model)
     groups = adapters.parameter_groups(model, config)
     learning = [parameter for group in groups for parameter in group["params"]]
     optimizer = torch.optim.AdamW(
