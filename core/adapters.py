@@ -37,7 +37,7 @@ from transformers.pytorch_utils import Conv1D
 from core import adalora, lora, losses
 from core.batches import Micro
 from core.config import TrainConfig
-from core.earlier import WEIGHTS
+from core.earlier import CONFIG, WEIGHTS
 from core.errors import UserError
 from core.files import write_bytes, write_text
 from core.loading import load_base
@@ -317,10 +317,7 @@ def save(
     tokenizer.save(fresh)
     write_text(fresh / "README.md", card)
     if isinstance(model, PeftModel):
-        weights, config = _adapter(model, initial)
-        save_weights(weights, fresh / WEIGHTS)
-        text = json.dumps(config, indent=2, sort_keys=True, default=_plain)
-        write_bytes(fresh / "adapter_config.json", text.encode())
+        save_adapter(fresh, model, initial)
     else:
         assert isinstance(model, PreTrainedModel)
         template = (fresh / "chat_template.jinja").read_bytes()
@@ -328,6 +325,14 @@ def save(
         write_bytes(fresh / "chat_template.jinja", template)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
+
+
+def save_adapter(folder: Path, model: PeftModel, initial: Path | None = None) -> None:
+    """Its two files in PEFT's format."""
+    weights, config = _adapter(model, initial)
+    save_weights(weights, folder / WEIGHTS)
+    text = json.dumps(config, indent=2, sort_keys=True, default=_plain)
+    write_bytes(folder / CONFIG, text.encode())
 
 
 def _adapter(

@@ -233,6 +233,8 @@ def prepared(
         adapters.begin(model, config, base, [micro.to(device) for micro in micros])
         if method.residual and accelerator.is_main_process:
             adapters.save_weights(adapters.learned(model), checkpoints.initial(run))
+        elif method.begins and accelerator.is_main_process:  # for whoever does the training again
+            adapters.save_adapter(run.path / "start", model)
     groups = adapters.parameter_groups(model, config)
     optimizer: Any = torch.optim.AdamW(
         groups, lr=config.learning_rate, betas=(0.9, 0.999), weight_decay=0.0

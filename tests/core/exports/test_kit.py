@@ -18,10 +18,14 @@ from accelerate import Accelerator
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from core import earlier, loading, loop
+from core import earlier, hardware, loading, loop
 from core.config import TrainConfig
 from core.errors import UserError
-from core.exports import kit
+from core.exports.kit import offered as kit
+from core.exports.kit.examples import tell
+from core.exports.kit.facts import FOUND, FROM_PEFT, facts_of
+from core.exports.kit.split import split_of
+from core.exports.kit.written import requirements, written
 from core.files import read_json, write_json
 from core.methods import METHODS
 from core.prepare import new_dataset, new_run
@@ -29,7 +33,9 @@ from core.runs import Run
 from core.store import Store
 from tests.core.conftest import ROWS
 
-ABLE = [name for name in METHODS if name not in kit.OWN_BEGINNING]
+needs_bf16 = pytest.mark.skipif(
+    hardware.number_bytes("cpu") != 2, reason="bf16 takes minutes on this processor"
+)
 PAIRS = [
     {"messages": row["messages"][:1], "chosen": row["messages"][1]["content"], "rejected": "No."}
     for row in ROWS
@@ -105,6 +111,21 @@ def test_in_a_clean_environment_it_comes_to_the_same_eval_loss(unpacked, starter
     assert_it_is_for_the_untouched_base(folder, starter, figures["the best"])
 
 
+@pytest.mark.long
+@needs_bf16
+@pytest.mark.parametrize("seed", range(3))
+def test_in_16_bits_nothing_but_two_ways_of_rounding_is_otherwise(unpacked, monkeypatch, seed):
+    """With peft's forward pass of LoRA and the plain loss in the trainer, both come to the very
+    same loss, at steps so large that any other difference would show."""
+    monkeypatch.setattr(loading, "pick_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr("core.lora.quicken", lambda model: None)
+    monkeypatch.setattr("core.losses.lone_head", lambda model, example: None)
+    run, folder = unpacked(
+        base_model="starter", seed=seed, learning_rate=0.01, max_steps=12, eval_steps=4
+    )
+    assert_as_graft(run, trained(folder), within=1e-3)
+
+
 def assert_it_is_for_the_untouched_base(folder, base, best):
     """What train.py leaves gives the loss that it told, on the base model as it is."""
     (left,) = (folder / name for name in ("adapter", "model") if (folder / name).exists())
@@ -130,13 +151,14 @@ def assert_it_is_for_the_untouched_base(folder, base, best):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("method", ABLE)
+@pytest.mark.parametrize("method", METHODS)
 def test_every_way_of_learning(unpacked, tiny_model, method):
     bits = "none" if "none" in METHODS[method].quantization else "4bit"
     run, folder = unpacked(method=method, learning_rate=None, quantization=bits)
     figures = trained(folder)
     assert_as_graft(run, figures)
-    assert_it_is_for_the_untouched_base(folder, tiny_model, figures["the best"])
+    if method != "loftq":  # which mends what 4 bits lost, and belongs on these
+        assert_it_is_for_the_untouched_base(folder, tiny_model, figures["the best"])
 
 
 @pytest.mark.long
@@ -205,7 +227,7 @@ def test_documents_in_pieces(unpacked):
 
 def varied(facts: dict, choose: random.Random) -> dict:
     """Facts of another run, which only has to be possible."""
-    method = choose.choice(ABLE)
+    method = choose.choice(list(METHODS))
     kind, full = METHODS[method].kind, METHODS[method].kind == "full"
     objective = choose.choice(["answers", "answers", "dpo", "orpo"])
     pairs = objective != "answers"
@@ -213,12 +235,13 @@ def varied(facts: dict, choose: random.Random) -> dict:
     continues = bool(METHODS[method].continues) and choose.random() < 0.3
     everything = rows == "messages" and choose.random() < 0.3
     tests = choose.random() < 0.8
-    one = kit.FROM_PEFT[kind]
+    starts, one = continues or METHODS[method].begins in FOUND, FROM_PEFT[kind]
     return facts | {
         "method": method, "kind": kind, "residual": METHODS[method].residual,
         "bits": choose.choice(METHODS[method].quantization),
         "home": "model" if full else "adapter", "continues": continues,
-        "from_peft": [] if full else ["PeftModel"] if continues else [one, "get_peft_model"],
+        "starts": starts,
+        "from_peft": [] if full else ["PeftModel"] if starts else [one, "get_peft_model"],
         "objective": objective, "pairs": pairs, "rows": rows, "all": everything,
         "marks": rows == "pairs" or (rows == "messages" and not everything),
         "tokenizes": rows != "ids", "template": rows in ("messages", "pairs"),
@@ -235,21 +258,21 @@ def varied(facts: dict, choose: random.Random) -> dict:
 
 def test_whatever_it_needs_the_program_is_tidy_and_tells_no_path(unpacked, tiny_model, tmp_path):
     run, _ = unpacked()
-    facts = kit.Training.of(run, lambda *said: None).facts | {"sha256": {}}
+    facts = facts_of(run, tell(run, tiny_model, lambda *said: None)) | {"sha256": {}}
     programs, choose = tmp_path / "programs", random.Random(0)
     programs.mkdir()
     lengths = []
     for number in range(300):
         one = varied(facts, choose)
-        text = kit._rendered("train.py", one)
+        text = written("train.py", one)
         (programs / f"{number}.py").write_text(text, encoding="utf-8")
         lengths.append(text.count("\n"))
-        told = text + kit._rendered("README.md", one)
+        told = text + written("README.md", one)
         assert str(tiny_model.parent) not in told
         assert not re.search(r"[{][{%]|[ \t]\n", told)
         imported = set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE))
         assert "core" not in imported
-        pinned = {line.partition("==")[0].lower() for line in kit.requirements(one).splitlines()}
+        pinned = {line.partition("==")[0].lower() for line in requirements(one).splitlines()}
         known = {"yaml": "pyyaml"}
         needed = {known.get(name, name) for name in imported - set(sys.stdlib_module_names)}
         assert needed | ({"bitsandbytes"} if one["bits"] != "none" else set()) == pinned
@@ -334,7 +357,7 @@ def test_it_says_which_rows_were_kept_back(tiny_model, tmp_path):
     assert kit.disk(run) > made.stat().st_size
 
     dataset.delete()
-    told = kit.split_of(run)
+    told = split_of(run)
     assert told["dataset"] is None
     assert {one["row"] for part in ("train", "eval") for one in told[part]} == {None}
 
@@ -352,4 +375,4 @@ def test_what_can_not_be_handed_out_is_said(unpacked, make_run, tmp_path):
         kit.make(run, tmp_path, lambda *said: None)
     write_json(run.path / "plan.json", plan)
     write_json(run.path / "config.json", read_json(run.path / "config.json") | {"method": "eva"})
-    assert "EVA finds its first weights in the examples" in kit.lacks(Run(run.path))
+    assert "the first weights that EVA finds were not kept yet" in kit.lacks(Run(run.path))
