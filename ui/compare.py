@@ -7,12 +7,14 @@ tell it so. A chat is not a run: it lives in the open page only.
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
 
-from core import ballots, versions
+from core import ballots, library, versions
 from core.errors import UserError
+from core.family import read
 from core.methods import METHODS
 from core.report import Report
 from core.runs import Run
@@ -171,13 +173,36 @@ def _open(request: gr.Request) -> tuple:
     if version := versions.last(chosen):
         fitting.insert(0, (f"{version.name}, as it ended", version.id))
     named = request.query_params.get("with", "").split(",")
+    fitting = [*_versions(store, named, base), *fitting]
     others = [id for id in named if id in (fits for _, fits in fitting)][:MORE]
     beside = gr.Dropdown(fitting, value=others, visible=bool(fitting))
     sides = _sides(store, name, others)
     arena, chips = gr.Column(visible=True), _chips(store, name)
     shown = _shown(request, name, others, False, [])
-    above = views.blend.draft_bar(chosen) if chosen.is_draft else ""
+    above = views.blend.draft_bar(chosen) if chosen.is_draft else _rolled_out(store, name, others)
     return choice, beside, above, arena, chips, *sides, shown, []
+
+
+def _versions(store: Store, named: Sequence[str], base: str) -> list[tuple[str, str]]:
+    """What the address names of the library by its number, of this original."""
+    found = []
+    for id in named:
+        if "@" in id and library.is_family(store, id.partition("@")[0]):
+            with suppress(UserError):
+                if library.find(store, id).config.base_model == base:
+                    found.append((id, id))
+    return found
+
+
+def _rolled_out(store: Store, name: str, others: Sequence[str]) -> str:
+    """Which version of this family answers, and the way to ask the one that is rolled out."""
+    if not library.is_family(store, name):
+        return ""
+    family = read(store, name)
+    rollout, current = family.rollout, family.current
+    if rollout is None or current is None or f"{name}@{rollout.number}" in others:
+        return ""
+    return views.health.rolled_out(name, current.number, asdict(rollout))
 
 
 def _beside(
