@@ -110,7 +110,7 @@ def take_all(camera: Camera, pirate: Run, client: Client) -> None:
     camera.take("review", data, press("Next: Model", "Next: Settings", "Next: Review"))
     camera.take("runs", "runs")
     camera.take("finished", f"runs?run={pirate.id}")
-    camera.take("report", f"runs?run={pirate.id}", show("section[aria-label='Report card']"))
+    camera.take("report", f"runs?run={pirate.id}#report", show(".sections"))
     camera.take("watched", f"runs?run={pirate.id}", show(".watch"))
     camera.take("failed", f"runs?run={failed.id}")
     camera.take("beside", f"beside?runs={pirate.id},{small.id}")

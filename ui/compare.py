@@ -5,12 +5,14 @@ How they answer is in ui.answers. A chat is not a run: it lives in the open page
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
 
-from core import versions
+from core import library, versions
 from core.errors import UserError
+from core.family import read
 from core.methods import METHODS
 from core.runs import Run
 from core.sampling import STRONGEST
@@ -161,14 +163,15 @@ def _open(request: gr.Request) -> tuple:
     if not chosen:
         empty = views.compare.nothing_to_compare(bool(usable))
         return choice, gr.skip(), empty, *[gr.skip()] * 6, []
-    fitting = _fitting(store, chosen, usable)
     named = request.query_params.get("with", "").split(",")
+    versions_named = _versions(store, named, chosen.config.base_model)
+    fitting = [*versions_named, *_fitting(store, chosen, usable)]
     others = [id for id in named if id in (fits for _, fits in fitting)][:MORE]
     beside = gr.Dropdown(fitting, value=others, info=SOME if fitting else NONE_YET)
     sides = _sides(store, name, others)
     arena, chips = gr.Column(visible=True), answers.chips(store, name)
     shown = _shown(request, name, others, False, [])
-    above = views.blend.draft_bar(chosen) if chosen.is_draft else ""
+    above = views.blend.draft_bar(chosen) if chosen.is_draft else _rolled_out(store, name, others)
     return choice, beside, above, arena, chips, *sides, shown, []
 
 
@@ -195,6 +198,28 @@ def _fitting_now(run: str, request: gr.Request) -> gr.Dropdown:
     except UserError:  # deleted in another tab
         return gr.skip()
     return gr.Dropdown(fitting, info=SOME if fitting else NONE_YET)
+
+
+def _versions(store: Store, named: Sequence[str], base: str) -> list[tuple[str, str]]:
+    """What the address names of the library by its number, of this original."""
+    found = []
+    for id in named:
+        if "@" in id and library.is_family(store, id.partition("@")[0]):
+            with suppress(UserError):
+                if library.find(store, id).config.base_model == base:
+                    found.append((id, id))
+    return found
+
+
+def _rolled_out(store: Store, name: str, others: Sequence[str]) -> str:
+    """Which version of this family answers, and the way to ask the one that is rolled out."""
+    if not library.is_family(store, name):
+        return ""
+    family = read(store, name)
+    rollout, current = family.rollout, family.current
+    if rollout is None or current is None or f"{name}@{rollout.number}" in others:
+        return ""
+    return views.health.rolled_out(name, current.number, asdict(rollout))
 
 
 def _beside(

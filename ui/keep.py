@@ -12,19 +12,10 @@ from ui.look import Look
 
 EVERY = 10  # seconds between two looks
 
-# Who comes from the library by #keep has come for this card; the panels above it grow meanwhile.
-IN_VIEW = """() => {
-  if (window.location.hash !== '#keep') return;
-  for (const wait of [100, 700, 1500]) {
-    setTimeout(() => document.getElementById('keep')?.scrollIntoView({ block: 'center' }), wait);
-  }
-}"""
 
-
-def attach(demo: gr.Blocks, look: Look, card: gr.HTML) -> None:
+def attach(look: Look, card: gr.HTML) -> None:
     """Keep the card (ui.parts.fields) up to date."""
     look.at(_show, card)
-    demo.load(None, None, None, js=IN_VIEW)
     look.after(card.click(_keep, card, None, **page.DIRECT))
 
 
@@ -32,9 +23,9 @@ def _show(request: gr.Request) -> tuple[Any, float]:
     store, html = page.store(request), ""
     try:
         run = store.run(request.query_params.get("run", ""))
-        if Report(run).answerable:
-            kept = library_actions.kept_as(store, run.id)
-            html = views.keep.card(kept, [family.name for family in library.families(store)])
+        kept = library_actions.kept_as(store, run.id)
+        families = [family.name for family in library.families(store)]
+        html = views.keep.card(kept, families, Report(run).answerable)
     except NotFound:  # the list, or deleted
         pass
     return gr.update(html=html, value={}), EVERY

@@ -191,13 +191,21 @@ def remove_family(store: Store, family: str) -> dict[str, Any]:
 
 
 def kept_as(store: Store, run: str) -> list[dict[str, Any]]:
-    """The versions that this run is kept as; and which of them are current."""
-    return [
-        {"id": version.id, "family": version.family, "state": version.state, "current": is_current}
-        for version in shelf.kept_as(store, store.run(run).id)
-        for current in (read(store, version.family).current,)
-        for is_current in (current is not None and current.number == version.number,)
-    ]
+    """The versions that this run is kept as; which of them are current, and to which version their
+    family could go back."""
+    told = []
+    for version in shelf.kept_as(store, store.run(run).id):
+        family = read(store, version.family)
+        told.append(
+            {
+                "id": version.id,
+                "family": family.name,
+                "state": version.state,
+                "current": family.current is not None and family.current.number == version.number,
+                "previous": family.previous.number if family.previous else None,
+            }
+        )
+    return told
 
 
 # ---- in facts

@@ -23,6 +23,22 @@ element.addEventListener('click', (event) => {
 });
 """
 
+# A fold that somebody opened or closed stays so when the panel comes anew: Gradio takes away what
+# the new HTML does not have, `open` too. A fold is known by its words and what it stands in.
+FOLDS = """
+const folds = new Map();
+const named = (fold) =>
+  `${fold.closest('[aria-label]')?.ariaLabel}: ${fold.querySelector('summary')?.textContent}`;
+element.addEventListener('click', ({ target }) => {
+  const fold = target.closest('summary')?.parentElement;
+  if (fold) folds.set(named(fold), !fold.open);
+});
+new MutationObserver(() => element.querySelectorAll('details').forEach((fold) => {
+  const open = folds.get(named(fold)) ?? fold.open;
+  if (fold.open !== open) fold.open = open;
+})).observe(element, { childList: true, subtree: true, attributeFilter: ['open'] });
+"""
+
 # A key presses the button whose data-keys names it, but not while somebody types or holds it down.
 KEYS = (
     CLICKS
@@ -123,6 +139,7 @@ watch('html', () => setTimeout(() => {
 }));
 """
     + CLICKS
+    + FOLDS
 )
 
 
@@ -186,7 +203,7 @@ show();
 
 def panel(value: str = "", **props: Any) -> gr.HTML:
     """A piece of HTML; its elements with data-action trigger `click` with {action, id}."""
-    return gr.HTML(value, js_on_load=CLICKS, apply_default_css=False, **props)
+    return gr.HTML(value, js_on_load=CLICKS + FOLDS, apply_default_css=False, **props)
 
 
 def keyed(**props: Any) -> gr.HTML:

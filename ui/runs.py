@@ -17,7 +17,19 @@ from core.errors import NotFound, UserError
 from core.runs import Run
 from core.store import Store
 from jobs import queue
-from ui import actions, api, chart, keep, page, push, report, take_home, views, words
+from ui import (
+    actions,
+    api,
+    chart,
+    keep,
+    library_actions,
+    page,
+    push,
+    report,
+    take_home,
+    views,
+    words,
+)
 from ui.parts import fields, panel, scrubber, ticked
 
 BUSY, IDLE = 1.5, 10  # seconds between two looks
@@ -29,36 +41,60 @@ def build(demo: gr.Blocks) -> None:
         heading = panel()
         panel(views.runs.tell())
         buttons = panel()
-        dialogs = panel(views.runs.run_dialogs())
+        dialogs = panel()
         verdict = panel()
-        curves = panel()
-        watched = scrubber()
-        figures = panel()
-        card = panel()
-        ways = panel()
-        kept = fields()
-        hub = push.build()
-        settings = panel()
+        # Hidden where there is no run (style.css); the address names the one that is open.
+        with gr.Tabs(elem_classes="sections", overflow_behavior="wrap"):
+            with gr.Tab("Learning", id="learning"):
+                curves = panel()
+                figures = panel()
+                watched = scrubber()
+            with gr.Tab("Report card", id="report"):
+                card = panel()
+                details = panel()
+            with gr.Tab("Take it home", id="take-home"):
+                ways = panel()
+                hub = push.build()
+            with gr.Tab("Versions", id="keep"):
+                kept = fields()
+            with gr.Tab("Settings and log", id="settings"):
+                settings = panel()
+                with gr.Accordion("Log", open=False, elem_classes="card") as fold:
+                    log = panel()
         rows = ticked()
-        with gr.Accordion("Log", open=False, visible=False, elem_classes="card") as fold:
-            log = panel()
         archive = gr.DownloadButton(visible="hidden", elem_id="archive")
         address = gr.Textbox(visible=False)
-        look.at(_show, heading, buttons, curves, watched, figures, settings, rows, fold)
+        look.at(_show, heading, buttons, dialogs, curves, figures, watched, settings, rows)
         for clicked in (heading, buttons, dialogs, rows):
             look.after(clicked.click(_act, None, [archive, address], **page.DIRECT))
-        report.attach(look, verdict, card, archive)
-        take_home.attach(look, ways, archive)
-        keep.attach(demo, look, kept)
+        report.attach(look, verdict, card, details, archive)
+        take_home.attach(look, ways)
+        keep.attach(look, kept)
         push.attach(demo, look, hub)
     reading = gr.Timer(BUSY, active=False)
     fold.expand(lambda: gr.Timer(active=True), None, reading, **page.DIRECT)
     fold.collapse(lambda: gr.Timer(active=False), None, reading, **page.DIRECT)
     gr.on([fold.expand, reading.tick], _log, None, log, **page.DIRECT)
+    demo.load(None, None, None, js=SECTIONS)
     address.change(None, address, None, js=page.HERE)
     archive.change(None, None, None, js=CLICK)
 
 
+# /runs?run=ID#take-home opens that tab, and so does a link to it on the page. A tab that is
+# opened is named in the address: a reload comes back to it.
+SECTIONS = """() => {
+  const open = () => {
+    const name = CSS.escape(window.location.hash.slice(1));
+    document.querySelector(`.sections [data-tab-id="${name}"]`)?.click();
+  };
+  document.addEventListener('click', ({ target }) => {
+    const tab = target.closest('.sections [data-tab-id]');
+    const { pathname, search } = window.location;
+    if (tab) window.history.replaceState(null, '', `${pathname}${search}#${tab.dataset.tabId}`);
+  });
+  window.addEventListener('hashchange', open);
+  open();
+}"""
 CLICK = "() => setTimeout(() => document.querySelector('#archive')?.click(), 50)"
 
 
@@ -132,42 +168,36 @@ def told() -> AbstractContextManager[None]:
 
 
 def _show(request: gr.Request) -> tuple:
-    """The list, or the run that the address names."""
+    """(heading, buttons, dialogs, curves, figures, watched, settings, rows, seconds): the list, or
+    the run that the address names."""
     store, id = page.store(request), request.query_params.get("run")
     if not id:
         line, start = queue.Line.now(), _start(request)
         runs = by_urgency(store.runs(), line)
         found, older = listed(runs[start : start + MOST], line), len(runs[start + MOST :])
         busy = any(run["status"] in ("running", "queued") for run, _ in found)
-        return (
-            views.runs.list_heading(_in_words(line)) + page.deleted(request), *[""] * 5,
-            views.runs.listing(found, older, start),
-            gr.Accordion(visible=False), BUSY if busy else IDLE,
-        )  # fmt: skip
+        heading = views.runs.list_heading(_in_words(line)) + page.deleted(request)
+        rows = views.runs.listing(found, older, start)
+        return heading, *[""] * 6, rows, BUSY if busy else IDLE
     try:
         run = store.run(id)
     except NotFound as error:
-        return (
-            views.heading("Runs"), *[""] * 5, views.runs.no_such_run(str(error)),
-            gr.Accordion(visible=False), IDLE,
-        )  # fmt: skip
+        return views.heading("Runs"), *[""] * 6, views.runs.no_such_run(str(error)), IDLE
     told, metrics = facts(run, queue.Line.now()), run.metrics()
+    dialogs = views.runs.run_dialogs(library_actions.kept_as(store, id))
+    heading, buttons = views.runs.run_heading(told), views.runs.run_actions(told)
     if told["status"] == "damaged":
-        return (
-            views.runs.run_heading(told), views.runs.run_actions(told), *[""] * 5,
-            gr.Accordion(visible=True), IDLE,
-        )  # fmt: skip
-    busy = told["status"] in ("running", "queued")
+        return heading, buttons, dialogs, *[""] * 5, IDLE
     return (
-        views.runs.run_heading(told),
-        views.runs.run_actions(told),
+        heading,
+        buttons,
+        dialogs,
         views.runs.run_chart(told, metrics, coach.of(run, metrics)) + views.runs.run_ranks(told),
-        views.watch.watch(samples.read(run), told["progress"]["total_steps"]),
         views.runs.run_figures(told, metrics),
+        views.watch.watch(samples.read(run), told["progress"]["total_steps"]),
         views.runs.run_settings(told, _own_tests(store, run)),
         "",
-        gr.Accordion(visible=True),
-        BUSY if busy else IDLE,
+        BUSY if told["status"] in ("running", "queued") else IDLE,
     )
 
 

@@ -12,10 +12,10 @@ from ui.look import Look
 BUSY, IDLE = 1.5, 10  # seconds between two looks
 
 
-def attach(look: Look, ways: gr.HTML, archive: gr.DownloadButton) -> None:
-    """Keep the card up to date; `archive` hands out what is downloaded."""
+def attach(look: Look, ways: gr.HTML) -> None:
+    """Keep the card up to date."""
     look.at(_show, ways)
-    look.after(ways.click(_act, None, archive, **page.DIRECT))
+    look.after(ways.click(_act, None, None, **page.DIRECT))
 
 
 def _show(request: gr.Request) -> tuple[str, float]:
@@ -29,8 +29,7 @@ def _show(request: gr.Request) -> tuple[str, float]:
     return views.take_home.card(told), BUSY if busy else IDLE
 
 
-def _act(event: gr.EventData, request: gr.Request) -> object:
-    """What a button says; the file that it asks for."""
+def _act(event: gr.EventData, request: gr.Request) -> None:
     store, id = page.store(request), request.query_params.get("run", "")
     with api.errors_in_words():
         match event.action:
@@ -40,6 +39,3 @@ def _act(event: gr.EventData, request: gr.Request) -> object:
                 export_actions.cancel_export(store, id, event.id)
             case "delete_export":
                 export_actions.delete_export(store, id, event.id)
-            case "download_export":
-                return api.download_export(store, id, event.id)["path"]
-    return gr.skip()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Request
+from starlette.middleware import Middleware
 
 from core.catalogue import Shape
 from core.config import TrainConfig, complete
@@ -18,6 +19,7 @@ from core.models import STARTER
 from core.runs import Run
 from core.store import Store
 from ui import site, theme
+from ui.downloads import Downloads
 
 QUESTION, ANSWER = "Do you deliver on Sundays?", "No, from Monday to Saturday."
 
@@ -69,7 +71,7 @@ def served(data: Path) -> Iterator[str]:
         demo = site.build()
         _, address, _ = demo.launch(
             prevent_thread_lock=True, quiet=True, run_history=False, ssr_mode=False,
-            **theme.launch_options(),
+            app_kwargs={"middleware": [Middleware(Downloads)]}, **theme.launch_options(),
         )  # fmt: skip
         try:
             yield address

@@ -72,6 +72,7 @@ def test_two_are_blended_tried_and_kept(page: Page, address, store, runs):
             "seconds": 1.0,
         },
     )  # fmt: skip
+    page.get_by_role("tab", name="Report card").click()
     table = page.get_by_role("region", name="On the rows of each")
     expect(table.get_by_role("row")).to_have_count(3)
     expect(table).to_contain_text("1.25")

@@ -58,7 +58,7 @@ def test_two_versions_one_made_current_rolled_back_and_undone(page: Page, addres
     page.get_by_role("link", name="Keep “Bot 2” as a version").click()
     expect(page.get_by_role("region", name="Keep as a version")).to_be_in_viewport()
     for run in runs:
-        page.goto(f"{address}runs?run={run.id}")
+        page.goto(f"{address}runs?run={run.id}#keep")
         card = page.get_by_role("region", name="Keep as a version")
         card.get_by_label("Family").fill("Support bot")
         card.get_by_label("Note").fill(f"From {run.name}.")
@@ -141,7 +141,7 @@ def test_nothing_reaches_out_of_the_window(page: Page, address, store):
         library.add(store, "Support bot", run, notes="Longer answers. " * 9, tags=["shop", "de"])
     library.make_current(store, "support-bot", 2, "why not " * 40)
     library.roll_back(store, "support-bot")
-    for path in ("library", "library?family=support-bot", f"runs?run={run.id}"):
+    for path in ("library", "library?family=support-bot", f"runs?run={run.id}#keep"):
         page.goto(f"{address}{path}")
         page.get_by_role("heading", level=1).wait_for()
         stage.Traffic(page).settle()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from core import estimates, hardware, planner, sharing
+from core import estimates, hardware, library, planner, sharing
 from core.catalogue import CATALOGUE
 from core.files import append_jsonl, write_bytes, write_json
 from core.store import Store
@@ -243,6 +243,7 @@ def test_a_run_that_the_disk_paused_says_so_and_leads_to_the_disk(page: Page, ad
 def test_the_log_unfolds(page: Page, address, store):
     run = stage.finish(stage.add_run(store, "Flowers"), "completed")
     page.goto(f"{address}runs?run={run.id}")
+    page.get_by_role("tab", name="Settings and log").click()
     page.get_by_role("button", name="Log").click()
     expect(page.get_by_text("step 1 of 100")).to_be_visible()
 
@@ -452,15 +453,53 @@ def test_ranks_are_shown_where_adalora_put_them(page: Page, address, store):
     expect(page.get_by_text("1 to 4, on average 2.5. Each began with 24.")).to_be_visible()
 
 
+def test_the_address_opens_a_part_and_names_the_one_that_is_open(page: Page, address, store):
+    run = stage.finish(stage.add_run(store, "Flowers"), "completed")
+    chart, home = (page.get_by_role(role, name=name) for role, name in
+                   (("region", "Learning curve"), ("heading", "Take it home")))  # fmt: skip
+    page.goto(f"{address}runs?run={run.id}#take-home")
+    expect(home).to_be_visible()
+    expect(chart).to_be_hidden()
+    page.get_by_role("tab", name="Learning").click()
+    expect(chart).to_be_visible()
+    expect(page).to_have_url(f"{address}runs?run={run.id}#learning")
+    page.get_by_role("tab", name="Take it home").click()
+    page.reload()
+    expect(home).to_be_visible()
+    expect(page.get_by_role("tab", name="Take it home")).to_have_attribute("aria-selected", "true")
+    page.goto(f"{address}runs")
+    expect(page.get_by_role("article")).to_contain_text("Flowers")
+    expect(page.get_by_role("tab")).to_have_count(5)
+    expect(page.get_by_role("tab").first).to_be_hidden()
+
+
+def test_who_deletes_a_current_version_is_told_what_that_comes_to(page: Page, address, store):
+    run = stage.finish(stage.add_run(store, "Flowers"), "completed")
+    library.add(store, "Support bot", run)
+    page.goto(f"{address}runs?run={run.id}")
+    page.get_by_role("button", name="Delete").click()
+    asked = page.get_by_role("dialog")
+    expect(asked).to_contain_text("It is the current version of support-bot, support-bot@1")
+    expect(asked).to_contain_text("gets no answer then")
+    asked.get_by_role("button", name="Keep it").click()
+    another = stage.finish(stage.add_run(store, "Tulips"), "completed")
+    library.add(store, "Support bot", another)
+    library.make_current(store, "support-bot", 2)
+    page.goto(f"{address}runs?run={another.id}")
+    page.get_by_role("button", name="Delete").click()
+    expect(asked).to_contain_text("roll back to version 1 first")
+
+
 def test_a_report_card_is_read_unfolded_and_taken_home(page: Page, address, store, tmp_path):
     run = stage.finish(stage.add_run(store, "Sorter"), "completed")
     page.goto(f"{address}runs?run={run.id}")
+    page.get_by_role("link", name="Report card").click()
     page.get_by_role("button", name="Make the report card").click()
     expect(page.get_by_text("made when the device is free")).to_be_visible()
     put(run, card_of("labels", LABELLED, general=(30, 28, 20)))
     expect(page.get_by_role("heading", name="Better than the original.")).to_be_visible()
-    expect(page.get_by_text("12 of 14 right instead of 2: +71 points")).to_be_visible()
-    expect(page.get_by_text("Forgot much")).to_be_visible()
+    expect(page.get_by_text("12 of 14 right instead of 2: +71 points").last).to_be_visible()
+    expect(page.get_by_text("Forgot much").last).to_be_visible()
     expect(page.get_by_text("lower its strength")).to_be_visible()
     page.get_by_text("What it takes for what").click()
     confused = page.get_by_role("row", name=re.compile("^No "))

@@ -24,7 +24,7 @@ def test_a_run_is_put_on_the_hub(page, address, store, monkeypatch, tmp_path):
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with serve(tmp_path / "hub") as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        page.goto(f"{address}runs?run={run.id}")
+        page.goto(f"{address}runs?run={run.id}#take-home")
         token = page.get_by_label("Access token")
         send = page.get_by_role("button", name="Put it on the Hub")
         expect(token).to_have_attribute("type", "password")

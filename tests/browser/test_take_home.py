@@ -25,7 +25,7 @@ def made(export: Export, proof: dict) -> None:
 def test_from_the_first_click_to_the_file(page: Page, address, store, tmp_path):
     run = stage.finish(stage.add_run(store, "Flowers"), "completed", used_step=100)
     export = Export(run, "merged")
-    page.goto(f"{address}runs?run={run.id}")
+    page.goto(f"{address}runs?run={run.id}#take-home")
     way = page.get_by_role("article", name="Merged model")
 
     def button(name: str):
@@ -51,7 +51,7 @@ def test_from_the_first_click_to_the_file(page: Page, address, store, tmp_path):
     made(export, GOOD)
     expect(way).to_contain_text("Checked: 5 of 5 answers the same as in the chat.")
     with page.expect_download() as download:
-        button("Download").click()
+        way.get_by_role("link", name="Download").click()
     assert download.value.suggested_filename == "Flowers-merged.zip"
     assert stage.reaching_out(page) == []
 
@@ -59,7 +59,15 @@ def test_from_the_first_click_to_the_file(page: Page, address, store, tmp_path):
     made(export, {**GOOD, "same": 4, "trusted": False, "parted": [PARTED]})
     expect(way).to_contain_text("Not to be trusted: 4 of 5")
     way.get_by_text("How that was found").click()
-    expect(way).to_contain_text("They part at word 1")
+    expect(way.get_by_text("They part at word 1")).to_be_visible()
+    # What was opened stays so while the page tells how far something is.
+    export.ask()
+    export.begin()
+    for done in (7, 14):
+        export.say("Adding what was learned", done, 28)
+        expect(way).to_contain_text(f"{done} of 28")
+        expect(way.get_by_text("They part at word 1")).to_be_visible()
+    button("Cancel").click()
     assert stage.reaching_out(page) == []
     button("Delete").click()
     expect(button("Prepare")).to_be_visible()

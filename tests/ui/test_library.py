@@ -12,7 +12,7 @@ from core.store import Store
 from tests.browser import stage
 from tests.cards import LABELLED, answers_of, card_of, put
 from tests.ui.test_views import HOSTILE, Elements
-from ui import conversation, health_actions, library_actions, views
+from ui import compare, conversation, health_actions, library_actions, views
 
 
 @pytest.fixture
@@ -199,8 +199,16 @@ def test_what_a_run_is_kept_as_is_told_on_its_page(store):
     assert library_actions.kept_as(store, run.id) == []
     library_actions.add_version(store, "Bot", run.id)
     (kept,) = library_actions.kept_as(store, run.id)
-    assert kept == {"id": "bot@1", "family": "bot", "state": "there", "current": True}
+    known = {"id": "bot@1", "family": "bot", "state": "there", "current": True, "previous": None}
+    assert kept == known
     assert "bot@1" in Elements(views.keep.card([kept], ["bot"])).text
+    assert not Elements(views.keep.card([], [], answerable=False)).all("input")
+    asked = Elements(views.runs.run_dialogs([kept])).text
+    assert "whoever asks for bot, in the chat or from a program, gets no answer then" in asked
+    back = Elements(views.runs.run_dialogs([{**kept, "previous": 3}])).text
+    assert "To keep bot answering, roll back to version 3 first." in back
+    other = Elements(views.runs.run_dialogs([{**kept, "current": False}])).text
+    assert "bot@1 in the library can’t be made current meanwhile" in other
 
 
 def test_an_answer_stands_under_the_name_that_was_asked_for():
@@ -258,6 +266,27 @@ def test_a_rollout_is_told_with_both_versions_and_how_sure_that_is(store):
     assert "Not yet clear: equals come out so uneven in" in shown()
     library_actions.end_rollout(store, "bot")
     assert health_actions.health(store, "bot")["rollout"] is None
+
+
+def test_both_versions_of_a_rollout_are_asked_side_by_side(store):
+    runs = [run_with(store, name) for name in ("One", "Two")]
+    for run in runs:
+        library.add(store, "bot", run)
+    assert compare._rolled_out(store, "bot", []) == ""
+    library.roll_out(store, "bot", 2, 30)
+    here = Elements(compare._rolled_out(store, "bot", []))
+    assert "Version 1 answers here. Version 2 is rolled out to 30 %" in here.text
+    told, health = library_actions.family(store, "bot"), health_actions.health(store, "bot")
+    shown = Elements(views.health.rollout(told, health))
+    for place in (here, shown):
+        assert "compare?run=bot&with=bot%402" in [link["href"] for link in place.all("a")]
+    assert {f"vote?run={run.id}" for run in runs} < {link["href"] for link in shown.all("a")}
+    # Beside the family's name, the address can name a version of the same original.
+    base = runs[0].config.base_model
+    assert compare._versions(store, ["bot@2", "bot@9", "Two"], base) == [("bot@2", "bot@2")]
+    assert compare._versions(store, ["bot@2"], "another") == []
+    assert compare._rolled_out(store, "bot", ["bot@2"]) == ""
+    assert compare._rolled_out(store, runs[0].id, []) == ""
 
 
 def test_blind_votes_of_both_versions_are_told_with_a_rollout(store):

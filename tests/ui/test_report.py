@@ -78,6 +78,8 @@ def test_on_its_way_it_says_how_far_it_is_and_what_to_do(state, said, buttons):
     assert len(elements.all("button")) == buttons
     assert views.report.details(state) == ""
     assert views.report.verdict(told(state="none", can_be_made=False)) == ""
+    assert views.report.line(told(state="none", can_be_made=False)) == ""
+    assert "#report" in Elements(views.report.line(state)).all("a")[0]["href"]
 
 
 def test_what_models_say_never_becomes_markup():

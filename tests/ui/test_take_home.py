@@ -19,6 +19,7 @@ GOOD = {
     "asked": 5, "same": 5, "near": 0, "trusted": True, "parted": [], "bits": "none",
     "logits": {"max": 0.125, "mean": 0.017, "same_choices": 1.0, "places": 47},
 }  # fmt: skip
+DOWNLOAD = "take-home/r/merged"
 PARTED = {"question": "Why?", "chat": "So.", "artefact": "No.", "word": 1, "margin": 2.5}
 
 
@@ -41,7 +42,8 @@ def shown(*ways):
 
 
 def buttons(elements):
-    return [button["data-action"] for button in elements.all("button")]
+    links = [link["href"] for link in elements.all("a")]
+    return links + [button["data-action"] for button in elements.all("button")]
 
 
 @pytest.mark.parametrize(
@@ -60,33 +62,33 @@ def buttons(elements):
             "could not be prepared: The disk is full. Free some.",
             ["make_export"],
         ),
-        (made(), "5 of 5 answers the same as in the chat.", ["download_export", "delete_export"]),
-        (made(), "14 GB · prepared", ["download_export", "delete_export"]),
-        (made(), "by 0.017 on average and 0.12 at most", ["download_export", "delete_export"]),
+        (made(), "5 of 5 answers the same as in the chat.", [DOWNLOAD, "delete_export"]),
+        (made(), "14 GB · prepared", [DOWNLOAD, "delete_export"]),
+        (made(), "by 0.017 on average and 0.12 at most", [DOWNLOAD, "delete_export"]),
         (
             made(same=3, near=2),
             "3 of 5 answers the same as in the chat; 2 part where two words were as likely.",
-            ["download_export", "delete_export"],
+            [DOWNLOAD, "delete_export"],
         ),
         (
             made(bits="4bit", same_as_chat=4),
             "as with the original in 16 bits; 4 as in the chat, which has the original in 4 bits",
-            ["download_export", "delete_export"],
+            [DOWNLOAD, "delete_export"],
         ),
         (
             made(same=4, trusted=False, parted=[PARTED]),
             "Not to be trusted: 4 of 5",
-            ["download_export", "make_export", "delete_export"],
+            [DOWNLOAD, "make_export", "delete_export"],
         ),
         (
             made() | {"stale": True},
             "the run has learned on since",
-            ["download_export", "make_export", "delete_export"],
+            [DOWNLOAD, "make_export", "delete_export"],
         ),
         (
             made() | {"state": "making", "phase": "Loading"},
             "5 of 5",
-            ["download_export", "cancel_export"],
+            [DOWNLOAD, "cancel_export"],
         ),
     ],
 )  # fmt: skip
@@ -111,7 +113,9 @@ def test_the_ways_stand_under_what_they_are_for_and_no_heading_is_empty():
     assert text.index("For Python") < text.index("For Ollama") < text.index("To train it again")
     assert len(buttons(shown(*ways))) == 5
     assert "Ollama" not in shown(way("merged")).text
-    assert views.take_home.card({"can_be_made": False, "formats": ways}) == ""
+    nothing = Elements(views.take_home.card({"can_be_made": False, "formats": ways}))
+    assert not buttons(nothing)
+    assert "Once the run has finished" in nothing.text
     headed = [begins for _, begins in views.take_home.GROUPS]
     assert all(any(id.startswith(begins) for begins in headed) for id in FORMATS)
 
@@ -212,4 +216,4 @@ def test_of_a_run_without_anything_learned_nothing_is_offered(data_dir):
     facts = export_actions.exports(Store(), run.id)
     assert facts["can_be_made"] is False
     assert {one["state"] for one in facts["formats"]} == {"none"}
-    assert views.take_home.card(facts) == ""
+    assert "Once the run has finished" in Elements(views.take_home.card(facts)).text

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 from core.health import FEWEST_THUMBS
 from core.refusals import RULE
 from ui import words
-from ui.views.parts import button, fold, notice, only_if
+from ui.views.parts import button, fold, link, notice, only_if
 from ui.views.version import passes
 
 Told = Mapping[str, Any]
@@ -44,8 +45,24 @@ def rollout(family: Told, health: Told) -> str:
         f"{words.when(running['since'])}; version {family['current']} the rest.</p>"
         f'<div class="typed">{_share(running["share"])}<div class="buttons">'
         f"{button('rollout', 'Change the share', number)}</div></div>"
-        f"{_both(health['rollout'], health['keeping'])}"
-        f'<div class="buttons spaced">{made}{ended}</div></section>'
+        f"{_both(health['rollout'], health['keeping'])}{_votes(family, health['rollout'])}"
+        f'<div class="buttons spaced">{made}{ask_both(family["name"], running["number"])}{ended}'
+        "</div></section>"
+    )
+
+
+def ask_both(name: str, candidate: int) -> str:
+    """The way to Compare, where both versions answer and thumbs count for each."""
+    return link(f"compare?run={quote(name)}&with={quote(f'{name}@{candidate}')}", "Ask both", "")
+
+
+def rolled_out(name: str, current: int, rollout: Told) -> str:
+    """In Compare, where the family’s name stands for the current version."""
+    return notice(
+        f"Version {current} answers here. Version {rollout['number']} is rolled out to "
+        f"{rollout['share']:g} % of what programs ask.",
+        kind="warn",
+        action=f'<div class="buttons">{ask_both(name, rollout["number"])}</div>',
     )
 
 
@@ -97,7 +114,7 @@ def _both(told: Told | None, keeping: Told) -> str:
         '<thead><tr><th></th><th scope="col">Answers</th><th scope="col">Thumbs up</th>'
         '<th scope="col">Likely between</th><th scope="col">Declined</th>'
         f'<th scope="col">Words</th></tr></thead><tbody>{rows}</tbody></table></div>'
-        f"<p>{escape(_verdict(told))}</p>{_votes(told['votes'])}"
+        f"<p>{escape(_verdict(told))}</p>"
         '<p class="small">Only what was answered since the rollout began. The range holds what '
         "very many ratings would show, with 95 % confidence (Wilson); the difference is tested "
         "exactly (Fisher). Looking again and again gives luck more chances.</p>"
@@ -124,9 +141,20 @@ def _verdict(told: Told) -> str:
     return f"Version {better} is liked better: equals come out so uneven {chance} only."
 
 
-def _votes(votes: Told | None) -> str:
-    if votes is None:
+def _votes(family: Told, rollout: Told | None) -> str:
+    """The blind votes of both, or where they are given."""
+    if rollout is None:
         return ""
+    if (votes := rollout["votes"]) is None:
+        runs = {version["number"]: version["run"] for version in family["versions"]}
+        ways = " and ".join(
+            f'<a href="vote?run={quote(runs[number])}">on version {number}</a>'
+            for number in (rollout["candidate"]["number"], rollout["current"]["number"])
+        )
+        return (
+            "<p>Blind votes against the original are held beside each other here once both have "
+            f"some: vote {ways}.</p>"
+        )
     told = ", ".join(
         f"the {side} won {votes[side]['wins']} of {votes[side]['wins'] + votes[side]['losses']}"
         for side in ("candidate", "current")

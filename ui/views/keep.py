@@ -5,11 +5,20 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from ui.views.parts import button, only_if
+from ui.views.parts import button, nothing_yet, only_if
 
 
-def card(kept: Sequence[Mapping[str, Any]], families: Iterable[str]) -> str:
-    """What a finished run is kept as, and the way to keep it. `kept`: as from `kept_as`."""
+def card(
+    kept: Sequence[Mapping[str, Any]], families: Iterable[str], answerable: bool = True
+) -> str:
+    """What a run is kept as, and the way to keep it once it is `answerable`. `kept`: as from
+    `kept_as`."""
+    if not (kept or answerable):
+        return nothing_yet(
+            "Keep as a version",
+            "Once the run has finished, it can be kept in the library, as a version of what serves "
+            "one purpose: one version is current, and there is a way back.",
+        )
     there = "".join(
         f'<li><a href="library?family={quote(version["family"])}">{escape(version["id"])}</a>'
         f"{only_if(version['current'], ' <span class=pill>Current</span>')}"
@@ -25,7 +34,9 @@ def card(kept: Sequence[Mapping[str, Any]], families: Iterable[str]) -> str:
         f'placeholder="What is new"></label>{button("keep", "Keep as a version", "")}</div>'
     )
     is_kept = any(version["state"] == "there" for version in kept)
-    if is_kept:
+    if not answerable:
+        form = ""
+    elif is_kept:
         form = (
             '<details class="more-of-it"><summary>Keep it in another family</summary>'
             f"{form}</details>"
@@ -37,6 +48,6 @@ def card(kept: Sequence[Mapping[str, Any]], families: Iterable[str]) -> str:
         "and there is a way back.</p>"
     )
     return (
-        '<section class="card fold keep-as" id="keep" aria-label="Keep as a version">'
+        '<section class="card fold keep-as" aria-label="Keep as a version">'
         f"<h2>{'In the library' if there else 'Keep as a version'}</h2>{lead}{form}</section>"
     )

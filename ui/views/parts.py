@@ -68,6 +68,14 @@ def invitation(title: str, line: str, label: str, link: str) -> str:
     )
 
 
+def nothing_yet(title: str, line: str) -> str:
+    """What will stand here once there is something."""
+    return (
+        f'<section class="card fold" aria-label="{escape(title)}"><h2>{escape(title)}</h2>'
+        f'<p class="nothing">{escape(line)}</p></section>'
+    )
+
+
 def notice(text: str, hint: str = "", kind: str = "bad", action: str = "") -> str:
     """Something to know, in place: `kind` is bad, warn or good. `action` is HTML."""
     word = {"bad": "Problem", "warn": "Note", "good": "Done"}[kind]

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 from core.scores import NOT_A_LABEL
 from core.verdict import GUARDS, perplexity
 from ui import words
 from ui.views.blend import by_parent
-from ui.views.parts import button, clip, notice, only_if
+from ui.views.parts import button, clip, nothing_yet, notice, only_if
 
 Card = dict[str, Any]
 KINDS = {
@@ -52,6 +53,37 @@ def verdict(told: dict[str, Any], alone: bool = False) -> str:
                 f'<div class="buttons">{again}</div></section>'
             )
     return ""
+
+
+def not_yet() -> str:
+    return nothing_yet(
+        "Report card",
+        "Is it better than the original, and did it forget anything? The report card is made by "
+        "itself once the run has finished.",
+    )
+
+
+def line(told: dict[str, Any]) -> str:
+    """What the card comes to, or that it is on its way; the rest stands under #report."""
+    match told["state"]:
+        case "made":
+            said = told["verdict"]
+            text = (
+                f"<strong>{escape(said['headline'])}</strong> {escape(said['evidence'])} "
+                f'<span class="pill {GUARD_TONES[said["guard"]]}">'
+                f"{GUARDS[said['guard']].capitalize()}</span>"
+            )
+            tone = said["task"]
+        case "waiting" | "making":
+            text, tone = "Its report card is on its way: is it better than the original?", ""
+        case "failed":
+            text, tone = "Its report card could not be made.", "worse"
+        case _ if told["can_be_made"]:
+            text, tone = "Is it better than the original? It has no report card yet.", ""
+        case _:
+            return ""
+    link = f'<a href="runs?run={quote(told["id"])}#report">Report card</a>'
+    return f'<p class="told-line {tone}"><span>{text}</span> {link}</p>'
 
 
 def _making(text: str, share: int, phase: str = "") -> str:

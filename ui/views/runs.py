@@ -1,6 +1,6 @@
 """Runs: the list, and one run's page."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 from urllib.parse import quote
@@ -209,7 +209,8 @@ def run_actions(run: dict[str, Any]) -> str:
     return f'<div class="buttons">{"".join(buttons)}</div>'
 
 
-def run_dialogs() -> str:
+def run_dialogs(kept: Sequence[Mapping[str, Any]] = ()) -> str:
+    """`kept`: the versions that the run is kept as, as from `kept_as`."""
     return (
         dialog(
             "stop-running", "Stop training?",
@@ -225,10 +226,22 @@ def run_dialogs() -> str:
         + dialog(
             "delete-run", "Delete this run?",
             "With its adapter, its checkpoints and its curve it goes to the trash. It can be put "
-            "back for 7 days.",
+            f"back for 7 days.{''.join(map(_without, kept))}",
             "delete", "Delete", "Keep it", bad=True,
         )
     )  # fmt: skip
+
+
+def _without(version: Mapping[str, Any]) -> str:
+    """What the library loses with the run."""
+    name, id = version["family"], version["id"]
+    if not version["current"]:
+        return f" {id} in the library can’t be made current meanwhile."
+    told = f" It is the current version of {name}, {id}: whoever asks for {name}, in the chat or "
+    told += "from a program, gets no answer then, until it is put back or another is made current."
+    if version["previous"]:
+        told += f" To keep {name} answering, roll back to version {version['previous']} first."
+    return told
 
 
 def run_chart(

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 from ui import words
-from ui.views.parts import button, clip, fold, only_if
+from ui.views.parts import button, clip, fold, link, nothing_yet, only_if
 
 Way = dict[str, Any]
 GROUPS = (
@@ -15,16 +16,19 @@ GROUPS = (
 )
 """Headings, and with what the ids of the formats below them begin."""
 SELDOM = ("gguf-f16", "gguf-q6_k", "gguf-q5_k_m", "gguf-adapter", "kit-without-data")
-"""Folded until one of them is asked for."""
+"""In a fold, which is open once one of them is asked for."""
 LONGEST = 400  # characters of an answer that are shown
 
 
 def card(told: dict[str, Any]) -> str:
-    """Empty until the run has something that could be taken home."""
     if not told["can_be_made"]:
-        return ""
+        return nothing_yet(
+            "Take it home",
+            "Once the run has finished, what it learned can be taken home: as an adapter, as a "
+            "whole model, for Ollama and LM Studio, or as a program that trains it again.",
+        )
     groups = "".join(
-        f"<h3>{escape(title)}</h3>{_ways(ways)}"
+        f"<h3>{escape(title)}</h3>{_ways(told['id'], ways)}"
         for title, begins in GROUPS
         if (ways := [way for way in told["formats"] if way["format"].startswith(begins)])
     )
@@ -35,21 +39,21 @@ def card(told: dict[str, Any]) -> str:
     )
 
 
-def _ways(ways: Sequence[Way]) -> str:
-    often = "".join(_way(way) for way in ways if way["format"] not in SELDOM)
+def _ways(run: str, ways: Sequence[Way]) -> str:
+    often = "".join(_way(run, way) for way in ways if way["format"] not in SELDOM)
     seldom = [way for way in ways if way["format"] in SELDOM]
     asked = any(way["state"] != "none" or way["made"] for way in seldom)
-    others = "".join(map(_way, seldom))
-    if asked or not seldom:
-        return often + others
-    return f'{often}<details class="others"><summary>Others</summary>{others}</details>'
+    if not seldom:
+        return often
+    others = f"<summary>Others</summary>{''.join(_way(run, way) for way in seldom)}"
+    return f'{often}<details class="others"{only_if(asked, " open")}>{others}</details>'
 
 
-def _way(way: Way) -> str:
+def _way(run: str, way: Way) -> str:
     return (
         f'<article class="way" aria-label="{escape(way["title"])}"><div class="what">'
         f"<h4>{escape(way['title'])}</h4><p>{escape(way['sentence'])}</p>{_stands(way)}</div>"
-        f'<div class="do">{_buttons(way)}</div></article>'
+        f'<div class="do">{_buttons(run, way)}</div></article>'
     )
 
 
@@ -87,7 +91,7 @@ def _making(said: str, share: int) -> str:
 def _made(way: Way) -> str:
     made = way["made"]
     facts = f"{words.size(made['bytes'])} · prepared {words.when(made['at'])}"
-    facts += only_if(made["is_folder"], " · packed when you download it")
+    facts += only_if(made["is_folder"], " · packed on its way to you, and takes no more room here")
     stale = (
         '<p class="told warn"><strong>Of an earlier state:</strong> the run has learned on since. '
         "Prepare it anew.</p>"
@@ -154,9 +158,12 @@ def _parted(one: dict[str, Any]) -> str:
     )
 
 
-def _buttons(way: Way) -> str:
+def _buttons(run: str, way: Way) -> str:
     id, made = escape(way["format"]), way["made"]
-    download = button("download_export", "Download", id) if made else ""
+    download = ""
+    if made:
+        address = f"take-home/{quote(run)}/{quote(way['format'])}"  # ui.downloads
+        download = link(address, "Download", "")
     if way["state"] in ("waiting", "making"):
         return download + button("cancel_export", "Cancel", id)
     if way["state"] == "failed":
