@@ -45,10 +45,7 @@ EVERYBODY = 100  # percent
 
 def families(store: Store) -> list[Family]:
     """By name."""
-    try:
-        folders = sorted(path.parent for path in (store.path / "library").glob("*/log.jsonl"))
-    except OSError:
-        return []
+    folders = sorted(path.parent for path in (store.path / "library").glob("*/log.jsonl"))
     found = (read(store, folder.name) for folder in folders if NAME.fullmatch(folder.name))
     return [family for family in found if family.versions]
 
