@@ -43,7 +43,8 @@ from core.files import write_bytes, write_text
 from core.loading import load_base
 from core.lora import ADAPTER
 from core.methods import LORA_PLUS_RATIO, METHODS
-from core.models import BaseModel, block_linear, scales_its_input, select_modules
+from core.models import BaseModel
+from core.parts import block_linear, scales_its_input, select_modules
 from core.tokenizer import Tokenizer
 
 

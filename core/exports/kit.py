@@ -35,6 +35,7 @@ from core.exports.formats import Format, Say
 from core.files import size_of, write_json, write_jsonl, write_text
 from core.hub import folder_of
 from core.methods import LORA_PLUS_RATIO, METHODS
+from core.parts import scales_its_input, select_modules
 from core.runs import Run
 from core.store import Store
 
@@ -222,14 +223,12 @@ class Training:
         if method.kind in ("full", "prefix") or config.continue_from:
             return {}
         linear = models.find(config.base_model).linear
-        chosen = models.select_modules(linear, config.target_modules, config.layers)
+        chosen = select_modules(linear, config.target_modules, config.layers)
         short = sorted({name.rsplit(".", 1)[-1] for name in chosen})
         whole = len(chosen) == sum(name.rsplit(".", 1)[-1] in short for name in linear)
         parts: dict[str, Any] = {"modules": short if whole and method.kind != "ia3" else chosen}
         if method.kind == "ia3":
-            parts["feedforward"] = [
-                name for name in chosen if models.scales_its_input(name, linear[name])
-            ]
+            parts["feedforward"] = [name for name in chosen if scales_its_input(name, linear[name])]
         if method.kind == "adalora":
             from core import adalora
 

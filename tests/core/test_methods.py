@@ -19,8 +19,9 @@ from core.files import read_json, size_of
 from core.generate import Answer, choices, generate
 from core.methods import METHODS, OBJECTIVES, MethodName, ObjectiveName
 from core.mixed import MixedModel
-from core.models import check_method, find
+from core.models import find
 from core.sampling import Sampling
+from core.suitable import check_method
 from core.tokenizer import Tokenizer
 from core.tokens import encode_prompt
 from tests.core.conftest import ChatHere
