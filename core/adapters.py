@@ -38,12 +38,13 @@ from core import adalora, lora, losses
 from core.batches import Micro
 from core.config import TrainConfig
 from core.earlier import CONFIG, WEIGHTS
-from core.errors import UserError
+from core.errors import UserError, is_out_of_memory
 from core.files import write_bytes, write_text
 from core.loading import load_base
 from core.lora import ADAPTER
 from core.methods import LORA_PLUS_RATIO, METHODS
-from core.models import BaseModel, block_linear, scales_its_input, select_modules
+from core.models import BaseModel
+from core.parts import block_linear, scales_its_input, select_modules
 from core.tokenizer import Tokenizer
 
 
@@ -121,6 +122,8 @@ def _attach_earlier(model: PreTrainedModel, config: TrainConfig, start: Path) ->
     try:
         attached = PeftModel.from_pretrained(model, start, is_trainable=True, config=saved)
     except (RuntimeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         raise UserError(
             "continue_from (Go on from): the earlier adapter does not fit this model: "
             + str(error).splitlines()[0],
@@ -172,6 +175,8 @@ def _begin_prefix(model: Any, examples: Sequence[Micro]) -> None:
         with torch.no_grad():  # what a step will do
             model(input_ids=ids[None], attention_mask=torch.ones_like(ids[None]), use_cache=False)
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise UserError(
             "method (Way of learning): this model does not keep keys and values in the way that "
             f"prefix tuning needs ({error}).",

@@ -80,13 +80,9 @@ def keep_from(store: Store, source: str) -> Upload:
     source = source.strip()
     if not source:
         raise UserError("Nothing was named.", "Give owner/name, or the whole path of a folder.")
-    path = Path(source).expanduser()
-    with suppress(OSError, ValueError, RuntimeError):
-        if path.is_absolute() and path.is_dir() and not store.is_foreign(path):
-            found = {file.name: file for file in path.iterdir() if file.is_file()}
-            links = [file for file in found.values() if store.is_foreign(file)]
-            if not links:
-                return _keep(store, path.name, str(path), lambda folder: _take(found, folder))
+    if (there := _folder_here(store, source)) is not None:
+        found = {file.name: file for file in there.iterdir() if file.is_file()}
+        return _keep(store, there.name, str(there), lambda folder: _take(found, folder))
     if not models.HUB_ID.fullmatch(source):
         raise NotFound(
             f"There is no folder with an adapter {source[:100]!r}.",
@@ -100,6 +96,18 @@ def keep_from(store: Store, source: str) -> Upload:
             raise peft_format.pickled_weights("adapter_model.bin")
 
     return _keep(store, source.split("/")[1], source, fetch)
+
+
+def _folder_here(store: Store, source: str) -> Path | None:
+    """The folder that this names; None where it names none, or leads to what is another owner's."""
+    try:
+        path = Path(source).expanduser()
+        if not path.is_absolute() or not path.is_dir() or store.is_foreign(path):
+            return None
+        foreign = any(file.is_file() and store.is_foreign(file) for file in path.iterdir())
+    except (OSError, ValueError, RuntimeError):  # no name, nobody's home, or not to be read
+        return None
+    return None if foreign else path
 
 
 def _keep(store: Store, name: str, source: str, fill: Callable[[Path], object]) -> Upload:

@@ -188,8 +188,10 @@ class Chat:
         answering, self._answering, self._look = self._answering, [], True
         for asked in answering:
             assert asked.events is not None
-            with suppress(Exception):  # what broke may break again as it is cleared away
+            try:
                 asked.events.close()
+            except Exception:  # what broke may break again as it is cleared away
+                traceback.print_exc()
         traceback.clear_frames(error.__traceback__)  # they hold tensors
         self.held.free()
         for asked in answering:

@@ -15,8 +15,9 @@ from core.config import TrainConfig, complete
 from core.errors import DataProblem, UserError
 from core.examples import read, totals_of
 from core.methods import METHODS
-from core.models import BaseModel, check_method
+from core.models import BaseModel
 from core.runs import Run
+from core.suitable import check_method
 from core.tokenizer import Tokenizer
 
 

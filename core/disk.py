@@ -101,7 +101,7 @@ def _of_run(run: Run) -> dict[str, Any]:
 
 def _of_upload(upload: Upload) -> dict[str, Any]:
     name, at, adapter = upload.id, time.time(), False
-    with suppress(UserError, OSError):
+    with suppress(UserError, OSError):  # damaged, or gone a moment ago: it takes room all the same
         name, at = upload.facts["file"], upload.path.stat().st_mtime
         adapter = bool(upload.facts.get("adapter"))
     bytes = size_of(upload.path)

@@ -21,9 +21,11 @@ from core.errors import UserError
 from core.hardware import Device, device
 from core.lengths import Cut, Profile
 from core.methods import Bits
-from core.models import BaseModel, check_method, find, hub_folder, select_modules
+from core.models import BaseModel, find, hub_folder
+from core.parts import select_modules
 from core.planner import Verdict, verdict
 from core.store import Store
+from core.suitable import check_method
 from core.tokenizer import Tokenizer
 
 UNKNOWN_LENGTH = 128  # tokens of an example, while the model is not here

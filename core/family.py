@@ -204,7 +204,7 @@ def told(store: Store, name: str, events: tuple[dict[str, Any], ...]) -> Family:
                 current.append(number)
                 left = None
             case {"do": "gate", "gate": dict(values)}:
-                with suppress(UserError):
+                with suppress(UserError):  # of another version of Graft: the one before it holds
                     wanted = gate.parse(values)
             case {"do": "rollout", "version": int(number), "share": float() | int() as share,
                   "at": at} if number in versions:  # fmt: skip

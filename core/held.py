@@ -19,9 +19,10 @@ from core.generate import Batch
 from core.loading import load_base, pick_device, pick_dtype
 from core.methods import Bits
 from core.mixed import MixedModel
-from core.models import BaseModel, find, weight_files
+from core.models import BaseModel, find
 from core.runs import Run
 from core.tokenizer import Tokenizer
+from core.weights import weight_files
 from core.whole import fingerprint
 
 

@@ -45,10 +45,7 @@ EVERYBODY = 100  # percent
 
 def families(store: Store) -> list[Family]:
     """By name."""
-    try:
-        folders = sorted(path.parent for path in (store.path / "library").glob("*/log.jsonl"))
-    except OSError:
-        return []
+    folders = sorted(path.parent for path in (store.path / "library").glob("*/log.jsonl"))
     found = []
     for folder in folders:
         with suppress(NotFound):  # removed a moment ago

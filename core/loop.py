@@ -10,7 +10,6 @@ never stopped. On several devices each takes its share of every batch.
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -216,6 +215,8 @@ def _take_home(
         model_card(run, learner.config, base, result),
         checkpoints.initial(run) if learner.method.residual else None,
     )
-    with suppress(OSError):  # a full disk costs the card, not the run
+    try:
         Report(run).ask()  # before the last word: whoever is killed now, the card is made
+    except OSError as error:  # a full disk costs the card, not the run
+        print(f"The report card could not be asked for: {error}", flush=True)
     run.finish(outcome, **result)

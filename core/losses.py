@@ -162,7 +162,8 @@ def packs(model: torch.nn.Module, example: Encoded) -> bool:
     attention.use_segments(base, True)
     try:
         exactly = packs_exactly(model, example)
-    except RuntimeError:  # a kernel that this device lacks
+    except RuntimeError as error:  # a kernel that this device lacks
+        print(f"Packs are kept apart by masks, which is slower: {error}", flush=True)
         exactly = False
     if not exactly and attention.in_segments(base):
         attention.use_segments(base, False)

@@ -14,7 +14,8 @@ import numpy as np
 from core.config import TrainConfig
 from core.hardware import Device, number_bytes
 from core.methods import METHODS, Bits, adalora_ranks
-from core.models import BaseModel, scales_its_input, select_modules
+from core.models import BaseModel
+from core.parts import scales_its_input, select_modules
 
 Verdict = Literal["fits", "tight", "does not fit"]
 

@@ -28,6 +28,7 @@ from core.errors import DataProblem, NotFound, UserError
 from core.files import encode, read_jsonl, write_jsonl
 from core.runs import Run
 from core.store import Store
+from core.suitable import check_method
 
 NAME_LENGTH = 80  # characters; TrainConfig.name's limit
 WRITTEN_AT_ONCE, WRITTEN_BEHIND = 1 << 20, 24  # bytes, and how many times that may wait
@@ -171,7 +172,7 @@ def new_run(store: Store, config: TrainConfig) -> Run:
     config = config.model_copy(update={"name": name, "objective": objective})
     config, earlier_adapter = earlier.adopt(config, base, store)
     config = complete(config, len(rows), base.parameters)
-    models.check_method(config, base)
+    check_method(config, base)
     run = store.create_run(config, rows, tests)
     if earlier_adapter:
         earlier.copy(earlier_adapter, run.path)

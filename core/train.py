@@ -19,6 +19,7 @@ import gc
 import os
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,6 +83,8 @@ def _lead(run: Run, accelerator: "Accelerator") -> int:
         except Exception as error:
             if disk.was_full(run.path):
                 run.hold(disk.lacking(run.path, 0))
+                with suppress(OSError):  # the log may not take it either
+                    os.write(2, traceback.format_exc().encode())
                 return 0
             if not isinstance(error, UserError):
                 traceback.print_exc()

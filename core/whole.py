@@ -6,8 +6,8 @@ from pathlib import Path
 
 from core.errors import Damaged, ModelProblem, NotFound
 from core.files import read_facts
-from core.models import stored_bytes, weight_files
 from core.runs import Run
+from core.weights import stored_bytes, weight_files
 
 
 def whole_adapter(run: Run) -> Path:

@@ -341,9 +341,15 @@ def test_from_a_folder_and_from_the_hub(store, tiny_model, tmp_path, data_dir):
     assert bring_adapter.finish(store, upload, "", name="here").name == "here"
     theirs = data_dir / "anna" / "runs" / "x" / "adapter"
     shutil.copytree(made, theirs)
-    for nowhere in (str(theirs), str(tmp_path / "nothing"), "no such thing"):
+    for nowhere in (str(theirs), str(tmp_path / "nothing"), "no such thing", "~nobody here/made"):
         with pytest.raises(NotFound):
             bring_adapter.keep_from(store, nowhere)
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    shutil.copyfile(made / "adapter_config.json", pickled / "adapter_config.json")
+    (pickled / "adapter_model.bin").write_bytes(b"")
+    with pytest.raises(UserError, match=r"adapter_model\.bin"):  # not that there is no folder
+        bring_adapter.keep_from(store, str(pickled))
     (made / "README.md").write_text("# Hello\n\nMade by somebody.")
     (made / "run.py").write_text("boom")
     with serve({"anna/roses": made}) as hub:

@@ -14,13 +14,14 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from core import adalora, adapters, checkpoints, course, loading, loop, planner
 from core.chat import BASE
 from core.config import TrainConfig, complete, layer_numbers, parse_config
-from core.errors import UserError
+from core.errors import UserError, is_out_of_memory
 from core.files import read_json, size_of
 from core.generate import Answer, choices, generate
 from core.methods import METHODS, OBJECTIVES, MethodName, ObjectiveName
 from core.mixed import MixedModel
-from core.models import check_method, find
+from core.models import find
 from core.sampling import Sampling
+from core.suitable import check_method
 from core.tokenizer import Tokenizer
 from core.tokens import encode_prompt
 from tests.core.conftest import ChatHere
@@ -216,6 +217,24 @@ def test_it_goes_on_with_the_same_losses(make_run, monkeypatch, name):
     assert run.result["final_eval_loss"] == pytest.approx(
         undisturbed.result["final_eval_loss"], abs=1e-6
     )
+
+
+def test_too_little_memory_for_a_prefix_is_not_the_models_fault(make_run, monkeypatch):
+    honest = adapters.attach
+
+    def ask(module, args, inputs):
+        if inputs.get("use_cache"):  # as where the prefix begins
+            torch.empty(1 << 60, dtype=torch.uint8)
+
+    def attach(*args):
+        model = honest(*args)
+        model.register_forward_pre_hook(ask, with_kwargs=True)
+        return model
+
+    monkeypatch.setattr(adapters, "attach", attach)
+    with pytest.raises(RuntimeError) as caught:
+        learn(make_run(method="prefix"))
+    assert is_out_of_memory(caught.value)
 
 
 def test_adalora_moves_rank_to_where_it_is_needed(make_run):

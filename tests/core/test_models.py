@@ -10,8 +10,9 @@ import pytest
 
 from core.errors import ModelProblem, UserError
 from core.loading import load_base
-from core.models import find, weight_files
+from core.models import find
 from core.tokenizer import Tokenizer
+from core.weights import weight_files
 
 NAME = "model.layers.0.self_attn.q_proj.weight"
 

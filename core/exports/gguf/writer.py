@@ -30,8 +30,8 @@ from core.exports.gguf.quantise import (
     type_of,
 )
 from core.exports.gguf.vocabulary import Vocabulary, recognise, write_vocabulary
-from core.models import weight_files
 from core.tokenizer import Tokenizer
+from core.weights import weight_files
 
 NUMBERS = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 TOUCHY = ("phi-3", "phi3", "modern-bert")  # parts of a name from which llama.cpp concludes

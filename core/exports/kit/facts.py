@@ -4,12 +4,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from core import models
 from core.catalogue import CATALOGUE
 from core.config import TrainConfig
 from core.exports.kit.examples import Told
 from core.hub import folder_of
 from core.methods import LORA_PLUS_RATIO, METHODS
+from core.models import find
+from core.parts import scales_its_input, select_modules
 from core.runs import Run
 
 TOKENS_AT_ONCE = 4096  # in the kit all their logits are in memory
@@ -106,15 +107,13 @@ def _parts(run: Run, config: TrainConfig) -> dict[str, Any]:
     method = METHODS[config.method]
     if method.kind in ("full", "prefix") or method.begins in FOUND or config.continue_from:
         return {}
-    linear = models.find(config.base_model).linear
-    chosen = models.select_modules(linear, config.target_modules, config.layers)
+    linear = find(config.base_model).linear
+    chosen = select_modules(linear, config.target_modules, config.layers)
     short = sorted({name.rsplit(".", 1)[-1] for name in chosen})
     whole = len(chosen) == sum(name.rsplit(".", 1)[-1] in short for name in linear)
     parts: dict[str, Any] = {"modules": short if whole and method.kind != "ia3" else chosen}
     if method.kind == "ia3":
-        parts["feedforward"] = [
-            name for name in chosen if models.scales_its_input(name, linear[name])
-        ]
+        parts["feedforward"] = [name for name in chosen if scales_its_input(name, linear[name])]
     if method.kind == "adalora":
         from core import adalora
 
