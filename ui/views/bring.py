@@ -28,7 +28,8 @@ SHOWN = 5  # rows of a table
 CHOICES = {
     "sheets": ("sheet", "Which sheet?"), "lists": ("sheet", "Which list?"),
     "members": ("member", "Which files?"), "configs": ("config", "Which part?"),
-    "splits": ("split", "Which split?"), "speakers": ("speaker", "Whose answers are to be learned?"),
+    "splits": ("split", "Which split?"),
+    "speakers": ("speaker", "Whose answers are to be learned?"),
 }  # fmt: skip
 """What there may be several of -> the option of the import that chooses, and the question."""
 ENCODING = '<span class="small">encoding</span>'

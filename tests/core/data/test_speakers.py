@@ -35,9 +35,7 @@ def test_turns_of_the_speaker_who_was_chosen_are_the_answers(imports):
 
 
 def test_of_several_others_each_keeps_the_name(imports):
-    chat = (
-        "Ann: Hi!\nBo: Is it open?\nCem: Till six.\nAnn: Thanks!\nCem: Sure.\nBo: Bye.\nCem: OK"
-    )
+    chat = "Ann: Hi!\nBo: Is it open?\nCem: Till six.\nAnn: Thanks!\nCem: Sure.\nBo: Bye.\nCem: OK"
     result = imports(chat, "pasted", speaker="Cem")
     assert [turn["content"] for turn in result.rows[0]["messages"]] == [
         "Ann: Hi!\nBo: Is it open?",
