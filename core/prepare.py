@@ -49,6 +49,7 @@ def import_dataset(
     encoding: str | None = None,
     header: bool | None = None,
     split_column: str | None = None,
+    speaker: str | None = None,
     held_out: Path | None = None,
     held_out_name: str = "",
     bad_at_most: float | None = None,
@@ -58,7 +59,7 @@ def import_dataset(
 ) -> Dataset:
     """Read `upload`, which the person calls `file_name`, into a new dataset with a copy of it.
 
-    `mapping` to `split_column` and `progress` are those of `core.data.read`. `held_out` is a second
+    `mapping` to `speaker` and `progress` are those of `core.data.read`. `held_out` is a second
     file whose rows are never learned from; runs of this dataset are tested with them, and with the
     rows that a split column calls test. A row that asks what a test asks is not learned.
     `bad_at_most`: the share of rows that may be unusable, 0 to 1; None takes any.
@@ -77,6 +78,7 @@ def import_dataset(
         "encoding": encoding,
         "header": header,
         "split_column": split_column,
+        "speaker": speaker,
     }
 
     def fill(folder: Path) -> dict[str, Any]:

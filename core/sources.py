@@ -19,7 +19,9 @@ from core.prepare import import_dataset
 from core.store import Store
 from core.uploads import Upload
 
-OPTIONS = ("mapping", "templates", "sheet", "member", "encoding", "header", "split_column")
+OPTIONS = (
+    "mapping", "templates", "sheet", "member", "encoding", "header", "split_column", "speaker"
+)  # fmt: skip
 FETCHED = ("config", "split", "held_out_split")  # options that say what of the Hub is meant
 QUESTIONS = (NeedsMapping, NeedsChoice, NeedsConsent)
 

@@ -85,6 +85,7 @@ IMPORT_OPTIONS = {
     "encoding": str,
     "header": bool,
     "split_column": str,
+    "speaker": str,
     "bad_at_most": float,
 }
 HUB_OPTIONS = {"config": str, "revision": str, "split": str, "held_out_split": str}

@@ -159,8 +159,9 @@ def import_dataset(
             is answer; templates, role -> text with columns in braces; sheet of a workbook; member
             (or split), which file of an archive, a list of them, or "*" to join all; encoding;
             header, whether the first row has names; split_column, the column that says which rows
-            are tests; held_out, a second file with tests; bad_at_most, the share of unusable rows
-            that is fine
+            are tests; speaker, whose answers are learned in a conversation of people with names
+            ("" for plain text); held_out, a second file with tests; bad_at_most, the share of
+            unusable rows that is fine
     Returns:
         id, name, shape, rows (their number), mapping, columns, findings [{level, code, count,
         text, rows, examples [{row, text}] of those that were left out}].

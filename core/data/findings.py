@@ -173,8 +173,8 @@ class NeedsMapping(_Stopped):
 
 
 class NeedsChoice(_Stopped):
-    """Several datasets in one file. `details` has `members` (of an archive), `sheets`, or
-    `lists` (of a JSON object)."""
+    """Several datasets in one file. `details` has `members` (of an archive), `sheets`, `lists` (of
+    a JSON object), or the `speakers` of a conversation."""
 
     outcome = "choose"
 

@@ -22,7 +22,7 @@ from core.data.bytes import Source, kind_of, open_source
 from core.data.columnar import Columnar
 from core.data.delimited import Delimited
 from core.data.documents import Documents
-from core.data.findings import Finding, NeedsMapping, Notes, Refused, _Stopped, counted
+from core.data.findings import Finding, NeedsChoice, NeedsMapping, Notes, Refused, _Stopped, counted
 from core.data.json_records import JsonRecords, looks_like_json
 from core.data.layout import unique
 from core.data.limits import Watch, check_columns
@@ -30,6 +30,7 @@ from core.data.records import Reader, Record, sampled
 from core.data.rows import Part, Rows
 from core.data.shapes import Plan, planned, recognise
 from core.data.sheets import Sheet, choose_sheet, open_book
+from core.data.speakers import speakers
 from core.data.split import is_test, split_column_of
 from core.data.transcripts import Transcript, looks_like_transcript
 from core.errors import DataProblem
@@ -86,6 +87,7 @@ class _Wanted:
     encoding: str | None
     header: bool | None
     split_column: str | None
+    speaker: str | None
     watch: Watch
 
 
@@ -100,6 +102,7 @@ def read(
     encoding: str | None = None,
     header: bool | None = None,
     split_column: str | None = None,
+    speaker: str | None = None,
     progress: Callable[[float], object] | None = None,
     seconds: float | None = None,
 ) -> Imported:
@@ -116,6 +119,8 @@ def read(
     `encoding`: the codec of the text. `header`: whether the first row has the names.
     `split_column`: the column that says which rows are held out for tests; "" for none, where one
     would be recognised.
+    `speaker`: whose answers are learned, in a conversation of people with names of their own; ""
+    to keep it as plain text.
     `progress`: called with 0 to 1 while rows are read; False calls the import off. `seconds`: how
     long it may take.
 
@@ -123,7 +128,7 @@ def read(
     """
     name = name or path.name
     wanted = _Wanted(
-        name, mapping, templates or {}, sheet, encoding, header, split_column,
+        name, mapping, templates or {}, sheet, encoding, header, split_column, speaker,
         Watch(progress, seconds),
     )  # fmt: skip
     if member == ALL and kind_of(path, name) != "zip":
@@ -261,6 +266,8 @@ def _reader(source: Source, wanted: _Wanted, notes: Notes) -> tuple[Any, list[st
         return records, list(records.lists)
     if extension not in _TABLE and looks_like_transcript(source):
         return Transcript(source), []
+    if extension not in _TABLE and wanted.speaker != "" and (known := speakers(source)):
+        return Transcript(source, _learned_from(source, known, wanted.speaker), known), []
     if source.prose:
         return Documents(source), []
     table = Delimited(source, header)
@@ -279,6 +286,20 @@ def _reader(source: Source, wanted: _Wanted, notes: Notes) -> tuple[Any, list[st
             "warning",
         )
     return Documents(source), []
+
+
+def _learned_from(source: Source, known: list[str], chosen: str | None) -> str:
+    """The speaker that a person chose. Raises NeedsChoice, or DataProblem for an unknown one."""
+    named = f"{', '.join(known[:-1])} and {known[-1]}"
+    if chosen is None:
+        raise NeedsChoice(
+            f"“{source.name}” is a conversation of {named}.",
+            "Choose whose answers are to be learned.",
+            speakers=known,
+        )
+    if chosen not in known:
+        raise DataProblem(f"Nobody is called “{chosen}”.", f"It is {named}.", field="speaker")
+    return chosen
 
 
 def _names_other_header(table: Delimited | Sheet, mapping: dict[str, str] | None) -> bool:

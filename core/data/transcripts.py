@@ -1,17 +1,18 @@
 """Transcripts -> records: texts in which each turn begins with its speaker, as in “Q: … A: …”.
 
 A line that begins with a speaker begins a turn; other lines belong to the turn before them. Turns
-of question and answer are pairs, each a row. Where user and assistant talk, a line of signs
-(---, ===, ***) or two blank lines end a conversation.
+of question and answer are pairs, each a row. Where user and assistant talk, or people with names
+of their own, a line of signs (---, ===, ***) or two blank lines end a conversation.
 """
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from core.data.bytes import Source
-from core.data.findings import Notes
+from core.data.findings import Notes, counted
 from core.data.records import SHOWN, Record
+from core.data.speakers import said_by
 from core.data.words import plain, role
 
 LOOKED_AT = 1 << 16  # characters that decide
@@ -73,12 +74,17 @@ def looks_like_transcript(source: Source) -> bool:
 
 
 class Transcript:
-    """A text of turns as records with one column, `messages`."""
+    """A text of turns as records with one column, `messages`.
+
+    `learned`: which of the `speakers`, who have names of their own, is the assistant. The others
+    are the user, each with the name before what they say if they are several.
+    """
 
     unit = "line"
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, learned: str = "", speakers: Sequence[str] = ()) -> None:
         self.source = source
+        self._learned, self._speakers = learned, speakers
         self.columns = ["messages"]
         with source.open_text() as file:
             self.preview = [[file.read(SHOWN)]]
@@ -98,11 +104,24 @@ class Transcript:
                 yield Record(line, {"messages": conversation})
         notes.file(
             "transcript",
-            f"The text was read as a transcript: {turns:,} turns in {rows:,} "
-            f"{'pairs of question and answer' if in_pairs else 'conversations'}."
-            + " A line of --- begins a new conversation."
-            * (not in_pairs),
+            f"The text was read as a transcript: {counted(turns, 'turn')} in "
+            + (
+                f"{counted(rows, 'pair')} of question and answer."
+                if in_pairs
+                else f"{counted(rows, 'conversation')}. A line of --- begins a new conversation."
+            ),
         )
+
+    def _speaker(self, line: str) -> tuple[str, bool, int] | None:
+        """As `_speaker` does, or by the names of the speakers."""
+        if not self._learned:
+            return _speaker(line)
+        found = said_by(line)
+        if found is None or found[1] not in self._speakers:
+            return None
+        if found[1] == self._learned:
+            return "assistant", False, found.end()
+        return "user", False, found.start(1) if len(self._speakers) > 2 else found.end()
 
     def _conversations(self) -> Iterator[tuple[int, list[dict[str, str]], bool]]:
         """(first line, its turns, whether they are a pair of question and answer)."""
@@ -115,7 +134,7 @@ class Transcript:
                 rule = _RULE.fullmatch(line) is not None
                 blank = not line.strip()
                 blanks = blanks + 1 if blank else 0
-                speaker = None if rule or blank else _speaker(line)
+                speaker = None if rule or blank else self._speaker(line)
                 asks = speaker is not None and speaker[0] == "user"
                 answered = any(turn["role"] == "assistant" for turn in turns)
                 in_pairs = speaker is not None and speaker[1]
@@ -130,6 +149,9 @@ class Transcript:
                         texts.append(line)
                     continue
                 spoken, pairs, text_at = speaker
+                if self._learned and turns and turns[-1]["role"] == spoken:
+                    texts.append(line[text_at:])
+                    continue
                 if not turns:
                     start = number
                 else:

@@ -191,6 +191,7 @@ def rendered():
     yield "mapping", views.bring.mapping(hostile(TABLE), {HOSTILE: HOSTILE})
     yield "kept", views.bring.kept({HOSTILE: HOSTILE, "mapping": {HOSTILE: HOSTILE}})
     yield "choice", views.bring.choice("members", [HOSTILE])
+    yield "speakers", views.bring.choice("speakers", [HOSTILE])
     yield "consent", views.bring.consent(1, 2, [hostile(FINDING)])
     yield "conversation", views.rows.conversation(hostile({**ROW, "chosen": "a", "rejected": "b"}))
     yield "document", views.rows.conversation({"text": HOSTILE})

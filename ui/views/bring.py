@@ -29,6 +29,7 @@ CHOICES = {
     "sheets": ("sheet", "Which sheet?"), "lists": ("sheet", "Which list?"),
     "members": ("member", "Which files?"), "configs": ("config", "Which part?"),
     "splits": ("split", "Which split?"),
+    "speakers": ("speaker", "Whose answers are to be learned?"),
 }  # fmt: skip
 """What there may be several of -> the option of the import that chooses, and the question."""
 ENCODING = '<span class="small">encoding</span>'
@@ -237,16 +238,20 @@ def kept(options: Mapping[str, Any], fields: Collection[str] = ()) -> str:
 
 
 def choice(kind: str, names: Sequence[str]) -> str:
-    """Which of the sheets or lists, the files of an archive, the splits of a Hub dataset."""
+    """Which of the sheets or lists, the files of an archive, the splits of a Hub dataset, those who
+    speak."""
     field, title = CHOICES[kind]
     several = kind == "members"
     box = "checkbox" if several else "radio"
-    marked = " data-list" if several else ""
+    marked = " data-list" if several else " data-json"
+    offered = [(name, name) for name in names]
+    if kind == "speakers":
+        offered.append(("", "None of them: it is plain text"))
     choices = "".join(
         f'<label class="line"><input type="{box}" name="{field}" data-field="{field}"{marked} '
-        f'value="{escape(name)}"{only_if(i == 0 and not several, " checked")}>'
-        f"<span>{escape(name)}</span></label>"
-        for i, name in enumerate(names)
+        f'value="{escape(name if several else json.dumps(name))}"'
+        f"{only_if(i == 0 and not several, ' checked')}><span>{escape(label)}</span></label>"
+        for i, (name, label) in enumerate(offered)
     )
     note = '<p class="small">Several are joined into one dataset.</p>' if several else ""
     return (
