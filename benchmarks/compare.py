@@ -1,8 +1,9 @@
 """python -m benchmarks.compare [MODEL]: what the second answer costs.
 
 One question is answered by an adapter alone, by the base model and the adapter in one batch (as
-Compare does), by one after the other (as switching the adapter off and on does), by the base model
-with three adapters in one batch, and by PEFT's own mixed batch. All answers have the same length.
+Compare does), by two rows of the base model, which no sharing can undercut, by one after the other
+(as switching the adapter off and on does), by the base model with three adapters in one batch, and
+by PEFT's own mixed batch. All answers have the same length.
 The first token of all sides is measured for itself: it takes the reading of the question.
 
 The ways are measured in turn, so that a busy machine troubles all of them alike; on a CPU the
@@ -81,6 +82,7 @@ def main() -> None:
     ways: dict[str, Callable[[int], object]] = {
         "adapter alone": lambda n: ours(n, "a"),
         "base and adapter together": lambda n: ours(n, None, "a"),
+        "base twice": lambda n: ours(n, None, None),  # what two rows cost, whatever an adapter adds
         "base, then adapter": lambda n: (ours(n, None), ours(n, "a")),
         "base and three adapters together": lambda n: ours(n, None, "a", "b", "c"),
         "PEFT: adapter alone": lambda n: peft(n, "a"),

@@ -228,8 +228,8 @@ def _tokens_per_second(
     for run in store.runs()[:50]:
         if run.status != "completed":  # a damaged one has no settings to look at
             continue
-        same = run.config.base_model == config.base_model
-        if same and run.config.quantization == config.quantization:
+        asked = ("base_model", "quantization", "method")
+        if all(getattr(run.config, name) == getattr(config, name) for name in asked):
             speed = run.progress["tokens_per_second"]
             if speed:  # which was less by what others did then
                 return float(speed) * run.expected.get("slowdown", 1.0), True

@@ -44,6 +44,7 @@ MOST_ROWS = 200
 SEED = 42  # of the order in which rows are asked
 FIRST, AT_ONCE = 4, 16  # rows in the first batch, which tells how quick it is, and in the others
 SHARE, LEAST, MOST = 0.25, 120.0, 900.0  # of the run's seconds, for the answers; within these
+ENOUGH = 30  # rows, with fewer of which a card says little: for these all of MOST may be taken
 LOSS_SHARE = 0.25  # of the seconds for the answers, for the losses besides
 LONGEST, BRIEF = 512, 64  # tokens of an answer, and of one to a general question
 TEXTS_AT_ONCE = 1024  # tokens of the general texts in a forward pass
@@ -102,7 +103,7 @@ def evaluate(run: Run, report: Report, telling: sharing.Telling) -> None:
     general = _general(base, tokenizer, sides, stop_ids, context, report)
 
     answered: list[tuple[Asked, list[Answer]]] = []
-    for batch in _batches(asked, seconds):
+    for batch in _batches(asked, seconds, ENOUGH):
         report.say("Answering the rows kept back", len(answered), len(asked))
         answered += zip(batch, _answer(sides, batch, stop_ids), strict=True)
 
@@ -252,14 +253,16 @@ def _shuffled(count: int) -> list[int]:
     return random.Random(SEED).sample(range(count), count)
 
 
-def _batches(rows: Sequence[Row], seconds: float) -> Iterator[list[Row]]:
-    """One after another, as long as the next will be done in time, as far as the last one tells."""
-    end, at, size = time.monotonic() + seconds, 0, FIRST
+def _batches(rows: Sequence[Row], seconds: float, enough: int = 0) -> Iterator[list[Row]]:
+    """One after another, as long as the next will be done in time, as far as the last one tells;
+    up to `enough` rows, that is in MOST seconds."""
+    start, at, size = time.monotonic(), 0, FIRST
     while at < len(rows):
         began = time.monotonic()
         yield list(rows[at : at + size])
         at, size = at + size, AT_ONCE
-        if 2 * time.monotonic() - began > end:
+        next_done = 2 * time.monotonic() - began - start
+        if next_done > (seconds if at >= enough else max(seconds, MOST)):
             return
 
 

@@ -42,8 +42,8 @@ MEASURES: dict[Kind, str] = {
 }
 """What the score of a row is, of 100."""
 REMEDY = (
-    "If it is to do this task alone, that does no harm. Else lower its strength, use an earlier "
-    "checkpoint, or train it again with fewer times through the examples."
+    "If it is to do this task alone, that does no harm. Else try it with less strength in Compare, "
+    "or train it again and stop earlier: with fewer times through the examples."
 )
 
 
@@ -66,12 +66,15 @@ class Verdict:
 def verdict(card: dict[str, Any]) -> Verdict:
     task, gained, evidence = _task(card)
     guard, lost, general = _general(card["general"])
-    rows = card["rows"]["asked"]
+    rows, held_out = card["rows"]["asked"], card["rows"]["held_out"]
     advice = []
     if task == "worse":
         advice.append("Look at the biggest steps back below: often the examples contradict them.")
     elif task == "unclear" and rows < FEW:
-        advice.append(f"{rows} examples tell little: keep more back for testing.")
+        more = "keep more back for testing."
+        if rows < held_out:
+            more = "there was no time for more. Make it anew when the machine is less busy."
+        advice.append(f"{rows} examples tell little: {more}")
     if guard != "safe":
         advice.append(REMEDY)
     summary = ", ".join(filter(None, (gained and f"task {gained}", f"general {lost}")))

@@ -31,7 +31,7 @@ from core.tokenizer import Tokenizer
 SHARE = 0.05  # of the time that learning took so far
 AT_LEAST = 15.0  # seconds in all: a twentieth of a short run is too little to watch anything
 LONGEST = 30.0  # seconds
-TOO_LONG = "answering would have taken more than a twentieth of the time"
+TOO_LONG = "answering there would have taken too much of the time"
 ODD = "this model can’t be asked while it learns; the log says why"
 
 

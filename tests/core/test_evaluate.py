@@ -102,6 +102,9 @@ def test_of_many_rows_and_in_little_time_a_part_is_answered(make_run, monkeypatc
     some = [row["row"] for row in report.answers]
     monkeypatch.setattr(evaluate, "LEAST", 0.0)
     monkeypatch.setattr(evaluate, "SHARE", 0.0)
+    evaluate.evaluate(run, report, sharing.Telling())
+    assert [row["row"] for row in report.answers] == some  # fewer would say little
+    monkeypatch.setattr(evaluate, "ENOUGH", evaluate.FIRST)
     report.ask_again()
     assert report.state == "waiting"
     evaluate.evaluate(run, report, sharing.Telling())

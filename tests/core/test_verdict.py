@@ -51,6 +51,13 @@ def test_what_may_be_chance_is_called_so(said):
     assert f"{len(said)} examples tell little" in found.advice
 
 
+def test_where_there_was_no_time_for_more_that_is_said():
+    card = card_of("labels", LABELLED[:5])
+    card["rows"]["held_out"] = 40
+    assert "there was no time for more. Make it anew" in verdict(card).advice
+    assert "keep more back" not in verdict(card).advice
+
+
 def test_documents_are_judged_by_their_perplexity_and_nothing_by_nothing():
     found = verdict(card_of())
     assert (found.task, found.rows) == ("better", "")
@@ -86,7 +93,7 @@ def test_forgetting_is_told_by_questions_and_where_there_are_none_by_perplexity(
     found = verdict(card_of("labels", LABELLED, questions, perplexity))
     assert found.guard == guard
     assert found.summary == f"task +71 points, {told}"
-    assert ("lower its strength" in found.advice) == (guard != "safe")
+    assert ("less strength in Compare" in found.advice) == (guard != "safe")
 
 
 def test_the_model_card_says_it_once_however_often_it_is_made():

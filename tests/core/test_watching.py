@@ -133,7 +133,7 @@ def test_where_answering_takes_too_long_it_waits_and_says_so(make_run, monkeypat
     assert {0, 9} <= set(steps(run))
     told = samples.read(run)
     assert 3 in [row["step"] for row in told["left_out"]]
-    assert "a twentieth of the time" in told["left_out"][0]["left_out"]
+    assert "too much of the time" in told["left_out"][0]["left_out"]
     monkeypatch.setattr(watching, "LONGEST", 0.0)  # one token, and no more
     short = make_run(max_steps=3, samples=2, name="short")
     learn(short)

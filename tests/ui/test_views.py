@@ -363,7 +363,7 @@ def test_what_it_answered_is_shown_from_time_to_time_and_its_changes_are_marked(
     shown = Elements(html)
     for word in ("1 question kept back", "Before learning", "After step 30 of 60",
                  "Yes, until six.", "As expected",
-                 "Not answered after step 20: it takes long."):  # fmt: skip
+                 "Left out after step 20: it takes long."):  # fmt: skip
         assert word in shown.text
     hidden = [tag for tag in shown.all("div") + shown.all("span") if "hidden" in tag]
     assert {tag["data-at"] for tag in hidden} == {"0"}  # the newest is seen
@@ -371,7 +371,7 @@ def test_what_it_answered_is_shown_from_time_to_time_and_its_changes_are_marked(
     assert (slider["max"], slider["value"]) == ("1", "1")
     assert "range" not in views.watch.watch({**WATCHED, "times": WATCHED["times"][:1]})
     unasked = Elements(views.watch.watch({**WATCHED, "times": []}))
-    assert unasked.text == "Watch it learnNot answered after step 20: it takes long."
+    assert unasked.text == "Watch it learnLeft out after step 20: it takes long."
     assert views.watch.watch(None) == ""
     assert views.watch.watch({**WATCHED, "times": [], "left_out": []}) == ""
     many = [{"step": step, "answers": ["a"]} for step in range(1000)]

@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from ui import words
+from ui.views.parts import only_if
 from ui.views.rows import pager
 
 STATES = {"learned": "learned", "context": "only read", "cut": "cut off"}
@@ -77,8 +78,9 @@ def lengths(found: Mapping[str, Any]) -> str:
         for bar in bins
     )
     where = min(100.0, 100 * at / end)
-    side = " left" if where > 60 else ""
-    marker = f'<b class="limit{side}" style="left:{where:.2f}%"><span>limit {at:,}</span></b>'
+    side = only_if(where > 60, " left")
+    named = f"limit {at:,}{only_if(at > end, ' →')}"
+    marker = f'<b class="limit{side}" style="left:{where:.2f}%"><span>{named}</span></b>'
     return (
         f'<figure class="lengths" role="img" aria-label="Lengths of the examples: up to '
         f'{found["longest"]:,} tokens, the limit is {at:,}"><div class="bars">{bars}{marker}</div>'
@@ -114,5 +116,4 @@ def _saved(now: float | None, before: float | None) -> str:
     if not now or not before:
         return ""
     share = 1 - now / before
-    less = f"{words.percent(share)} less than" if share >= 0.005 else "the same as"
-    return f"{less} without a limit"
+    return f"{words.percent(share)} less than without" if share >= 0.005 else "the same without it"

@@ -102,5 +102,5 @@ def _left_out(told: Mapping[str, Any]) -> str:
     for why, steps in missing.items():
         listed = ", ".join(f"{step:,}" for step in steps[:5])
         more = f" and {len(steps) - 5} more" if len(steps) > 5 else ""
-        said += f"Not answered after step {listed}{more}: {escape(why)}. "
+        said += f"Left out after step {listed}{more}: {escape(why)}. "
     return said.rstrip()
