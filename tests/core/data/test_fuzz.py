@@ -196,7 +196,7 @@ def check_known_damage(case: tuple[list[dict[str, Any]], int, str, bytes]) -> No
         return  # the whole file was refused, or its letters are in doubt: both in words
     others = [one for number, one in enumerate(records) if number != damaged]
     has_lines = any("\n" in str(text) for one in others for text in one.values())
-    if form == "csv" and content.count(b'"') % 2 and has_lines:
+    if form in ("csv", "semicolon", "tsv") and content.count(b'"') % 2 and has_lines:
         return  # which quotation marks belong together, nobody can tell
     rows, bad, told, _ = found
     texts = [texts_of(row) for row in rows]

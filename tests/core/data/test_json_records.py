@@ -96,6 +96,18 @@ def test_what_stands_in_a_line_that_was_left_out_is_shown(imports):
     }  # three of each reason
 
 
+def test_letters_and_their_escapes_make_the_same_rows(imports):
+    texts = ["Wie schön!", "日本 😀", 'a \\ "b"\n\t/c', "\\u00e4", "\u00a0x", "plain"]
+    asked = [{"question": f"{n}. {text}", "answer": text} for n, text in enumerate(texts * 50)]
+    escaped, written = (
+        imports("".join(f"{json.dumps(row, ensure_ascii=ascii)}\n" for row in asked), "a.jsonl")
+        for ascii in (True, False)
+    )
+    assert escaped.rows == written.rows
+    assert escaped.pairs == [(row["question"], row["answer"]) for row in asked]
+    assert escaped.codes == written.codes
+
+
 def test_a_bad_first_line_does_not_hide_the_others(imports):
     for first in ("# exported today", '{"question": "cut', "{{{{"):
         result = imports("\n".join([first, *LINES]), "data.jsonl")
