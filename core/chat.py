@@ -1,32 +1,24 @@
 """Chatting with the base model and with adapters side by side, from a process without torch.
 
-ChatServer starts the chat process (core.chat_process) when it is first asked and speaks JSON lines
-with it; its log is chat.log in the data directory. That process holds one base model, answers what
-asks for it together, and leaves by itself: when nobody asked for GRAFT_CHAT_IDLE seconds, and when
-this process is gone, however it went.
+ChatServer starts the chat process when it is first asked (core.chat_child). That process holds one
+base model, answers what asks for it together, and leaves by itself: when nobody asked for
+GRAFT_CHAT_IDLE seconds, and when this process is gone, however it went.
 """
 
-import json
-import os
 import queue
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path
 from typing import Any
 
-from core import errors, hardware, planner, sharing, versions
-from core.computing import for_computing
-from core.errors import BrokeOff, ModelProblem, NotFound, UserError
+from core import hardware, planner, sharing, versions
+from core.chat_child import Child, as_exception
+from core.errors import ModelProblem, NotFound, UserError
 from core.methods import METHODS, Bits
 from core.models import BaseModel, find
 from core.runs import Run
 from core.sampling import Sampling, parse_sampling
-from core.settings import settings
 from core.tokenizer import Message
 from core.whole import whole_adapter
 
@@ -34,18 +26,16 @@ BASE = "base"
 MOST_RUNS = 8  # compared at once, and kept in memory
 AT_ONCE = 10  # conversations of one request that a base model answers in one batch
 MOST_ROWS = 16  # of all requests that are answered at once; further ones wait
-PROGRAM = [sys.executable, "-m", "core.chat_process"]
 HEARTBEAT = 0.2  # seconds, after which an iterator yields even if there is nothing new
 ROLES = ("system", "user", "assistant")
 SMALLEST_FIRST: tuple[Bits, ...] = ("4bit", "8bit", "none")
-LONGEST_LOG = 1_000_000  # bytes; then chat.log becomes chat.log.1, and the one before it goes
 
 
 class ChatServer:
     """One connection to one chat process, shared by all threads of this process."""
 
     def __init__(self) -> None:
-        self._child: _Child | None = None
+        self._child: Child | None = None
         self._starting = threading.Lock()
         self._numbers = count(1)
 
@@ -177,7 +167,7 @@ class ChatServer:
             if fresh := self._child is None or not self._child.alive:
                 # A process that could only say that there is no room for it would take some.
                 self._place(demand_of(request)).check()
-                self._child = _Child()
+                self._child = Child()
             child = self._child
         finally:
             self._starting.release()
@@ -201,7 +191,7 @@ class ChatServer:
                 done = event.get("done", False)
                 if "error" in event:
                     done = True
-                    raise _as_exception(event)
+                    raise as_exception(event)
                 yield event
         finally:
             child.forget(number, stop=not done)
@@ -303,107 +293,6 @@ def demand_of(request: Mapping[str, Any]) -> Demand:
     return Demand(base, bits, tuple(at_once), whole, owner)
 
 
-Told = queue.Queue[dict[str, Any] | None]
-"""What the chat process says of one request; None is its last word."""
-
-
-class _Child:
-    """The chat process."""
-
-    def __init__(self) -> None:
-        data = settings().data
-        data.mkdir(parents=True, exist_ok=True)
-        self._log = data / "chat.log"
-        options: dict[str, Any] = {}
-        if sys.platform == "win32":
-            options["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
-        else:
-            options["start_new_session"] = True  # a Ctrl-C is meant for the parent
-        # What an earlier process said stays: somebody was just told to look there.
-        if self._log.exists() and self._log.stat().st_size > LONGEST_LOG:
-            self._log.replace(self._log.with_name("chat.log.1"))
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                PROGRAM,
-                cwd=Path(__file__).parent.parent,
-                env={**for_computing(), **os.environ, "GRAFT_DATA": str(data)},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                encoding="utf-8",
-                **options,
-            )
-        self._speaking = threading.Lock()
-        self._told: dict[int, Told] = {}  # by request
-        self._ended = False
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def ask(self, request: dict[str, Any]) -> Told:
-        """Where its answer comes."""
-        told: Told = queue.Queue()
-        with self._speaking:
-            self._told[request["id"]] = told
-            if self._ended:
-                told.put(None)
-        self._send(request)
-        return told
-
-    def forget(self, number: int, stop: bool) -> None:
-        """Nobody waits for this answer any more."""
-        with self._speaking:
-            self._told.pop(number, None)
-        if stop:
-            self._send({"stop": number})
-
-    def _send(self, message: dict[str, Any]) -> None:
-        """If it is gone, those who asked are told."""
-        assert self._process.stdin is not None
-        with self._speaking, suppress(OSError, ValueError):
-            self._process.stdin.write(json.dumps(message) + "\n")
-            self._process.stdin.flush()
-
-    def end(self) -> None:
-        assert self._process.stdin is not None
-        with suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def obituary(self) -> UserError:
-        if self._process.wait() == 0:
-            return BrokeOff("The chat was closed.", "Ask again.")
-        return BrokeOff(
-            "The answer broke off: the chat process ended, perhaps because memory ran out.",
-            "Ask again. If it happens again, choose a smaller model or the memory saver; the "
-            f"details are in {self._log.name} in the data directory.",
-        )
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout:
-            for line in self._process.stdout:
-                if line.endswith("\n"):
-                    event = json.loads(line)
-                    if told := self._told.get(event.pop("id")):
-                        told.put(event)
-        self._process.wait()
-        with self._speaking:
-            self._ended = True
-            for told in self._told.values():
-                told.put(None)
-
-
 def _conversations(
     messages: Sequence[Message] | dict[str, Sequence[Message]], sides: list[str]
 ) -> dict[str, list[Message]]:
@@ -424,9 +313,3 @@ def _message(message: Any) -> Message:
             field="message",
         )
     return {"role": role, "content": message["content"]}
-
-
-def _as_exception(event: dict[str, Any]) -> Exception:
-    if kind := event["kind"]:
-        return getattr(errors, kind, UserError)(event["error"], event["hint"])
-    return RuntimeError(f"{event['error']} The traceback is in chat.log.")

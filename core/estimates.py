@@ -232,7 +232,7 @@ def _tokens_per_second(
         if all(getattr(run.config, name) == getattr(config, name) for name in asked):
             speed = run.progress["tokens_per_second"]
             if speed:  # which was less by what others did then
-                return float(speed) * run.expected.get("slowdown", 1.0), True
+                return float(speed) * run.expected.get("slowdown", here.slowdown), True
     linear = sum(out * into for out, into in base.linear.values())
     head = base.parameters - linear
     flops = 4 * (linear + head / 2) + 6 * planner.trainable_parameters(base, config)

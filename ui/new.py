@@ -2,24 +2,22 @@
 
 The examples, and a run to start from, travel in the address (/new?dataset=ID, ?sample=ID, ?run=ID,
 ?onward=ID beside the examples for a training that begins with what that run learned, and ?upload=ID
-while a question about a file is open);
-everything else is in the form, so the server keeps nothing between two clicks.
+while a question about a file is open); everything else is in the form, so the server keeps nothing
+between two clicks. What the choices come to is in ui.choices.
 """
 
-import re
 from typing import Any
 
 import gradio as gr
 
-from core import hub, models
+from core import hub
 from core.chat import is_whole
-from core.config import BY_PRESET, PRESETS, TrainConfig, problems
+from core.config import BY_PRESET, TrainConfig
 from core.datasets import TOLD_BETTER
 from core.errors import UserError
 from core.methods import METHODS
 from core.prepare import import_dataset
 from core.runs import Run
-from core.store import Store
 from starter.samples import SAMPLES
 from ui import (
     ablation,
@@ -27,6 +25,7 @@ from ui import (
     api,
     bring,
     checkup,
+    choices,
     form,
     learned,
     page,
@@ -36,7 +35,6 @@ from ui import (
 )
 from ui.parts import cards, notes, panel
 
-MISSING = {"dataset": "Choose your examples first", "base_model": "Choose another model"}
 IN_THE_ADDRESS = """(id) => {
   const here = new URL(window.location.href);
   if (id) here.search = '?dataset=' + encodeURIComponent(id);
@@ -77,7 +75,7 @@ def build(demo: gr.Blocks) -> None:
                 onward = panel(views.new.onward(0))
             with gr.Column(elem_classes=["aside", "card"]):
                 summary = panel(views.new.summary())
-                start = gr.Button(MISSING["dataset"], variant="primary", interactive=False)
+                start = gr.Button(choices.MISSING["dataset"], variant="primary", interactive=False)
                 several = panel(views.new.several())
         wrong = notes()
         step = gr.Number(0, visible=False)
@@ -109,16 +107,18 @@ def build(demo: gr.Blocks) -> None:
     }
     gr.on(
         [demo.load, *chosen, *changed, name.change],
-        _refresh, trigger_mode="always_last", **follows,
+        choices.refresh, trigger_mode="always_last", **follows,
     )  # fmt: skip
     smaller = [settings[field] for field in views.new.REMEDIES]
     # A field in what is still folded tells of no change.
-    summary.click(_remedy, None, smaller, **page.DIRECT).then(_refresh, **follows)
+    summary.click(_remedy, None, smaller, **page.DIRECT).then(choices.refresh, **follows)
     looked_at = [rows, dataset.change, *other_model]
-    learned.wire(data["learned"], values, settings, _config, looked_at)
-    pretest.wire(trial, values, _config, chosen)
-    gr.on(chosen, _by_model, inputs_kwargs=values, outputs=[preset, settings["target_modules"]],
-          trigger_mode="always_last", **page.DIRECT)  # fmt: skip
+    learned.wire(data["learned"], values, settings, choices.config_of, looked_at)
+    pretest.wire(trial, values, choices.config_of, chosen)
+    gr.on(
+        chosen, choices.by_model, inputs_kwargs=values,
+        outputs=[preset, settings["target_modules"]], trigger_mode="always_last", **page.DIRECT,
+    )  # fmt: skip
     model["base_model"].input(lambda: "", None, model["other"], **page.DIRECT)
     # Who chooses how thorough it is wants that, and not what an old run had.
     decided = [settings[field] for field in BY_PRESET]
@@ -207,7 +207,7 @@ def _model_step() -> tuple[dict[str, gr.components.Component], gr.HTML]:
 def _settings_step() -> tuple[gr.HTML, dict[str, gr.components.Component], gr.HTML, gr.HTML]:
     panel(views.title("How thorough?", "Graft chooses the settings that suit your examples."))
     seeded = panel()
-    preset = cards(_preset_cards({}), value="balanced")
+    preset = cards(choices.preset_cards({}), value="balanced")
     with gr.Accordion("Fine-tune the settings", open=False, elem_classes=["card", "fields"]):
         settings, changing = form.components()
     return preset, settings, changing, seeded
@@ -320,105 +320,9 @@ def _unreachable(request: gr.Request) -> tuple[Any, Any]:
     return (gr.skip(), gr.skip()) if hub.reachable() else _model_cards(request, reachable=False)
 
 
-def _preset_cards(seconds: dict[str, float]) -> str:
-    listed = [(name, views.new.preset_card(name, seconds.get(name))) for name in PRESETS]
-    return views.radio_cards(listed, "preset", "How thorough")
-
-
-def _config(values: dict[str, Any]) -> dict[str, Any]:
-    """The form's values as a TrainConfig in the making."""
-    own = {key: values[key] or "" for key in ("dataset", "preset", "name")}
-    base_model = (values["other"] or "").strip() or values["base_model"]
-    return {**own, "base_model": base_model, **form.read({f: values[f] for f in form.NAMES})}
-
-
-def _refresh(request: gr.Request, **values: Any) -> list[Any]:
-    """(card, start button, review, what changes, what is wrong where, hints of the empty fields):
-    what these choices mean."""
-    store, config = page.store(request), _config(values)
-    facts = _facts(store, config["dataset"])
-    if not facts:
-        return [
-            views.new.summary(config=config),
-            _start_button("dataset"),
-            views.new.nothing_to_review(),
-            "",
-            _at_fields(values, problems(config)),
-            *[gr.skip()] * len(form.optional()),
-        ]
-    try:
-        with page.bugs_in_words():
-            estimate = actions.estimate(store, config)
-    except UserError as problem:
-        return [
-            views.new.summary(facts, config) + _in_place(problem),
-            _start_button(problem.field or ""), _in_place(problem), "",
-            _at_fields(values, problems(config) or {problem.field or "": _bare(problem)}),
-            *[gr.skip()] * len(form.optional()),
-        ]  # fmt: skip
-    completed = {**estimate["config"], "max_length": estimate["max_length"]}
-    hints = form.placeholders(completed)
-    return [
-        views.new.summary(facts, config, estimate),
-        _start_button(
-            doubtful=estimate["fits"] == "does not fit" or facts.get("verdict") == "not yet"
-        ),
-        views.settings.settings_in_words(completed, facts.get("held_out") or 0),
-        views.new.changing(estimate),
-        {},
-        *(hints.get(name, gr.skip()) for name in form.optional()),
-    ]
-
-
-def _in_place(problem: UserError) -> str:
-    """The problem with the setting's title alone: its name is for programs."""
-    field = TrainConfig.model_fields.get(problem.field or "")
-    what = f"{field.title}: {_bare(problem)}" if field else _bare(problem)
-    return views.notice(what, problem.hint)
-
-
-def _bare(problem: UserError) -> str:
-    """What is wrong without the setting's name before it."""
-    return re.sub(rf"^{problem.field}( \([^)]*\))?: ", "", str(problem))
-
-
-def _at_fields(values: dict[str, Any], wrong: dict[str, str]) -> dict[str, str]:
-    """Element id -> what is wrong there, where a setting is set in one of two places too."""
-    instead = {"base_model": "other", "target_modules": form.PATTERN}
-    places = {field: other for field, other in instead.items() if values[other]}
-    return {
-        f"setting-{places.get(field, field)}": reason[:1].upper() + reason[1:]
-        for field, reason in wrong.items()
-    }
-
-
 def _remedy(event: gr.EventData) -> list[Any]:
     """The settings that may save memory, one of them changed."""
     return [event.id if event.action == field else gr.skip() for field in views.new.REMEDIES]
-
-
-def _start_button(missing: str | None = None, doubtful: bool = False) -> gr.Button:
-    """Its label says what is missing while it can't start, and what speaks against it."""
-    if missing is not None:
-        return gr.Button(MISSING.get(missing, "Check the settings"), interactive=False)
-    return gr.Button("Start anyway" if doubtful else "Start training", interactive=True)
-
-
-def _by_model(request: gr.Request, **values: Any) -> tuple[dict[str, Any], gr.CheckboxGroup]:
-    """The presets with their times, and the parts that the chosen model really has."""
-    store, config = page.store(request), _config(values)
-    seconds, modules = {}, []
-    try:
-        modules = models.find(config["base_model"]).modules
-        if config["dataset"]:
-            for preset in PRESETS:
-                seconds[preset] = actions.estimate(store, {**config, "preset": preset})["seconds"]
-    except UserError:
-        pass  # The card says what is wrong; here it only means that there is nothing to add.
-    return (
-        gr.update(html=_preset_cards(seconds)),
-        gr.CheckboxGroup(form.module_choices(modules)),
-    )
 
 
 def _pick_modules(chosen: list[str], event: gr.SelectData) -> list[str]:
@@ -436,15 +340,8 @@ def _stepper(step: float, dataset: str) -> str:
 
 def _start(request: gr.Request, **values: Any) -> str:
     with api.errors_in_words():
-        return "runs?run=" + actions.start_run(page.store(request), _config(values))["id"]
+        return "runs?run=" + actions.start_run(page.store(request), choices.config_of(values))["id"]
 
 
 def _several(**values: Any) -> str:
-    return ablation.address(_config(values))
-
-
-def _facts(store: Store, dataset: str) -> dict[str, Any] | None:
-    """Of the chosen dataset, with what the doctor said; None where there is no such."""
-    known = (found for found in actions.datasets(store) if found["id"] == dataset)
-    facts = next(known, None)
-    return actions.dataset(store, dataset) if facts and "damage" not in facts else facts
+    return ablation.address(choices.config_of(values))

@@ -133,7 +133,10 @@ def test_the_question_that_changed_most_is_one_click_away(page: Page, address, s
 def test_a_run_can_stand_beside_its_last_checkpoint(page: Page, address, store):
     run = stage.finish(stage.add_run(store, "Flowers"), "completed", used_step=40)
     page.goto(f"{address}compare?run={run.id}")
+    expect(page.get_by_label("Your model")).to_have_value("Flowers")
+    stage.finish(stage.add_run(store, "Bakery"), "completed")
     page.get_by_label("Beside it").click()
+    expect(page.get_by_role("option", name="Bakery")).to_be_visible()  # it has ended since
     page.get_by_role("option", name="Flowers, step 100, as it ended").click()
     expect(pane(page, "Flowers")).to_be_visible()
     expect(pane(page, "Flowers, step 100")).to_be_visible()

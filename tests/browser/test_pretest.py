@@ -37,3 +37,14 @@ def test_the_original_is_asked_before_training_and_can_be_called_off(page, addre
     expect(told.get_by_text("As it is")).to_have_count(3)
     told.get_by_text("The 3 examples in the prompt").click()
     assert reaching_out(page) == []
+
+    # Another model was not asked: what is being answered ends, and nothing is told of it.
+    actions.chat_server().close()
+    ask.click()
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    steps = page.get_by_role("list", name="Steps")
+    steps.get_by_role("button", name="Model").click()
+    page.get_by_role("radio", name="SmolLM2 135M").check()
+    steps.get_by_role("button", name="Review").click()
+    expect(ask).to_be_visible(timeout=60_000)
+    expect(told).to_be_hidden()

@@ -35,7 +35,7 @@ class ChatHere:
 
     def answer(self, request):
         """The events of one request. Raises what it fails of."""
-        from core.chat import _as_exception
+        from core.chat_child import as_exception
 
         self._events = []
         self.chat.take({"id": 1, **request})
@@ -43,7 +43,7 @@ class ChatHere:
         while not self.chat.idle:
             self.chat.step()
         if "error" in self._events[-1]:
-            raise _as_exception(self._events[-1])
+            raise as_exception(self._events[-1])
         return self._events
 
 
@@ -59,10 +59,10 @@ chat_process.main()
 def exact_chat():
     """A chat whose process computes in fp32: in bf16 several rows are rounded otherwise than one,
     and a near tie may fall otherwise."""
-    from core import chat
+    from core import chat, chat_child
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chat, "PROGRAM", [sys.executable, "-c", EXACT])
+        patch.setattr(chat_child, "PROGRAM", [sys.executable, "-c", EXACT])
         server = chat.ChatServer()
         yield server
         server.close()
