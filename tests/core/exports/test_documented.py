@@ -129,7 +129,7 @@ def test_the_table_stands_in_the_docs_as_the_command_prints_it():
         assert family in benchmark.FAMILIES
         for cell in cells:
             assert re.fullmatch(
-                r"\d of 5( \+ \d ties?)?(: not to be trusted)?|made|no: .+", cell
+                r"\d of 5( \+ \d ties?)?( · [\de.-]+)?(: not to be trusted)?|made|no: .+", cell
             ), (family, cell)
 
 
@@ -139,4 +139,6 @@ def test_the_command_prints_a_line_for_each_family(monkeypatch):
     head, rule, line = benchmark.table(["Llama"], ["adapter"])
     assert head == "| family | Adapter |"
     assert rule == "|---|---|"
-    assert re.fullmatch(r"\| Llama \| \d of 5( \+ \d ties?)?(: not to be trusted)? \|", line)
+    assert re.fullmatch(
+        r"\| Llama \| \d of 5( \+ \d ties?)? · [\de.-]+(: not to be trusted)? \|", line
+    )
