@@ -4,8 +4,9 @@ models?
 Each family is a tiny model with random weights and the starter's tokenizer, as the tests of the
 losses have them. It learns 24 sums by LoRA until its answers are its own, is taken home in each
 format as the page would do it, and asked what the chat is asked (core.exports.round_trip). A cell
-says how many of five answers are the same; “+ 1 tie” is one that parts where two words were as
-likely; “no” is a format that is not made of this family, for a reason that goes to stderr.
+says how many of five answers are the same; “+ 1 tie” is one that parts where the choice was so
+close that rounding turns it; “no” is a format that is not made of this family, for a reason that
+goes to stderr.
 """
 
 import argparse

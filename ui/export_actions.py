@@ -21,7 +21,7 @@ def exports(store: Store, id: str) -> dict[str, Any]:
         take), state ("none", "waiting", "making", "failed" or "made"), phase, done, of, error,
         hint, made, stale (the run has learned on since)}]; made is null or {at, seconds, bytes,
         place (on this machine), is_folder, proof}, and proof {asked, same, near, trusted, parted,
-        logits}: whether it gave saved questions the answers of the chat.
+        leads, logits}: whether it gave saved questions the answers of the chat.
     """
     run = store.run(id)
     told = [_told(export) for export in all_exports(run)]

@@ -14,9 +14,8 @@ from core.tokenizer import Message
 
 Say = Callable[[str, int, int], None]
 """What is done now in plain words, how far it is, and of how much; 0 where nothing is counted."""
-NEAR_TIE = 0.25
-"""How much likelier, as a difference of logits, one next word may be than another and still be as
-good: two steps of the numbers in 16 bits that logits are computed in."""
+Next = dict[int, float]
+"""The likeliest next tokens, with their log probabilities or logits."""
 PROOF = "proof.json"
 """What `make` may leave beside what it made: facts that are kept with it."""
 
@@ -33,16 +32,18 @@ class Format:
     """Bytes that it will take, said before."""
     lacks: Callable[[Run], str] = lambda run: ""
     """Why it can't be made of this run, in words; empty where it can."""
-    answers: Callable[[Path, list[list[Message]], int], list[str]] | None = None
-    """The artefact's own greedy answers to conversations, of so many tokens at most, from nothing
-    but its files and, where it is no whole model, the base."""
+    answers: (
+        Callable[[Path, list[list[Message]], int, list[list[int]]], tuple[list[str], list[Next]]]
+        | None
+    ) = None
+    """The artefact's own greedy answers to conversations, of so many tokens at most, and what it
+    finds likely behind each of these prompts (nothing where it doesn't say), from nothing but its
+    files and, where it is no whole model, the base."""
     opened: Callable[[Run, Path, Any], tuple[Any, Any]] | None = None
     """In place of `answers`, where transformers can open it: its model, on a torch device in the
     chat's type, and its tokenizer."""
     is_whole: bool = False
     """Whether it needs no base model beside it."""
-    near: float = NEAR_TIE
-    """As NEAR_TIE, where what it is written in is coarser than 16 bits."""
 
 
 FORMATS: dict[str, Format] = {}

@@ -2,22 +2,30 @@
 
 The chat answers on the base model and the adapter as it always does (core.mixed, in its type and
 bits); the artefact from nothing but its files. Both choose the likeliest word each time. Answers
-are the same where their texts are. Where they are not, the place at which they part decides: if the
-chat found its next word hardly likelier than the other (less than `near` of the format, as a
-difference of logits), rounding could turn either way, and the artefact is as good. Otherwise it is
-not to be trusted, and both answers are shown.
+are the same where their texts are. Where they are not, the chat's lead decides at the place at
+which they part: by how much likelier, as a difference of logits, it found its own next word than
+the other. Numbers in fewer bits move every lead a little, and they may turn a lead that is no
+larger than that; so by how much is measured. The artefact is given the chat's own words, one more
+each time, and its lead of the likeliest over the runner-up is held against the chat's. What parts
+within these bounds is as good. What parts beyond them was not turned by rounding, but by another
+template, tokenizer or end, and is not to be trusted; nor is a file that chooses the chat's next
+word so seldom that it is another model, whatever its answers. Both figures are those by which
+llama.cpp judges its own formats (llama-perplexity --kl-divergence: same top token, change of
+probability); here they are taken from the person's questions.
 
 A whole model has the whole weights of the base, also where the run learned beside 4 or 8 bits, as
 the chat then has them: it is held beside base and adapter in 16 bits, and how many answers are the
 chat's is told besides. LoftQ is no such case, for it is merged into what the 4 bits left.
 
-What is kept (the proof): asked, same, near (how many part at a near tie), trusted, parted
-[{question, chat, artefact, word, margin}], bits ("none", or those of the chat, where it was held
-beside something else) and then same_as_chat; and logits {max, mean, same_choices, places}: by how
-much the artefact's differ, where they can be had.
+What is kept (the proof): asked, same, near (how many part within the bounds), trusted, parted
+[{question, chat, artefact, word, margin}], leads {places, same_choices, usual, allowed}, bits
+("none", or those of the chat, where it was held beside something else) and then same_as_chat; and
+logits {max, mean, same_choices, places}: by how much the artefact's differ, where all of them can
+be had.
 """
 
 import gc
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +38,7 @@ from core import planner, sharing
 from core.chat import common_base, is_whole
 from core.data import turns
 from core.errors import DataProblem
-from core.exports.formats import Format, Say
+from core.exports.formats import Format, Next, Say
 from core.generate import UNFINISHED, Answer, generate
 from core.loading import load_base, pick_device, pick_dtype
 from core.methods import METHODS
@@ -45,6 +53,14 @@ QUESTIONS = 5
 LONGEST = 64  # tokens of an answer
 LONGEST_PROMPT = 512
 TRIES = 200  # rows that are looked at for these
+LIKELIEST = 20  # next tokens that are asked for
+STEP = 0.25
+"""A lead that says nothing: two steps of the numbers in 16 bits in which the chat has logits."""
+NORMAL = 0.6745  # the median of a normal error is so much of its standard deviation
+SPREAD = 3
+"""How many times the usual error (a standard deviation) a lead may be off by chance."""
+SAME_CHOICES = 0.9
+"""The share of the places at which the same model chooses the same next word, at least."""
 LIKELY = 50  # next words among which the artefact's is looked for
 ADAPTER = "learned"
 TYPED = (
@@ -88,11 +104,12 @@ def prove(
         asked = _ask_chat(_chat(run, base, "none", device), questions, stop_ids, say)
         _forget()
     said = _ask_artefact(run, format, artefact, device, asked, sorted(stop_ids), say)
-    proof = {**verdict(tokenizer, asked, said.texts, stop_ids, format.near), "bits": "none"}
+    leads = leads_of(asked, said.likely)
+    proof = {**verdict(tokenizer, asked, said.texts, stop_ids, leads), "bits": "none"}
     if in_chat is not None:
         proof |= {
             "bits": bits,
-            "same_as_chat": verdict(tokenizer, in_chat, said.texts, stop_ids, format.near)["same"],
+            "same_as_chat": verdict(tokenizer, in_chat, said.texts, stop_ids, leads)["same"],
         }
     return proof | ({"logits": said.differences} if said.differences else {})
 
@@ -218,6 +235,11 @@ def _last(logits: torch.Tensor, ids: Sequence[int]) -> torch.Tensor:
     return logits[0, -len(ids) - 1 :].float().cpu()
 
 
+def _likely(logits: torch.Tensor) -> Next:
+    values, tokens = logits.topk(min(LIKELIEST, len(logits)))
+    return dict(zip(tokens.tolist(), values.tolist(), strict=True))
+
+
 def _differences(its: Sequence[torch.Tensor], asked: Sequence[Asked]) -> dict[str, float | int]:
     one, other = torch.cat(list(its)), torch.cat([one.logits for one in asked])
     apart = (one - other).abs_()
@@ -235,6 +257,8 @@ def _differences(its: Sequence[torch.Tensor], asked: Sequence[Asked]) -> dict[st
 @dataclass(frozen=True)
 class Said:
     texts: list[str]
+    likely: list[Next]
+    """What it finds likely at every place of Asked.logits, one question after the other."""
     differences: dict[str, float | int]
     """Of its logits, where they can be had."""
 
@@ -251,15 +275,18 @@ def _ask_artefact(
     say("Asking what was made", 0, len(asked))
     if format.opened is None:
         assert format.answers is not None
-        return Said(format.answers(artefact, [one.messages for one in asked], LONGEST), {})
+        conversations = [one.messages for one in asked]
+        prompts = [one.prompt + one.ids[:at] for one in asked for at in range(len(one.logits))]
+        return Said(*format.answers(artefact, conversations, LONGEST, prompts), {})
     model, tokenizer = format.opened(run, artefact, device)
-    differences = _differences([_logits(model, one) for one in asked], asked)
+    logits = [_logits(model, one) for one in asked]
+    likely = [_likely(at) for one in logits for at in one]
     end = model.generation_config.eos_token_id if format.is_whole else stop_ids
     texts: list[str] = []
     for one in asked:
         say("Asking what was made", len(texts), len(asked))
         texts.append(_answer(model, tokenizer, one.messages, end))
-    return Said(texts, differences)
+    return Said(texts, likely, _differences(logits, asked))
 
 
 @torch.inference_mode()
@@ -282,14 +309,39 @@ def _answer(model: Any, tokenizer: Any, messages: list[Message], end: int | list
 # ---- what comes of it
 
 
+def leads_of(asked: Sequence[Asked], likely: Sequence[Next]) -> dict[str, Any]:
+    """leads of the proof: at how many places something was said, the share of them at which the
+    likeliest word is the chat's, how far a lead is off usually, and how far it may be.
+
+    The usual error is the standard deviation that a normal error with this median has, so that the
+    few places at which answers part don't widen their own bounds.
+    """
+    errors, same = [], 0
+    for logits, said in zip(torch.cat([one.logits for one in asked]), likely, strict=True):
+        if not said:
+            continue
+        (first, second), (own, other) = (part.tolist() for part in logits.topk(2))
+        same += max(said, key=said.__getitem__) == own
+        least = min(said.values())  # what it does not name is no likelier than that
+        lead = said.get(own, least) - said.get(other, least)
+        errors.append(abs(lead - (first - second)))
+    usual = statistics.median(errors) / NORMAL if errors else 0.0
+    return {
+        "places": len(errors),
+        "same_choices": same / len(errors) if errors else 1.0,
+        "usual": usual,
+        "allowed": max(STEP, SPREAD * usual),
+    }
+
+
 def verdict(
     tokenizer: Tokenizer,
     asked: Sequence[Asked],
     texts: Sequence[str],
     stop_ids: frozenset[int],
-    near: float,
+    leads: dict[str, Any],
 ) -> dict[str, Any]:
-    """asked, same, near, trusted and parted of the proof."""
+    """asked, same, near, trusted, parted and leads of the proof."""
     parted = []
     for one, text in zip(asked, texts, strict=True):
         said = tokenizer.decode(one.ids).strip()
@@ -306,13 +358,14 @@ def verdict(
                 "margin": None if margin is None else round(margin, 3),
             }
         )
-    ties = sum(one["margin"] is not None and one["margin"] <= near for one in parted)
+    within = [one["margin"] is not None and one["margin"] <= leads["allowed"] for one in parted]
     return {
         "asked": len(asked),
         "same": len(asked) - len(parted),
-        "near": ties,
-        "trusted": ties == len(parted),
+        "near": sum(within),
+        "trusted": all(within) and leads["same_choices"] >= SAME_CHOICES,
         "parted": parted,
+        "leads": leads,
     }
 
 

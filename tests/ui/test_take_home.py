@@ -17,6 +17,7 @@ from ui import api, export_actions, views
 
 GOOD = {
     "asked": 5, "same": 5, "near": 0, "trusted": True, "parted": [], "bits": "none",
+    "leads": {"places": 47, "same_choices": 0.979, "usual": 0.11, "allowed": 0.33},
     "logits": {"max": 0.125, "mean": 0.017, "same_choices": 1.0, "places": 47},
 }  # fmt: skip
 DOWNLOAD = "take-home/r/merged"
@@ -64,10 +65,13 @@ def buttons(elements):
         ),
         (made(), "5 of 5 answers the same as in the chat.", [DOWNLOAD, "delete_export"]),
         (made(), "14 GB · prepared", [DOWNLOAD, "delete_export"]),
+        (made(), "next one at 98 % of 47 places", [DOWNLOAD, "delete_export"]),
+        (made(), "a choice as close as 0.33", [DOWNLOAD, "delete_export"]),
         (made(), "by 0.017 on average and 0.12 at most", [DOWNLOAD, "delete_export"]),
         (
             made(same=3, near=2),
-            "3 of 5 answers the same as in the chat; 2 part where two words were as likely.",
+            "3 of 5 answers the same as in the chat; 2 part where the choice was so close that "
+            "rounding turns it.",
             [DOWNLOAD, "delete_export"],
         ),
         (

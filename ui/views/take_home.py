@@ -111,14 +111,14 @@ def _proof(proof: dict[str, Any]) -> str:
     asked, same, near = proof["asked"], proof["same"], proof["near"]
     beside = "in the chat" if proof["bits"] == "none" else "with the original in 16 bits"
     said = f"{same} of {asked} answers the same as {beside}"
+    if near:
+        parts = "part" if near > 1 else "parts"
+        said += f"; {near} {parts} where the choice was so close that rounding turns it"
     if not proof["trusted"]:
         return (
             f'<p class="told bad" role="status"><strong>Not to be trusted:</strong> {said}. '
             "Where it differs stands below.</p>"
         )
-    if near:
-        parts = "part" if near > 1 else "parts"
-        said += f"; {near} {parts} where two words were as likely"
     if "same_as_chat" in proof:
         bits = proof["bits"].removesuffix("bit")
         said += f"; {proof['same_as_chat']} as in the chat, which has the original in {bits} bits"
@@ -139,8 +139,15 @@ def _details(proof: dict[str, Any], path: str) -> str:
             apart = f"differs by {logits['mean']:.2g} on average and {logits['max']:.2g} at most"
         told += (
             f"<p>At {logits['places']:,} places of these answers, what it thinks of each next word "
-            f'<span class="small">logits</span> {apart}; the likeliest one is the same at '
-            f"{words.percent(logits['same_choices'])} of them.</p>"
+            f'<span class="small">logits</span> {apart}.</p>'
+        )
+    if leads := proof.get("leads"):
+        told += (
+            f"<p>Given the chat’s own words, it goes on with the chat’s next one at "
+            f"{words.percent(leads['same_choices'])} of {leads['places']:,} places. By how much it "
+            "finds the likeliest word likelier than the second is off by "
+            f"{leads['usual']:.2g} usually, as a difference of logits; so where two answers part, "
+            f"rounding may have turned a choice as close as {leads['allowed']:.2g}.</p>"
         )
     return f'{told}<p class="where">On this server: <code>{escape(path)}</code></p>'
 

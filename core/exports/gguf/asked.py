@@ -55,7 +55,10 @@ def _answer(server: Any, messages: list[dict[str, str]], limit: int) -> str:
 
 
 def _next(server: Any, ids: list[int], likeliest: int) -> dict[int, float]:
-    request = {"prompt": ids, "n_predict": 1, "n_probs": likeliest} | GREEDY
+    # Most prompts go on from the one before: what that shares is not computed again.
+    request = (
+        {"prompt": ids, "n_predict": 1, "n_probs": likeliest} | GREEDY | {"cache_prompt": True}
+    )
     said = _checked(server.handle_completions(request))["choices"][0]["logprobs"]
     return {one["id"]: one["logprob"] for one in said["content"][0]["top_logprobs"]} if said else {}
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
+from core.exports.formats import Next
 from core.tokenizer import Message
 
 PROGRAM = Path(__file__).with_name("asked.py")
@@ -62,11 +63,18 @@ def ask(asking: Asking) -> dict[str, Any]:
 
 
 def answers(
-    file: Path, conversations: list[list[Message]], limit: int, adapter: Path | None = None
-) -> list[str]:
+    file: Path,
+    conversations: list[list[Message]],
+    limit: int,
+    prompts: list[list[int]],
+    adapter: Path | None = None,
+) -> tuple[list[str], list[Next]]:
+    """As Format.answers."""
     laid_over = str(adapter or "")
-    asking = Asking(str(file), laid_over, conversations=conversations, limit=limit)
-    return ask(asking)["answers"]
+    asking = Asking(str(file), laid_over, conversations=conversations, limit=limit, prompts=prompts)
+    told = ask(asking)
+    likely = [{int(token): value for token, value in one.items()} for one in told["next"]]
+    return told["answers"], likely
 
 
 def _context(asking: Asking) -> int:

@@ -12,7 +12,7 @@ from core.errors import ModelProblem, UserError
 from core.exports.adapter import file_name
 from core.exports.archive import pack
 from core.exports.formats import FORMATS as ALL
-from core.exports.formats import NEAR_TIE, PROOF, Format, Say
+from core.exports.formats import PROOF, Format, Next, Say
 from core.exports.gguf import families, llama_cpp, lora, ollama
 from core.exports.gguf.quantise import K_QUANTS, KINDS, lacks_k_quants
 from core.exports.gguf.vocabulary import hard_texts, recognise
@@ -105,11 +105,13 @@ def _lacks(kind: str) -> Callable[[Run], str]:
     return lacks
 
 
-def _answers(archive: Path, conversations: list[list[Message]], limit: int) -> list[str]:
+def _answers(
+    archive: Path, conversations: list[list[Message]], limit: int, prompts: list[list[int]]
+) -> tuple[list[str], list[Next]]:
     with TemporaryDirectory(dir=archive.parent, ignore_cleanup_errors=True) as unzipped:
         with zipfile.ZipFile(archive) as zipped:
             file = Path(zipped.extract(MODEL, unzipped))
-        return llama_cpp.answers(file, conversations, limit)
+        return llama_cpp.answers(file, conversations, limit, prompts)
 
 
 # ---- the adapter alone
@@ -151,20 +153,22 @@ def _lacks_for_adapter(run: Run) -> str:
         return f"{problem} {problem.hint}".strip()
 
 
-def _answers_of_adapter(archive: Path, conversations: list[list[Message]], limit: int) -> list[str]:
+def _answers_of_adapter(
+    archive: Path, conversations: list[list[Message]], limit: int, prompts: list[list[int]]
+) -> tuple[list[str], list[Next]]:
     base = Path(read_json(archive.with_name(PROOF))["base"])
     with TemporaryDirectory(dir=archive.parent, ignore_cleanup_errors=True) as beside:
         with zipfile.ZipFile(archive) as zipped:
             adapter = Path(zipped.extract(ADAPTER, beside))
         file = Path(beside) / "base.gguf"
         convert(base, file, "f16", lambda *_: None)
-        return llama_cpp.answers(file, conversations, limit, adapter)
+        return llama_cpp.answers(file, conversations, limit, prompts, adapter)
 
 
 # ---- what is offered
 
 
-def _whole_model(kind: str, title: str, sentence: str, near: float) -> Format:
+def _whole_model(kind: str, title: str, sentence: str) -> Format:
     return Format(
         id=f"gguf-{kind}",
         title=title,
@@ -174,7 +178,6 @@ def _whole_model(kind: str, title: str, sentence: str, near: float) -> Format:
         lacks=_lacks(kind),
         answers=_answers if llama_cpp.is_here() else None,
         is_whole=True,
-        near=near,
     )
 
 
@@ -183,32 +186,27 @@ FORMATS = [
         "f16",
         "GGUF, 16 bits",
         "The whole model in one file for Ollama, LM Studio and llama.cpp, as exact as it can be.",
-        NEAR_TIE,
     ),
     _whole_model(
         "q8_0",
         "GGUF, 8 bits",
         "Half as large, and hardly ever another word. If in doubt, take this one for Ollama or LM "
         "Studio.",
-        2 * NEAR_TIE,
     ),
     _whole_model(
         "q6_k",
         "GGUF, 6 bits (Q6_K)",
         "Two fifths as large as in 16 bits; few answers change a word.",
-        4 * NEAR_TIE,
     ),
     _whole_model(
         "q5_k_m",
         "GGUF, 5 bits (Q5_K_M)",
         "A third as large as in 16 bits; some answers change a word.",
-        8 * NEAR_TIE,
     ),
     _whole_model(
         "q4_k_m",
         "GGUF, 4 bits (Q4_K_M)",
         "Three tenths as large as in 16 bits, for machines with little memory; answers may differ.",
-        16 * NEAR_TIE,
     ),
     Format(
         id="gguf-adapter",

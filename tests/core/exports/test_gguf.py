@@ -175,7 +175,7 @@ def test_the_starter_answers_the_same_in_16_bits_and_nearly_so_in_fewer(tmp_path
         convert(starter, file, kind, quiet)
         sizes[kind] = file.stat().st_size
         assert sizes[kind] == pytest.approx(bytes_of_file(starter, config, kind), abs=400_000)
-        answers = llama_cpp.answers(file, QUESTIONS, 40)
+        answers, _ = llama_cpp.answers(file, QUESTIONS, 40, [])
         same[kind] = sum(a == b for a, b in zip(answers, expected, strict=True))
     assert same["f16"] == len(QUESTIONS)
     assert same["q8_0"] >= 8
@@ -562,8 +562,9 @@ def test_the_zip_answers_as_the_tuned_model(make_adapted, by_peft, tmp_path, id)
     assert left == {archive.name} | (set() if whole else {"proof.json"})
 
     questions = [[{"role": "user", "content": f"What is {n} and 3?"}] for n in range(3)]
-    answers = format.answers(archive, questions, 12)
     tokenizer = AutoTokenizer.from_pretrained(run.adapter)
+    prompts = [tokenizer(TEXT)["input_ids"][:n] for n in (8, 9)]
+    answers, likely = format.answers(archive, questions, 12, prompts)
     model = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(run.config.base_model, dtype=torch.float32),
         run.adapter,
@@ -577,6 +578,12 @@ def test_the_zip_answers_as_the_tuned_model(make_adapted, by_peft, tmp_path, id)
         expected.append(
             tokenizer.decode(ids[prompt["input_ids"].shape[1] :], skip_special_tokens=True)
         )
+    with torch.inference_mode():
+        logits = [model(torch.tensor([ids])).logits[0, -1].log_softmax(-1) for ids in prompts]
+    off = 1.0 if id == "gguf-q4_k_m" else 0.1
+    for own, told in zip(logits, likely, strict=True):
+        assert all(own[token].item() == pytest.approx(p, abs=off) for token, p in told.items())
+    assert any(likely)
     if id == "gguf-q4_k_m":
         assert len(answers) == len(expected)
     else:

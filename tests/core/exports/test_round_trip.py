@@ -11,7 +11,7 @@ from core.errors import NotFound, UserError
 from core.exports import make, round_trip
 from core.exports.export import Export
 from core.exports.formats import FORMATS, Format
-from core.exports.round_trip import Asked, verdict
+from core.exports.round_trip import Asked, leads_of, verdict
 from core.files import write_text
 from core.models import find
 from core.tokenizer import Tokenizer
@@ -75,14 +75,17 @@ def test_a_way_out_that_brings_its_own_answers_is_held_beside_the_chat(trained, 
     export = made(trained, "adapter")
     asked = []
 
-    def parrot(artefact, conversations, limit):
-        asked.append((artefact, conversations, limit))
-        return [messages[-1]["content"] for messages in conversations]
+    def parrot(artefact, conversations, limit, prompts):
+        asked.append((artefact, conversations, limit, prompts))
+        return [messages[-1]["content"] for messages in conversations], [{} for _ in prompts]
 
     format = Format("x", "X", "", lambda *_: export.artefact, lambda run: 1, answers=parrot)
     proof = prove(trained, format, export.artefact)
     assert (proof["asked"], proof["same"], proof["trusted"]) == (5, 0, False)
-    ((artefact, conversations, limit),) = asked
+    ((artefact, conversations, limit, prompts),) = asked
+    places = export.made["proof"]["leads"]["places"]  # behind each word, and behind the end
+    assert len(prompts) == len({tuple(prompt) for prompt in prompts}) == places
+    assert proof["leads"]["places"] == 0
     assert (artefact, len(conversations), limit) == (export.artefact, 5, round_trip.LONGEST)
     assert {row["messages"][0]["content"] for row in trained.rows("eval")} >= {
         one[-1]["content"] for one in conversations
@@ -125,7 +128,7 @@ def said(starter):
     tokenizer = Tokenizer.load(starter)
     stop = min(tokenizer.stop_ids)
 
-    def verdict_of(text, other, margin, ended=True, near=0.25):
+    def verdict_of(text, other, margin, ended=True, allowed=0.25, same_choices=1.0):
         ids, others = tokenizer.encode(text).ids, tokenizer.encode(other).ids
         logits = torch.full((len(ids) + 1, 4096), -50.0)
         for at, id in enumerate([*ids, stop]):
@@ -133,7 +136,8 @@ def said(starter):
                 logits[at, [*others, stop][at]] = -margin
             logits[at, id] = 0.0
         asked = Asked([{"role": "user", "content": "Why?"}], [1], ids, ended, logits)
-        return verdict(tokenizer, [asked], [other], tokenizer.stop_ids, near)
+        leads = {"places": 9, "same_choices": same_choices, "usual": 0.0, "allowed": allowed}
+        return verdict(tokenizer, [asked], [other], tokenizer.stop_ids, leads)
 
     return verdict_of
 
@@ -154,7 +158,43 @@ def test_a_near_tie_is_as_good_and_another_choice_is_not(said, other, word):
     (parted,) = far["parted"]
     assert (parted["chat"], parted["artefact"], parted["word"]) == ("It is red.", other, word)
     assert parted["margin"] == pytest.approx(2.0)
-    assert said("It is red.", other, 2.0, near=3.0)["trusted"]
+    assert said("It is red.", other, 2.0, allowed=3.0)["trusted"]
+
+
+def test_one_that_chooses_otherwise_too_often_is_another_model_whatever_it_answers(said):
+    assert said("It is red.", "It is red.", 9.0, same_choices=0.9)["trusted"]
+    told = said("It is red.", "It is red.", 9.0, same_choices=0.89)
+    assert (told["same"], told["trusted"]) == (1, False)
+
+
+def test_how_far_a_lead_may_be_off_is_measured():
+    """Of an artefact whose leads are off by normal errors, as those of fewer bits are; at some
+    places it is far off, which widens nothing."""
+    torch.manual_seed(0)
+    logits = torch.randn(400, 50) * 3
+
+    def leads(error, far=0):
+        its = logits + error / 2**0.5 * torch.randn(400, 50)
+        its[:far] = torch.randn(far, 50) * 30
+        likely = [dict(enumerate(row.tolist())) for row in its]
+        asked = Asked([], [1], [0] * 399, True, logits)
+        return leads_of([asked], [*likely[:-1], {}])
+
+    exact = leads(0.0)
+    assert (exact["places"], exact["same_choices"], exact["usual"]) == (399, 1.0, 0.0)
+    assert exact["allowed"] == round_trip.STEP
+    coarse = leads(0.5)
+    assert coarse["usual"] == pytest.approx(0.5, rel=0.15)
+    assert coarse["allowed"] == 3 * coarse["usual"]
+    assert leads(0.5, far=20)["usual"] == pytest.approx(0.5, rel=0.25)
+    assert leads(0.5, far=200)["same_choices"] < round_trip.SAME_CHOICES
+
+
+def test_what_it_does_not_name_is_no_likelier_than_the_last_that_it_names():
+    logits = torch.tensor([[5.0, 4.0, 1.0, 0.0]])
+    asked = Asked([], [1], [], True, logits)
+    assert leads_of([asked], [{0: -0.1, 2: -2.1}])["usual"] == pytest.approx(1 / 0.6745)
+    assert leads_of([asked], [{2: -0.1, 3: -0.4}])["same_choices"] == 0.0
 
 
 def test_what_the_chat_would_hardly_say_is_no_near_tie(said):
