@@ -36,6 +36,12 @@ from core.tokenizer import FILES as TOKENIZER
 from core.tokenizer import Tokenizer
 from core.uploads import LARGEST, Upload
 
+ADDRESS = re.compile(
+    r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?P<id>[\w.-]+/[\w.-]+)"
+    r"(?:/(?:tree|blob|resolve)/\S*)?/?(?:[?#]\S*)?"
+)
+"""A model's page of the Hub, as a browser shows its address."""
+PICKLED = ("adapter_model.bin", "adapter_model.pt", "pytorch_model.bin")
 INSIDE = "adapter"  # the folder of an upload with what was brought
 TEMPLATE, CARD, CHECKSUMS = "chat_template.jinja", "README.md", "CHECKSUMS"
 TAKEN = {CONFIG, WEIGHTS, *TOKENIZER, TEMPLATE, CARD, CHECKSUMS}
@@ -76,38 +82,40 @@ def keep_files(store: Store, given: Sequence[tuple[Path, str]]) -> Upload:
 
 
 def keep_from(store: Store, source: str) -> Upload:
-    """Keep the adapter of a folder on this machine, or of a model of the Hub."""
+    """Keep the adapter of a folder on this machine, or of a model of the Hub, by its name or the
+    address of its page."""
     source = source.strip()
     if not source:
         raise UserError("Nothing was named.", "Give owner/name, or the whole path of a folder.")
-    if (there := _folder_here(store, source)) is not None:
-        found = {file.name: file for file in there.iterdir() if file.is_file()}
-        return _keep(store, there.name, str(there), lambda folder: _take(found, folder))
+    if (found := _files_of(store, source)) is not None:
+        name = Path(source).name
+        return _keep(store, name, source, lambda folder: _take(found, folder))
+    if pasted := ADDRESS.fullmatch(source):
+        source = pasted["id"]
     if not models.HUB_ID.fullmatch(source):
         raise NotFound(
-            f"There is no folder with an adapter {source[:100]!r}.",
+            f"There is no folder {source[:100]!r}.",
             "Give its whole path, or owner/name of the Hugging Face Hub.",
             field="source",
         )
 
     def fetch(folder: Path) -> None:
         there = hub.fetch(source, TAKEN, folder, LARGEST)
-        if WEIGHTS not in there and "adapter_model.bin" in there:
-            raise peft_format.pickled_weights("adapter_model.bin")
+        _check_names(dict.fromkeys(there))
 
     return _keep(store, source.split("/")[1], source, fetch)
 
 
-def _folder_here(store: Store, source: str) -> Path | None:
-    """The folder that this names; None where it names none, or leads to what is another owner's."""
-    try:
+def _files_of(store: Store, source: str) -> dict[str, Path] | None:
+    """The files of a folder on this machine, by their names; None where there is no such folder, or
+    it is not the person's."""
+    with suppress(OSError, ValueError, RuntimeError):
         path = Path(source).expanduser()
-        if not path.is_absolute() or not path.is_dir() or store.is_foreign(path):
-            return None
-        foreign = any(file.is_file() and store.is_foreign(file) for file in path.iterdir())
-    except (OSError, ValueError, RuntimeError):  # no name, nobody's home, or not to be read
-        return None
-    return None if foreign else path
+        if path.is_absolute() and path.is_dir() and not store.is_foreign(path):
+            found = {file.name: file for file in path.iterdir() if file.is_file()}
+            if not any(map(store.is_foreign, found.values())):
+                return found
+    return None
 
 
 def _keep(store: Store, name: str, source: str, fill: Callable[[Path], object]) -> Upload:
@@ -184,12 +192,14 @@ def _adapter_in(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.ZipInf
 
 def _check_names(found: dict[str, Any]) -> None:
     """Raise UserError, in words, where what an adapter is made of is not among these names."""
+    if WEIGHTS not in found and (pickled := next((n for n in PICKLED if n in found), "")):
+        raise peft_format.pickled_weights(pickled)
     if CONFIG not in found:
         if "config.json" in found and any(name.endswith(".safetensors") for name in found):
             raise UserError(
                 "This is a whole model, not an adapter.",
-                "Unpack it into a folder on this machine, and choose that folder as the model to "
-                "teach.",
+                "Choose it on New as the model to teach: by its name on the Hub, or unpacked in a "
+                "folder on this machine.",
             )
         if any(name.endswith(".gguf") for name in found):
             raise UserError(
@@ -200,10 +210,6 @@ def _check_names(found: dict[str, Any]) -> None:
             f"There is no {CONFIG} in it: this is no adapter in PEFT’s format.",
             "Zip the folder that holds adapter_config.json and adapter_model.safetensors.",
         )
-    if WEIGHTS not in found:
-        for name in ("adapter_model.bin", "adapter_model.pt", "pytorch_model.bin"):
-            if name in found:
-                raise peft_format.pickled_weights(name)
 
 
 def _check_size(name: str, bytes: int) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from core import figures
-from core.origin import KNOWN
 from core.report import Report
 from core.runs import Run
 from core.verdict import Guard, verdict
@@ -52,17 +51,15 @@ class Scores:
 
 
 def changes(before: Run, after: Run) -> Changes:
-    """Where one of them was not trained here, its rows are not known, and few of its settings: what
-    is not known has not changed."""
     was, now = figures.settings(before), figures.settings(after)
-    names = figures.differing([was, now])
-    if elsewhere := bool(before.origin or after.origin):
-        names = [name for name in names if name in KNOWN]
-    files = (part for run in (before, after) for part in _stamped(run.path / "train.jsonl"))
-    rows: tuple[int, int, Rows, Rows] = (0, 0, (), ()) if elsewhere else _rows(*files)
+    rows = _rows(*(part for run in (before, after) for part in _stamped(run.path / "train.jsonl")))
     return Changes(
         *rows,
-        settings={name: (was.get(name), now.get(name)) for name in names},
+        settings={
+            name: (was.get(name), now.get(name))
+            for name in figures.differing([was, now])
+            if (was.get(name), now.get(name)) != (None, None)
+        },
         comparable=figures.comparable([before, after]),
     )
 

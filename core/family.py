@@ -65,6 +65,11 @@ class Version:
         return None
 
     @property
+    def was_trained_here(self) -> bool:
+        """False also where its run is gone."""
+        return (run := self.run) is not None and not run.origin
+
+    @property
     def state(self) -> State:
         if (run := self.run) is not None:
             return "there" if came_to(run.path) == self.of else "changed"
@@ -136,11 +141,13 @@ class Family:
         raise NotFound(f"{self.name} has no version {str(number)[:20]!r}.", field="version")
 
     def before(self, version: Version) -> Version | None:
-        """The version that it is told against: the last one before it whose run is there."""
-        for other in reversed(self.versions):
-            if other.number < version.number and other.run is not None:
-                return other
-        return None
+        """The version that it is told against: the last one before it whose run is there. One that
+        was not trained here is told against none, nor another against it: what it learned from is
+        not known."""
+        if not version.was_trained_here:
+            return None
+        earlier = (other for other in reversed(self.versions) if other.number < version.number)
+        return next((other for other in earlier if other.was_trained_here), None)
 
     @property
     def bases(self) -> list[str]:

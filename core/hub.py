@@ -252,6 +252,6 @@ def explain_hub_error(error: Exception, hub_id: str) -> ModelProblem:
         )
     return ModelProblem(
         f"{hub_id} is not on this machine, and the Hub can't be reached.",
-        "Connect to the internet, or choose the starter or a model in a folder on this machine.",
+        "Connect to the internet, or choose one that is on this machine.",
         field="base_model",
     )

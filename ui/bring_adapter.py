@@ -19,7 +19,6 @@ from ui import actions, api, origin_actions, page, views
 from ui.bring import IN_THE_ADDRESS
 from ui.parts import panel
 
-KINDS = (".zip", ".safetensors", ".json", ".jinja", ".md")
 CHOOSE, FIT = "Choose an adapter first", "Choose a model that it fits"
 
 
@@ -28,21 +27,24 @@ def build(demo: gr.Blocks) -> None:
         panel(
             views.heading(
                 "Bring an adapter",
-                "One that was made elsewhere, in PEFT’s format. It is then compared, tested and "
-                "gone on from like your own.",
+                "One that was made elsewhere, in PEFT’s format. Then compare it, test it, keep it "
+                "as a version and teach it more, as one of your own.",
             )
         )
         with gr.Tabs(elem_classes="ways"):
             with gr.Tab("File"):
+                # Of any kind: what can't be used is refused in words, and the rest of a folder, as
+                # training_args.bin, is left aside.
                 upload = gr.File(
-                    file_count="multiple", file_types=list(KINDS), label="Its zip or its files",
-                    show_label=False, elem_classes="upload", height=152,
+                    file_count="multiple", label="Its zip or its files", show_label=False,
+                    elem_classes="upload", height=152,
                 )  # fmt: skip
                 panel(views.bring.too_large(LARGEST))
                 panel(views.bring_adapter.what_to_bring())
             with gr.Tab("Hugging Face or a folder"):
                 where = gr.Textbox(
-                    label="Where it is", placeholder="owner/name, or /path/of/its/folder",
+                    label="Where it is",
+                    placeholder="owner/name, its address on huggingface.co, or /path/of/its/folder",
                     max_lines=1, info="A model of the Hub is downloaded to this machine.",
                 )  # fmt: skip
                 fetch = gr.Button("Get it", variant="primary")

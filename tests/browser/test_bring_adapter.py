@@ -62,13 +62,18 @@ def test_what_does_not_fit_is_said_and_can_t_be_imported(page: Page, address, st
     page.goto(f"{address}bring-adapter")
     page.locator("input[type=file]").set_input_files([str(file) for file in folder.glob("*.json")])
     expect(page.get_by_text("There are no weights")).to_be_visible()
+    page.goto(f"{address}bring-adapter")
+    page.locator("input[type=file]").set_input_files([str(file) for file in folder.iterdir()])
+    expect(page.get_by_text("a format that can run programs")).to_be_visible()
+    (tmp_path / "notes.txt").write_text("hello")
+    page.goto(f"{address}bring-adapter")
+    page.locator("input[type=file]").set_input_files(str(tmp_path / "notes.txt"))
+    expect(page.get_by_text("There is no adapter_config.json in it")).to_be_visible()
     weights.rename(folder / "adapter_model.safetensors")
     config = (folder / "adapter_config.json").read_text().replace('"r": 4', '"r": 8')
     (folder / "adapter_config.json").write_text(config)
     page.goto(f"{address}bring-adapter")
-    page.locator("input[type=file]").set_input_files(
-        [str(file) for file in folder.iterdir() if file.suffix != ".bin"]
-    )
+    page.locator("input[type=file]").set_input_files([str(file) for file in folder.iterdir()])
     expect(page.get_by_text("q_proj of layer 0 has rank 4, and")).to_be_visible()
     expect(page.get_by_role("button", name="Choose a model that it fits")).to_be_disabled()
     assert stage.reaching_out(page) == []

@@ -344,18 +344,18 @@ def test_from_a_folder_and_from_the_hub(store, tiny_model, tmp_path, data_dir):
     for nowhere in (str(theirs), str(tmp_path / "nothing"), "no such thing", "~nobody here/made"):
         with pytest.raises(NotFound):
             bring_adapter.keep_from(store, nowhere)
-    pickled = tmp_path / "pickled"
+    pickled = tmp_path / "pickled"  # a folder that is there says what is wrong with it
     pickled.mkdir()
-    shutil.copyfile(made / "adapter_config.json", pickled / "adapter_config.json")
-    (pickled / "adapter_model.bin").write_bytes(b"")
-    with pytest.raises(UserError, match=r"adapter_model\.bin"):  # not that there is no folder
+    (pickled / "adapter_model.bin").write_bytes(b"x")
+    with pytest.raises(UserError, match="can run programs"):
         bring_adapter.keep_from(store, str(pickled))
     (made / "README.md").write_text("# Hello\n\nMade by somebody.")
     (made / "run.py").write_text("boom")
     with serve({"anna/roses": made}) as hub:
         environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0"}
+        page = "https://huggingface.co/anna/roses/tree/main"  # as it is copied from a browser
         done = subprocess.run(
-            [sys.executable, "-c", FROM_THE_HUB, "anna/roses", str(tiny_model)],
+            [sys.executable, "-c", FROM_THE_HUB, page, str(tiny_model)],
             env=environment, cwd=ROOT, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

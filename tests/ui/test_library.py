@@ -67,16 +67,18 @@ def test_a_family_is_told_whole_and_escaped(store):
 
 def test_a_version_that_was_not_trained_here_says_whence_it_comes(store):
     library.add(store, "bot", run_with(store, "Bot"))
-    brought = run_with(store, "Brought", base_model="starter")
+    brought = run_with(store, "Brought")
     said = {"kind": "imported", "source": f"{HOSTILE}.zip", "at": 1.0, "notes": []}
     write_json(brought.path / "origin.json", said)
     library.add(store, "bot", brought)
-    newest = library_actions.family(store, "bot")["versions"][0]
-    # What is not known of it has not changed.
-    assert (newest["changes"]["removed"], newest["changes"]["settings"]) == (0, [])
-    shown = page_of(library_actions.family(store, "bot"))
+    library.add(store, "bot", run_with(store, "Bot 3"))
+    told = library_actions.family(store, "bot")
+    # What it learned from is not known: nothing is told against it, nor it against anything.
+    third, second, first = (version["changes"] for version in told["versions"])
+    assert (third["since"], second, first) == (1, None, None)
+    shown = page_of(told)
     assert f"Brought from {HOSTILE}.zip." in shown.text
-    assert "Since version 1" not in shown.text
+    assert "Since version 1: the same examples and settings." in shown.text
 
 
 def test_a_report_card_is_offered_until_it_is_asked_for(store):

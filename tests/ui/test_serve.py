@@ -28,6 +28,9 @@ def test_the_lines_of_python_are_python_with_the_name_as_it_is():
         for keyword in call.keywords
     }
     assert (named["base_url"], named["api_key"], named["model"]) == (ADDRESS, "KEY", ODD)
+    # Both ways ask the same, so both are answered the same.
+    asked = json.loads(shlex.split(serve.curl(ADDRESS, ODD, "KEY").replace("\\\n", ""))[-1])
+    assert asked == {name: named[name] for name in asked}
 
 
 def test_what_people_write_is_escaped():

@@ -22,9 +22,11 @@ def way_card(way: Way) -> str:
 def nothing_to_blend() -> str:
     return invitation(
         "Nothing to blend yet",
-        "A blend is made of two or more finished LoRAs of one original model.",
+        "A blend is made of two or more finished LoRAs of one original model. They can be taught "
+        "here, or be made elsewhere and brought.",
         "Teach a model",
         "new",
+        other=("Bring an adapter", "bring-adapter"),
     )
 
 

@@ -50,10 +50,12 @@ def _facts(adapter: Adapter) -> Iterable[tuple[str, str]]:
 
 def _verdict(found: Look) -> str:
     if found.base is None:
+        named = found.adapter.made_for[:200]
         return notice(
-            "None of the models on this machine fits it.",
-            "Choose the model that it was made for below. One that is not here yet comes with the "
-            "first training of it.",
+            f"None of the models on this machine fits it{only_if(named, f'. It names {named}')}.",
+            "If the model that it was made for is in a folder here, write its path below. If not, "
+            "start a training with it on New, which downloads it, and come back to this page: what "
+            "you brought stays for a day.",
             kind="warn",
         )
     if found.problem:

@@ -60,11 +60,16 @@ def subtitle(text: str) -> str:
     return f"<h3>{escape(text)}</h3>"
 
 
-def invitation(title: str, line: str, label: str, link: str) -> str:
-    """An empty state: one line, one button."""
+def invitation(
+    title: str, line: str, label: str, link: str, other: tuple[str, str] | None = None
+) -> str:
+    """An empty state: one line, one button; `other`: the label and address of a second way."""
+    second = ""
+    if other:
+        second = f'<a class="button quiet" href="{escape(other[1])}">{escape(other[0])}</a>'
     return (
         f'<section class="card invitation"><h2>{escape(title)}</h2><p>{escape(line)}</p>'
-        f'<a class="button primary" href="{escape(link)}">{escape(label)}</a></section>'
+        f'<a class="button primary" href="{escape(link)}">{escape(label)}</a>{second}</section>'
     )
 
 

@@ -60,7 +60,8 @@ def programs(address: str, model: str, key: str = "") -> str:
 
 
 def curl(address: str, model: str, key: str = PLACEHOLDER) -> str:
-    asked = {"model": model, "messages": [{"role": "user", "content": QUESTION}]}
+    messages = [{"role": "user", "content": QUESTION}]
+    asked = {"model": model, "messages": messages, "temperature": 0, "max_tokens": 200}
     return (
         f"curl {shlex.quote(f'{address}/chat/completions')} \\\n"
         f"  -H {shlex.quote(f'Authorization: Bearer {key}')} \\\n"

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from core.verdict import GUARDS, MEASURES
 from ui import words
-from ui.views import origin as views_origin
+from ui.views import origin
 from ui.views.library import STATES, Told
 from ui.views.parts import button, link, only_if
 from ui.views.report import GUARD_TONES
@@ -79,10 +79,10 @@ def _is_busy(version: Told) -> bool:
 
 
 def one_line(version: Told) -> str:
-    """Where it comes from, if it was not trained here, and what changed since the one before it."""
-    whence, told = views_origin.in_words(version["origin"]), []
+    """What changed since the version before it; or where it comes from, if that is elsewhere."""
     if (changed := version["changes"]) is None:
-        return whence
+        return origin.in_words(version["origin"])
+    told = []
     if changed["added"]:
         told.append(f"+{words.amount(changed['added'], 'example')}")
     if changed["removed"]:
@@ -93,11 +93,8 @@ def one_line(version: Told) -> str:
     ]
     if more := len(changed["settings"]) - 2:
         told += [words.amount(more, "more setting")] * (more > 0)
-    if whence and not told:
-        return whence
     same = "the same examples and settings"
-    since = f"Since version {changed['since']}: {', '.join(told) or same}."
-    return f"{whence} {since}".strip()
+    return f"Since version {changed['since']}: {', '.join(told) or same}."
 
 
 def _findings(findings: Iterable[Told]) -> str:
