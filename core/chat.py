@@ -12,6 +12,7 @@ import queue
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -303,8 +304,33 @@ def demand_of(request: Mapping[str, Any]) -> Demand:
     return Demand(base, bits, tuple(at_once), whole, owner)
 
 
-Told = queue.Queue[dict[str, Any] | None]
-"""What the chat process says of one request; None is its last word."""
+class _Told:
+    """What the chat process says of one request, until it is taken. A text that has grown takes the
+    place of the shorter one before it, so a program that doesn't listen costs no memory."""
+
+    def __init__(self) -> None:
+        self._events: deque[dict[str, Any]] = deque()
+        self._ended = False
+        self._new = threading.Condition()
+
+    def put(self, event: dict[str, Any] | None) -> None:
+        """None is the last word."""
+        with self._new:
+            last = self._events[-1] if self._events else {}
+            if event is None:
+                self._ended = True
+            elif event.keys() == last.keys() and event.get("phase") == last.get("phase") == "":
+                self._events[-1] = event
+            else:
+                self._events.append(event)
+            self._new.notify()
+
+    def get(self, timeout: float) -> dict[str, Any] | None:
+        """Raises queue.Empty where nothing was said for so long."""
+        with self._new:
+            if not self._new.wait_for(lambda: self._events or self._ended, timeout):
+                raise queue.Empty
+            return self._events.popleft() if self._events else None
 
 
 class _Child:
@@ -334,7 +360,7 @@ class _Child:
                 **options,
             )
         self._speaking = threading.Lock()
-        self._told: dict[int, Told] = {}  # by request
+        self._told: dict[int, _Told] = {}  # by request
         self._ended = False
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -346,9 +372,9 @@ class _Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, request: dict[str, Any]) -> Told:
+    def ask(self, request: dict[str, Any]) -> _Told:
         """Where its answer comes."""
-        told: Told = queue.Queue()
+        told = _Told()
         with self._speaking:
             self._told[request["id"]] = told
             if self._ended:
