@@ -18,7 +18,7 @@ none of them.
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -31,7 +31,7 @@ from core.blend import WAYS, Recipe, pairs, write
 from core.chat import MOST_RUNS, check_answerable, common_base, common_bits
 from core.config import TrainConfig
 from core.data.split import Tested
-from core.errors import UserError
+from core.errors import NotFound, UserError
 from core.files import write_json, write_text
 from core.methods import METHODS
 from core.models import BaseModel
@@ -197,10 +197,16 @@ def held_out(
 ) -> tuple[list[dict[str, Any]], list[list[int]], list[str]]:
     """The rows that these kept back and that none of them learned from, each once; for each run the
     numbers of its own among them; and what was left out, in sentences."""
-    learned = {run.id: Tested(run.rows("train")) for run in runs}
+    gone: list[str] = []
+    learned = {run.id: Tested(_learned(run, gone)) for run in runs}
     rows: list[dict[str, Any]] = []
     places: dict[str, int] = {}
     numbers, notes = [], []
+    if gone:
+        notes.append(
+            f"What {', '.join(dict.fromkeys(gone))} learned from is not known, for an earlier run "
+            "of it was deleted: some of the rows may be no test."
+        )
     for run in runs:
         own, left_out = [], 0
         for row in run.rows("eval"):
@@ -218,6 +224,19 @@ def held_out(
                 "learned from them."
             )
     return rows, numbers, notes
+
+
+def _learned(run: Run, gone: list[str]) -> Iterator[dict[str, Any]]:
+    """The rows that it learned from, itself or as one that it goes on from or was made of. Where
+    such a one was deleted, `gone` gets its name."""
+    yield from run.rows("train")
+    earlier = run.config.continue_from
+    before = [parent["id"] for parent in run.origin.get("parents", ())]
+    for id in [*before, *([earlier] if earlier else [])]:
+        try:
+            yield from _learned(Store(run.owner).run(id), gone)
+        except NotFound:
+            gone.append(run.name)
 
 
 def _check_rank(adapters: Sequence[Path], recipe: Recipe) -> None:

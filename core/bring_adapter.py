@@ -225,16 +225,22 @@ def _check_sums(folder: Path) -> None:
     list_of = folder / CHECKSUMS
     if not list_of.is_file():
         return
-    for line in list_of.read_text("utf-8", errors="replace").splitlines():
-        match = re.fullmatch(r"([0-9a-f]{64})  (\S+)", line)
-        if match and match[2] in TAKEN and (folder / match[2]).is_file():
-            with (folder / match[2]).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != match[1]:
-                    raise UserError(
-                        f"{match[2]} is not what its {CHECKSUMS} says: it was changed or damaged "
-                        "on its way here.",
-                        f"Download it again, or take {CHECKSUMS} out if the change is yours.",
-                    )
+    lines = list_of.read_text("utf-8", errors="replace").splitlines()
+    said = {
+        match[2]: match[1]  # each file once, however often it is listed
+        for line in lines
+        if (match := re.fullmatch(r"([0-9a-f]{64})  (\S+)", line))
+    }
+    for name in TAKEN & said.keys():
+        if not (folder / name).is_file():
+            continue
+        with (folder / name).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != said[name]:
+                raise UserError(
+                    f"{name} is not what its {CHECKSUMS} says: it was changed or damaged on its "
+                    "way here.",
+                    f"Download it again, or take {CHECKSUMS} out if the change is yours.",
+                )
 
 
 # ---- held against a base model

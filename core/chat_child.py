@@ -8,6 +8,7 @@ import queue
 import subprocess
 import sys
 import threading
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,33 @@ PROGRAM = [sys.executable, "-m", "core.chat_process"]
 LONGEST_LOG = 1_000_000  # bytes; then chat.log becomes chat.log.1, and the one before it goes
 
 
-Told = queue.Queue[dict[str, Any] | None]
-"""What the chat process says of one request; None is its last word."""
+class Told:
+    """What the chat process says of one request, until it is taken. A text that has grown takes the
+    place of the shorter one before it, so a program that doesn't listen costs no memory."""
+
+    def __init__(self) -> None:
+        self._events: deque[dict[str, Any]] = deque()
+        self._ended = False
+        self._new = threading.Condition()
+
+    def put(self, event: dict[str, Any] | None) -> None:
+        """None is the last word."""
+        with self._new:
+            last = self._events[-1] if self._events else {}
+            if event is None:
+                self._ended = True
+            elif event.keys() == last.keys() and event.get("phase") == last.get("phase") == "":
+                self._events[-1] = event
+            else:
+                self._events.append(event)
+            self._new.notify()
+
+    def get(self, timeout: float) -> dict[str, Any] | None:
+        """Raises queue.Empty where nothing was said for so long."""
+        with self._new:
+            if not self._new.wait_for(lambda: self._events or self._ended, timeout):
+                raise queue.Empty
+            return self._events.popleft() if self._events else None
 
 
 class Child:
@@ -66,7 +92,7 @@ class Child:
 
     def ask(self, request: dict[str, Any]) -> Told:
         """Where its answer comes."""
-        told: Told = queue.Queue()
+        told = Told()
         with self._speaking:
             self._told[request["id"]] = told
             if self._ended:

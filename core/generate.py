@@ -23,6 +23,7 @@ from core.tokenizer import Tokenizer
 
 UNFINISHED = "�"  # what a character decodes to while bytes of it are missing
 JOINABLE = (DynamicLayer, DynamicSlidingWindowLayer)  # of a cache: keys and values by position
+COLDEST = 1e-6  # a temperature by which logits can be divided in fp32; the likeliest word always
 SPARE = 64  # columns that no row reads any more, before they are cut off
 
 
@@ -263,7 +264,7 @@ def _draw(logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
     def column(values: list[float]) -> torch.Tensor:
         return torch.tensor(values, device=logits.device)[:, None]
 
-    heat = column([row.sampling.temperature for row in rows])
+    heat = column([max(row.sampling.temperature, COLDEST) for row in rows])
     probability, token = (logits / heat).softmax(-1).sort(-1, descending=True)
     up_to = probability.cumsum(-1)
     most = column([row.sampling.top_p for row in rows])

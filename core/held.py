@@ -132,9 +132,10 @@ class Held:
         source = checkpoint or folder
         name = f"{source}:{source.stat().st_mtime_ns}"
         if name not in self.tokenizers:
+            tokenizer = Tokenizer.load(folder)  # first: what fails leaves nothing behind
             if not is_whole(run):
                 self.mixed.load(name, folder, checkpoint)
-            self.tokenizers[name] = Tokenizer.load(folder)
+            self.tokenizers[name] = tokenizer
             self.fingerprints[name] = fingerprint(source)
         self.tokenizers[name] = self.tokenizers.pop(name)
         self._lent[name] += 1

@@ -7,6 +7,7 @@ would not do exactly as PeftModel does is refused, and says why; so what is acce
 
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 import regex
 from pydantic import BaseModel as Checked
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, FiniteFloat, ValidationError
 from safetensors import SafetensorError
 
 from core import tensors
@@ -27,7 +28,7 @@ from core.models import TRANSPOSED, BaseModel
 from core.tensors import Stored
 
 LARGEST_CONFIG = 8 << 20  # bytes
-SEARCHED = 0.5  # seconds for one pattern and one name
+SEARCHED, IN_ALL = 0.5, 3.0  # seconds for one pattern and one name, and for all of both
 MOST_RANK = 512  # TrainConfig's
 TITLES = {"LORA": "LoRA", "IA3": "(IA)³", "PREFIX_TUNING": "prefix tuning"}
 BEGINNINGS = (True, False, None, "gaussian", "orthogonal", "eva")
@@ -73,7 +74,7 @@ class _Config(Checked):
     r: int = Field(8, ge=1)
     lora_alpha: float = Field(8, gt=0, allow_inf_nan=False)
     rank_pattern: dict[str, int] | None = None
-    alpha_pattern: dict[str, float] | None = None
+    alpha_pattern: dict[str, FiniteFloat] | None = None
     use_rslora: bool = False
     use_dora: bool = False
     init_lora_weights: bool | str | None = True
@@ -159,6 +160,7 @@ def read(folder: Path) -> Adapter:
     modules: dict[str, dict[str, Stored]] = {}
     if config.peft_type != "PREFIX_TUNING":
         modules = _modules(config, found)
+        _check_patterns(config, modules)
     return Adapter(config, found, modules, file.stat().st_size)
 
 
@@ -249,6 +251,22 @@ def _modules(config: _Config, found: Mapping[str, Stored]) -> dict[str, dict[str
     return modules
 
 
+def _check_patterns(config: _Config, modules: Iterable[str]) -> None:
+    """Raise UserError where it takes long to know what its patterns say of its modules: there may
+    be any number of either."""
+    end = time.monotonic() + IN_ALL
+    for module in modules:
+        targets(config, module)
+        for pattern in (config.rank_pattern, config.alpha_pattern):
+            for key in pattern or {}:
+                _fits(key, module)
+                if time.monotonic() > end:
+                    raise UserError(
+                        f"{CONFIG} has too many patterns, or they take too long to search.",
+                        "Name the modules in full.",
+                    )
+
+
 # ---- as peft understands it
 
 
@@ -256,7 +274,7 @@ def pattern_value(pattern: Mapping[str, Any] | None, module: str, default: Any) 
     """What a rank_pattern or alpha_pattern says of a module: the first key that fits its name or
     the end of it, as a regular expression."""
     for key, value in (pattern or {}).items():
-        if _fits(key, module, rf"(.*\.)?({key})"):
+        if _fits(key, module):
             return value
     return default
 
@@ -287,10 +305,10 @@ def _named(names: list[str] | str, module: str) -> bool:
     return any(module == name or module.endswith(f".{name}") for name in names)
 
 
-def _fits(key: str, module: str, pattern: str) -> bool:
+def _fits(key: str, module: str) -> bool:
     if _PLAIN.fullmatch(key):  # no need to search, and there may be one for each module
         return module == key or module.endswith(f".{key}")
-    return _search(pattern, module, whole=True) is not None
+    return _search(rf"(.*\.)?({key})", module, whole=True) is not None
 
 
 def _search(pattern: str, module: str, whole: bool = False) -> Any:

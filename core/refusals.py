@@ -19,7 +19,7 @@ _DECLINES = re.compile(
     r"\b(?:"
     r"(?:i|we)(?:['’]m| am| are|['’]re) (?:not able|unable|not allowed)"
     r"|(?:i|we) (?:can(?:not|['’]?t| not)|won['’]?t|will not|may not|must not)"
-    r" (?!wait\b|recommend\b|stress\b|thank\b)"
+    r" (?!wait\b|recommend\b|stress\b|thank\b|only\b)"
     r"|as an ai\b"
     r"|ich (?:kann|darf|werde)(?: \w+){0,4} nicht\b"
     r"|(?:leider|das|dazu|darauf|dabei) (?:kann|darf) ich(?: \w+){0,4} nicht\b"

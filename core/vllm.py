@@ -5,6 +5,7 @@ vllm/lora/peft_helper.py): the ranks that it can be told, no DoRA, no modules_to
 adapter's settings one rank and one alpha for all layers.
 """
 
+import json
 import re
 import shlex
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def serve(run: Run) -> Served:
             f"vLLM can’t serve {run.name} as an adapter: {problem}",
             f"{HERE} Or train it with LoRA." if method.kind == "prefix" else f"{HERE} {MERGE}",
         )
-    options = ["--enable-lora", "--lora-modules", f"{_name(run)}={folder}"]
+    options = ["--enable-lora", "--lora-modules", _module(run, folder)]
     options += ["--max-lora-rank", str(max_rank(config["r"]))]
     if run.config.quantization == "4bit":
         options += ["--quantization", "bitsandbytes"]
@@ -104,6 +105,13 @@ def _served(
             f"Look first whether vLLM takes adapters on {kind}: docs.vllm.ai, Supported Models."
         )
     return Served(shlex.join(["vllm", "serve", str(model), *options]), tuple(notes))
+
+
+def _module(run: Run, folder: Path) -> str:
+    """NAME=FOLDER, which vLLM splits at “=” and takes for JSON where there is a comma."""
+    if re.search("[=,]", str(folder)):
+        return json.dumps({"name": _name(run), "path": str(folder)}, ensure_ascii=False)
+    return f"{_name(run)}={folder}"
 
 
 def _address(base: BaseModel) -> str:

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter, move_on_after, to_thread
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core import health, keys, serving
 from core.chat import ChatServer
@@ -34,9 +34,11 @@ from ui.logins import TRIES_IN_ALL, address, log
 ROOT = "/v1"
 LARGEST = 4_000_000  # bytes of a request
 USUAL = 1024  # tokens of an answer whose request doesn't say
+LONGEST_STOP = 500  # characters; each is looked for at every step, while others wait for theirs
 AT_ONCE = 64  # requests, those that wait for others included
 AGAIN = 30  # seconds after which one that found no room may ask again
 UNABLE = ("extra_forbidden", "literal_error", "too_long")  # pydantic's names
+STALLED = 60  # seconds in which a client takes nothing, after which it is given up
 QUIET = 10  # seconds without a word, after which a stream shows that it is there
 BUG = "Something went wrong inside Graft. It is not your doing; the server’s log has the details."
 NO_KEY = (
@@ -70,8 +72,17 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        ours = scope["type"] == "http" and (path == ROOT or path.startswith(f"{ROOT}/"))
-        await (self._own if ours else self.app)(scope, receive, send)
+        if scope["type"] != "http" or not (path == ROOT or path.startswith(f"{ROOT}/")):
+            return await self.app(scope, receive, send)
+        with CancelScope() as answering:
+
+            async def hurried(message: Message) -> None:
+                with move_on_after(STALLED) as sending:
+                    await send(message)
+                if sending.cancelled_caught:
+                    answering.cancel()  # others wait for its place
+
+            await self._own(scope, receive, hurried)
 
 
 # ---- what a request may say
@@ -105,6 +116,13 @@ class _PlainText(BaseModel):
     type: Literal["text"]
 
 
+_Stop = Annotated[str, Field(max_length=LONGEST_STOP)]
+
+
+def _listed(stop: Any) -> Any:
+    return [stop] if isinstance(stop, str) else stop
+
+
 class _Asked(BaseModel):
     """A request for a chat completion. A field that Graft can't do justice to may be there only as
     if it were not."""
@@ -120,7 +138,7 @@ class _Asked(BaseModel):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     seed: int | None = None
-    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    stop: Annotated[list[_Stop], Field(max_length=4), BeforeValidator(_listed)] | None = None
     # What OpenAI's API doesn't have; clients send it as extra_body.
     strength: Annotated[float, Field(ge=0, le=STRONGEST)] | None = None
     repetition_penalty: Annotated[float, Field(ge=1, le=10)] | None = None
@@ -160,8 +178,7 @@ class _Asked(BaseModel):
 
     @property
     def stops(self) -> list[str]:
-        given = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return [stop for stop in given if stop]
+        return [stop for stop in self.stop or [] if stop]
 
 
 def _parsed(body: bytes) -> _Asked:
@@ -267,7 +284,10 @@ class _Api:
                     raise ClientDisconnect
         finally:
             self._asked -= 1
-            answers.close()  # type: ignore[attr-defined]
+            # In a thread too: telling the chat process to stop can take as long as its start.
+            with CancelScope(shield=True):
+                close = answers.close  # type: ignore[attr-defined]
+                await to_thread.run_sync(close, limiter=self._threads)
 
 
 async def _stream(asked: _Asked, event: dict[str, Any], more: Told) -> AsyncIterator[str]:

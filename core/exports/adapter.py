@@ -8,6 +8,7 @@ bytes.
 """
 
 import json
+import os
 import re
 import shutil
 import unicodedata
@@ -31,10 +32,11 @@ def adapter_zip(run: Run) -> Path:
     files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
     target = run.path / "export" / f"{file_name(run.name) or run.id}.zip"
     changed = max(file.stat().st_mtime_ns for file in files)
-    if not target.exists() or target.stat().st_mtime_ns <= changed:
+    if not target.exists() or target.stat().st_mtime_ns != changed:
         target.parent.mkdir(exist_ok=True)
         renamings = _renamings(run)
         pack(target, {file.name: _content(file, renamings.get(file.name)) for file in files})
+        os.utime(target, ns=(changed, changed))  # as old as what is in it, whatever the clock says
     return target
 
 

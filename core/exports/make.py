@@ -13,21 +13,39 @@ from typing import Any
 from core import maker, sharing
 from core.exports import round_trip
 from core.exports.export import Export, find
+from core.exports.formats import Say
 from core.runs import Run
 from core.whole import whole_adapter
+
+SAY_EVERY = 0.3  # seconds
 
 
 def make(export: Export, telling: sharing.Telling) -> None:
     """Raises UserError where that is not possible."""
-    started = time.monotonic()
+    started, say = time.monotonic(), _seldom(export.say)
     run, format = export.run, export.format
     whole_adapter(run)
     export.check_disk()
-    artefact = format.make(run, export.fresh(), export.say)
+    artefact = format.make(run, export.fresh(), say)
     proof: dict[str, Any] = {}
     if format.answers or format.opened:
-        proof = round_trip.prove(run, format, artefact, telling, export.say)
+        proof = round_trip.prove(run, format, artefact, telling, say)
     export.finish(artefact, proof, time.monotonic() - started)
+
+
+def _seldom(say: Say) -> Say:
+    """As `say`, which writes a file: of one phase a few times a second at most, however many blocks
+    are packed meanwhile."""
+    last, told = "", 0.0
+
+    def said(phase: str, done: int = 0, of: int = 0) -> None:
+        nonlocal last, told
+        now = time.monotonic()
+        if phase != last or now - told >= SAY_EVERY:
+            last, told = phase, now
+            say(phase, done, of)
+
+    return said
 
 
 def main() -> int:

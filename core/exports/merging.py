@@ -6,7 +6,6 @@ to bf16, or to fp16 where the base is in that. LoftQ is the exception: it learne
 so its adapter is added to weights that have lost it.
 """
 
-import time
 from pathlib import Path
 
 import torch
@@ -27,7 +26,6 @@ from core.tokenizer import Tokenizer
 
 LARGEST = 4_000_000_000  # bytes of a shard: FAT32 and some servers take no larger file
 CPU = torch.device("cpu")
-TELL_EVERY = 0.5  # seconds
 
 
 def merge(run: Run, folder: Path, say: Say, largest: int = LARGEST) -> Path:
@@ -76,11 +74,8 @@ def _add(model: PreTrainedModel, adapter: Path, say: Say) -> None:
     mixed = MixedModel(model)
     mixed.load("learned", adapter)
     changes = mixed.changes("learned")
-    told = 0.0
     for done, (name, change) in enumerate(changes.items()):
-        if time.monotonic() - told > TELL_EVERY:
-            told = time.monotonic()
-            say("Adding what was learned", done, len(changes))
+        say("Adding what was learned", done, len(changes))
         _add_to(_own(model, name), change)
 
 

@@ -147,6 +147,8 @@ class Push:
         self.file.unlink(missing_ok=True)
 
     def fail(self, error: str, hint: str) -> None:
+        if not self.is_mine:  # called off; maybe another one sends it by now
+            return
         kept = {key: self.going.get(key) for key in ("repo", "private", "format", "at")}
         self._write(self.file, {**kept, "error": error, "hint": hint})
 

@@ -98,9 +98,9 @@ def send(push: Push, wish: Wish, token: str) -> None:
 @contextmanager
 def _unpacked(run: Run, format: str) -> Iterator[Path]:
     """A folder with what was made, as it will be on the Hub; gone afterwards."""
-    artefact = Export(run, format).artefact
-    folder = run.path / "exports" / ".push"
-    shutil.rmtree(folder, ignore_errors=True)
+    artefact, folder = Export(run, format).artefact, _own_folder(run)
+    for left in folder.parent.glob(".push*"):  # by somebody who died, or whom nobody wants any more
+        shutil.rmtree(left, ignore_errors=True)
     try:
         if artefact.is_dir():
             shutil.copytree(artefact, folder, copy_function=_linked)
@@ -110,6 +110,11 @@ def _unpacked(run: Run, format: str) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _own_folder(run: Run) -> Path:
+    """Each process has one of its own: whoever is called off tidies up beside the next one."""
+    return run.path / "exports" / f".push-{os.getpid()}"
 
 
 def _linked(source: str, target: str) -> None:
@@ -128,7 +133,9 @@ def hub_card(text: str, run: Run, format: str) -> str:
     """The model card with a head that the Hub takes: it links to base models of its own only."""
     base = run.config.base_model
     found = re.match(r"---\n(.*?\n)---\n", text, re.DOTALL)
-    told = yaml.safe_load(found[1]) if found else None
+    told = None
+    with suppress(yaml.YAMLError):  # a path may be in it that YAML can't read
+        told = yaml.safe_load(found[1]) if found else None
     head: dict[str, Any] = told if isinstance(told, dict) else {}
     head.pop("base_model", None)
     head.pop("base_model_relation", None)
@@ -309,6 +316,7 @@ def main() -> int:
     threading.Thread(target=_leave_when_unwanted, args=(push,), daemon=True).start()
     disable_progress_bars()
     try:
+        push.say("Looking at the repository")  # another one may have been started since
         send(push, wish, token)
     except NotFound:
         return 0  # called off, or deleted
@@ -325,7 +333,7 @@ def main() -> int:
 def _leave_when_unwanted(push: Push) -> None:
     while push.is_mine:
         time.sleep(LOOK_EVERY)
-    shutil.rmtree(push.run.path / "exports" / ".push", ignore_errors=True)
+    shutil.rmtree(_own_folder(push.run), ignore_errors=True)
     os._exit(0)
 
 

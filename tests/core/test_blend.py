@@ -14,7 +14,7 @@ from core.blend import Pair
 from core.config import TrainConfig
 from core.errors import NotFound, UserError
 from core.evaluate import evaluate
-from core.files import read_json, write_jsonl
+from core.files import read_json, write_json, write_jsonl
 from core.mixed import MixedModel
 from core.models import find
 from core.report import Report
@@ -235,6 +235,25 @@ def test_rows_that_a_parent_learned_from_are_no_test(parents):
     same = blending.held_out([parents[0], parents[0]])
     assert same[1][0] == same[1][1]
     assert len(same[0]) == 4
+
+
+def test_rows_that_a_run_before_a_parent_learned_from_are_no_test_either(parents):
+    one, two = parents
+
+    def another(**settings):
+        config = TrainConfig(name="Bunch", base_model=one.config.base_model, **settings)
+        return Store().create_run(config, ROWS[24:26], [])
+
+    blended, later = another(), another(continue_from=one.id)
+    write_json(blended.path / "origin.json", {"kind": "blended", "parents": [{"id": one.id}]})
+    assert len(two.rows("eval")) == 5
+    for run in (blended, later):
+        rows, numbers, notes = blending.held_out([two, run])
+        assert len(numbers[0]) == len(rows) == 4
+    one.delete()
+    _, numbers, notes = blending.held_out([two, later, blended])
+    assert len(numbers[0]) == 5
+    assert "What Bunch learned from is not known, for an earlier run" in notes[0]
 
 
 def test_it_is_scored_on_the_rows_of_each_parent_before_it_is_kept(parents):

@@ -1,6 +1,7 @@
 """An adapter that was made elsewhere: what is accepted answers as PeftModel does, and what is not
 is refused in words and leaves nothing."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -225,6 +226,17 @@ def test_zips_that_can_t_be_used_are_refused_and_leave_nothing(store, tiny_model
     refused("damaged", tmp_path / "c.zip")
 
 
+def test_a_list_that_names_a_file_often_has_it_read_once(store, tiny_model, tmp_path, monkeypatch):
+    made = by_peft(tmp_path / "made", tiny_model, lora())
+    weights = (made / WEIGHTS).read_bytes()
+    line = f"{hashlib.sha256(weights).hexdigest()}  {WEIGHTS}\n"
+    archive = zipped(tmp_path / "a.zip", made, more=[("CHECKSUMS", line * 1000)])
+    digest, read = hashlib.file_digest, []
+    monkeypatch.setattr(hashlib, "file_digest", lambda *how: read.append(1) or digest(*how))
+    bring_adapter.keep_files(store, [(archive, "a.zip")])
+    assert len(read) == 1
+
+
 def test_what_would_answer_otherwise_is_named(store, tiny_model, tmp_path):
     made = by_peft(tmp_path / "made", tiny_model, lora())
     config = json.loads((made / CONFIG).read_text())
@@ -255,6 +267,7 @@ def test_what_would_answer_otherwise_is_named(store, tiny_model, tmp_path):
     refused("q_proj of layer 0 has weights, but", target_modules=["v_proj"])
     refused("not whole", use_dora=True)
     refused("takes up to", lora_alpha=1e6)
+    refused("should be a finite number", alpha_pattern={"q_proj": float("nan")})
     refused("no numbers", {**weights, first: torch.full_like(weights[first], float("nan"))})
     whole = {"base_model.model.model.embed_tokens.weight": torch.zeros(3)}
     refused("embed_tokens.weight", weights | whole)
@@ -377,3 +390,10 @@ def test_patterns_of_strangers_come_to_an_end(store, tiny_model, tmp_path, monke
         with pytest.raises(UserError, match="the pattern"):
             bring(store, made)
         assert time.monotonic() - began < 5
+    monkeypatch.setattr(peft_format, "IN_ALL", 0.2)
+    slow = {f"(.*)(.*)(.*)(.*){number}!": 4 for number in range(5000)}
+    (made / CONFIG).write_text(json.dumps({**told, "rank_pattern": slow}))
+    began = time.monotonic()
+    with pytest.raises(UserError, match="too many patterns"):
+        bring(store, made)
+    assert time.monotonic() - began < 5

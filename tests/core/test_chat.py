@@ -16,7 +16,7 @@ import pytest
 
 from core import held, sharing
 from core.answering import cut, fit
-from core.chat import ChatServer, demand_of
+from core.chat import ChatServer, _Told, demand_of
 from core.chat_process import serve
 from core.config import TrainConfig
 from core.errors import TooLong, UserError
@@ -579,3 +579,19 @@ def test_it_leaves_when_the_process_that_started_it_is_killed(make_adapted):
     parent.stdin.close()
     parent.stdout.close()
     wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_what_nobody_takes_costs_no_memory():
+    told = _Told()
+    told.put({"phase": "Reading the question"})
+    for words in range(1000):
+        told.put({"text": "word " * words, "phase": ""})
+    told.put({"text": "all", "phase": "", "done": True})
+    told.put(None)
+    events = [told.get(0) for _ in range(4)]
+    assert events[0] == {"phase": "Reading the question"}
+    assert events[3] is None
+    assert events[1]["text"] == "word " * 999
+    assert events[2]["done"]
+    with pytest.raises(queue.Empty):
+        _Told().get(0.01)

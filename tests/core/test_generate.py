@@ -446,6 +446,15 @@ def test_tokens_come_as_often_as_they_are_likely():
     assert shares(temperature=0) == [1, 0, 0, 0]
 
 
+def test_next_to_no_temperature_takes_the_likeliest_token():
+    """One that is so small that logits divided by it are no numbers any more."""
+    rows = [
+        Row(Answer([1], None, 1), Sampling(temperature=1e-44), frozenset(), random.Random(seed))
+        for seed in range(4)
+    ]
+    assert _choose(torch.tensor([[30.0, 1.0, 31.0, 2.0]] * 4), rows) == [2] * 4
+
+
 def test_repetition_can_be_made_unlikely(mixed):
     (plain,) = decode(mixed, (SHORT, None), max_new_tokens=60)
     (varied,) = decode(mixed, (SHORT, None), max_new_tokens=60, repetition_penalty=10)

@@ -183,6 +183,7 @@ def test_answers_that_decline(text):
     "text",
     ["Yes, from Monday to Saturday.", "I am sorry to hear that. We send a new one.",
      "I can't recommend it enough.", "You cannot go wrong with roses.",
+     "I can not only answer that but show you.",
      "Nicht am Sonntag.", "Es tut mir leid, dass das passiert ist. Wir liefern neu.",
      "x" * 130 + " I can't help."],
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """The line for vLLM: what it says for each kind of run, and where there is none."""
 
+import json
 import shlex
 
 import pytest
@@ -22,6 +23,12 @@ def test_the_line_names_base_adapter_rank_and_template(make_adapted, roomy_model
         "--chat-template", f"{run.adapter}/chat_template.jinja",
     ]  # fmt: skip
     assert vllm.serve(run).notes == ()
+
+
+def test_a_path_that_vllm_would_split_is_told_as_json(make_adapted, tmp_path):
+    folder = tmp_path / "a=b, c" / "adapter"
+    told = json.loads(vllm._module(make_adapted(name="support bot"), folder))
+    assert told == {"name": "support-bot", "path": str(folder)}
 
 
 def test_a_base_in_four_bits_is_held_so_there_too(make_adapted):

@@ -10,8 +10,10 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
+import anyio
 import httpx
 import openai
 import psutil
@@ -22,6 +24,7 @@ from starlette.responses import PlainTextResponse
 from transformers import LlamaForCausalLM
 
 from core import hardware, health, keys, library, sharing
+from core.chat import ChatServer
 from core.config import TrainConfig
 from core.store import Store
 from core.users import Users
@@ -32,6 +35,7 @@ from tests.core.conftest import (
     roomy_model,
     tiny_model,
 )
+from ui import endpoint
 from ui.endpoint import Endpoint
 
 ASK = [{"role": "user", "content": "What is 2 and 3?"}]
@@ -198,6 +202,7 @@ def shake(module):
         ({"extra_body": {"min_p": 0.1}}, "min_p"),
         ({"temperature": 3}, "temperature"),
         ({"max_tokens": 0}, "max_tokens"),
+        ({"stop": "x" * 501}, "stop"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages"),
@@ -329,6 +334,55 @@ def test_a_client_that_goes_away_ends_its_answer(client, chat, make_adapted):
     before = sum(child.cpu_times()[:2])
     time.sleep(1)
     assert sum(child.cpu_times()[:2]) - before < 0.2
+
+
+class Endless(ChatServer):
+    """Answers without end, and takes its time to stop, as beside a chat process that starts."""
+
+    stopped = False
+
+    def complete(self, *_):
+        try:
+            for words in count(1):
+                time.sleep(0.01)
+                yield {"text": "word " * words, "done": False}
+        finally:
+            time.sleep(1)
+            self.stopped = True
+
+
+def test_a_client_that_takes_nothing_is_given_up_and_holds_up_nobody(monkeypatch):
+    monkeypatch.setattr(endpoint, "STALLED", 0.2)
+    server, gaps = Endless(), []
+    body = json.dumps({"model": "starter", "messages": ASK, "stream": True}).encode()
+    key = keys.make(Store(), "a test")[1].encode()
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/chat/completions", "query_string": b"",
+        "headers": [(b"authorization", b"Bearer " + key)],
+    }  # fmt: skip
+    received = [{"type": "http.request", "body": body}]
+
+    async def receive():
+        return received.pop() if received else await anyio.sleep_forever()
+
+    async def send(message):
+        if b"word" in message.get("body", b""):
+            await anyio.sleep_forever()
+
+    async def ticks():
+        while not server.stopped:
+            began = time.monotonic()
+            await anyio.sleep(0.01)
+            gaps.append(time.monotonic() - began)
+
+    async def both():
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(Endpoint(pages, server), scope, receive, send)
+                tasks.start_soon(ticks)
+
+    anyio.run(both)
+    assert max(gaps) < 0.8  # nobody else was kept waiting while it stopped
 
 
 def test_beside_a_run_without_room_it_says_when_to_come_back(

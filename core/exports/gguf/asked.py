@@ -3,17 +3,24 @@
 It is run by its path and imports nothing of Graft, so that it begins at once.
 """
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import urllib.request
 from typing import Any
 
+PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 GREEDY = {"temperature": 0, "top_k": 1, "repeat_penalty": 1.0, "cache_prompt": False}
 
 
 def main() -> None:
+    if sys.platform == "linux":  # whoever asked may be killed, or leave for who needs the memory
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     asking = json.load(sys.stdin)
+    if os.getppid() != asking["parent"]:
+        sys.exit("Who asked is gone.")
     server = _server(asking)
     found = {
         "answers": [_answer(server, talk, asking["limit"]) for talk in asking["conversations"]],

@@ -19,7 +19,7 @@ from core.tokenizer import Message
 
 PROGRAM = Path(__file__).with_name("asked.py")
 ROOM = 256  # tokens for what a chat template writes itself
-SLOWEST = 3600  # seconds
+SLOWEST = 1500  # seconds; less than a maker may be silent (jobs.making)
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,17 @@ def ask(asking: Asking) -> dict[str, Any]:
     """`answers`; `next` (token -> log probability, for each prompt; nothing where the likeliest is
     a part of a character, which the server keeps back); and `tokens`. Raises UserError where
     llama.cpp does not take the file."""
-    told = asdict(asking) | {"context": asking.context or _context(asking)}
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM)], input=json.dumps(told), capture_output=True, text=True,
-        encoding="utf-8", env=os.environ | {"PYTHONIOENCODING": "utf-8"}, timeout=SLOWEST,
-    )  # fmt: skip
+    told = asdict(asking) | {"context": asking.context or _context(asking), "parent": os.getpid()}
+    try:
+        done = subprocess.run(
+            [sys.executable, str(PROGRAM)], input=json.dumps(told), capture_output=True, text=True,
+            encoding="utf-8", env=os.environ | {"PYTHONIOENCODING": "utf-8"}, timeout=SLOWEST,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"llama.cpp did not answer within {SLOWEST // 60} minutes.",
+            "Try again when less is going on, or take the merged model instead.",
+        ) from None
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.strip()]
         raise UserError(

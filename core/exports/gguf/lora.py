@@ -19,6 +19,7 @@ from core.exports.gguf import families
 from core.exports.gguf.quantise import T
 from core.exports.gguf.writer import Part, Tensor, as_fp32, tensors_in, writing
 from core.files import read_json
+from core.peft_format import pattern_value
 
 PREFIX = "base_model.model."
 
@@ -79,14 +80,6 @@ def _part(
 def _missing(module: str, b: np.ndarray, told: dict[str, Any]) -> np.float32:
     """PEFT's scale of this module, in llama.cpp's."""
     rank = b.shape[1]
-    alpha = _of(module, told.get("alpha_pattern"), told["lora_alpha"])
+    alpha = pattern_value(told.get("alpha_pattern"), module, told["lora_alpha"])
     scale = alpha / math.sqrt(rank) if told.get("use_rslora") else alpha / rank
     return np.float32(scale / (told["lora_alpha"] / rank))
-
-
-def _of(module: str, pattern: dict[str, Any] | None, otherwise: float) -> float:
-    """What a pattern of PEFT's says of a module: keys are regular expressions for names' ends."""
-    for key, value in (pattern or {}).items():
-        if re.match(rf"(.*\.)?({key})$", module):
-            return value
-    return otherwise

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -132,6 +133,18 @@ def test_it_is_made_once_and_again_when_the_adapter_changes(make_run, tiny_model
     assert adapter_zip(run).stat().st_mtime_ns > made
     assert archive.read_bytes() == first
     assert [file.name for file in archive.parent.iterdir()] == [archive.name]
+
+
+def test_weights_that_seem_older_than_the_zip_are_packed_all_the_same(make_run, tiny_model):
+    """The clock was set back, and then the run learned on."""
+    run = make_run()
+    save_adapter(tiny_model, run.path / "adapter")
+    first = adapter_zip(run).read_bytes()
+    save_adapter(tiny_model, run.path / "adapter", seed=7)
+    yesterday = time.time() - 24 * 3600
+    for file in run.adapter.iterdir():
+        os.utime(file, (yesterday, yesterday))
+    assert adapter_zip(run).read_bytes() != first
 
 
 def test_without_an_adapter_it_says_why(make_run):

@@ -2,12 +2,17 @@
 its Modelfile writes a conversation as training did. What can't be told faithfully is refused."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+import time
 import zipfile
 from pathlib import Path
 
 import gguf
 import numpy as np
+import psutil
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -607,3 +612,27 @@ def test_the_template_in_the_file_is_the_one_that_training_used(models, tmp_path
     assert fields["tokenizer.chat_template"].contents() == own.template
     assert fields["tokenizer.ggml.eos_token_id"].contents() == own.eos_id
     assert isinstance(own.fast, FastTokenizer)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it goes on to its end")
+def test_who_asks_llama_cpp_takes_it_along_when_killed():
+    """It holds a whole model; here it waits for what it is asked."""
+    stays, held = os.pipe()
+    asker = (
+        "import subprocess, sys, time\n"
+        "print(subprocess.Popen([sys.executable, sys.argv[1]]).pid, flush=True)\n"
+        "time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", asker, str(llama_cpp.PROGRAM)], stdin=stays, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout
+        answering = psutil.Process(int(child.stdout.readline()))
+        waits = 0
+        while waits < 5:  # for what it is asked, and no longer for its start
+            waits = waits + 1 if answering.status() == psutil.STATUS_SLEEPING else 0
+            time.sleep(0.1)
+        child.kill()
+        answering.wait(20)
+    os.close(held)
+    os.close(stays)

@@ -4,6 +4,8 @@ one process that sends."""
 import hashlib
 import os
 import re
+import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -14,6 +16,7 @@ import yaml
 from huggingface_hub import constants
 
 from core.errors import UserError
+from core.exports import pushing
 from core.exports.export import Export, stamp
 from core.exports.push import Push, Wish, check_name, server_token, suggested
 from core.exports.pushing import hub_card
@@ -21,6 +24,7 @@ from core.files import read_json, write_json
 from core.processes import is_alive
 from core.runs import Run
 from jobs import pushes
+from tests.conftest import ROOT
 from tests.core.exports.push_stand_in import PushHub, serve
 
 TOKEN = "hf_owner_secret"
@@ -132,7 +136,7 @@ def test_all_of_it_arrives_and_the_token_stays_nowhere(hub: PushHub, run: Run, d
     }  # fmt: skip
     assert card.endswith("# Sums\n")
     assert_nowhere(TOKEN, data_dir)
-    assert not (run.path / "exports" / ".push").exists()
+    assert not list((run.path / "exports").glob(".push*"))
     assert hub.authorized - {""} == {TOKEN, f"Bearer {TOKEN}"}
 
 
@@ -222,9 +226,27 @@ def test_who_dies_while_sending_was_broken_off_and_cancel_ends_it(hub: PushHub, 
     push.cancel()
     assert push.state == "none"
     wait_for(lambda: not is_alive(sender))
-    assert not (run.path / "exports" / ".push").exists()
+    assert not list((run.path / "exports").glob(".push*"))
     hub.slow.clear()
     assert hub.commits == {"ada/sums": []}
+
+
+def test_who_is_called_off_leaves_what_the_next_one_sends_alone(run: Run):
+    """Two tabs pushed at once: the second one's process is the one that counts."""
+    push, wish = Push(run), Wish("sums")
+    with pushing._unpacked(run, "adapter") as folder:
+        push.begin(wish, os.getpid())
+        leaves = (
+            "import sys; from pathlib import Path; from core.runs import Run\n"
+            "from core.exports import push, pushing\n"
+            "first = push.Push(Run(Path(sys.argv[1])))\n"
+            "first.fail('The connection broke off.', '')\n"
+            "pushing._leave_when_unwanted(first)"
+        )
+        subprocess.run([sys.executable, "-c", leaves, str(run.path)], check=True, cwd=ROOT)
+        assert push.state == "pushing"
+        assert (folder / "adapter_model.safetensors").exists()
+    assert not folder.exists()
 
 
 def test_what_can_not_be_sent_is_said_before(hub: PushHub, run: Run, make_adapted, monkeypatch):
