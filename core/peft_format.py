@@ -134,8 +134,7 @@ def read(folder: Path) -> Adapter:
         raise UserError(
             f"This adapter is of the kind {config.peft_type[:40]}, which Graft can't use.", CONVERT
         )
-    extra = config.model_extra or {}
-    told = {**extra, **{name: getattr(config, name) for name in ("bias",)}}
+    told = config.model_extra or {}
     for name, what in BESIDES.items():
         if told.get(name):
             named = told[name] if isinstance(told[name], list) else []

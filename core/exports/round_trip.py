@@ -57,8 +57,9 @@ LIKELIEST = 20  # next tokens that are asked for
 STEP = 0.25
 """A lead that says nothing: two steps of the numbers in 16 bits in which the chat has logits."""
 NORMAL = 0.6745  # the median of a normal error is so much of its standard deviation
-SPREAD = 3
-"""How many times the usual error (a standard deviation) a lead may be off by chance."""
+SPREAD = 4
+"""How many times the usual error (a standard deviation) a lead may be off by rounding. Its errors
+reach further than normal ones: 1 or 2 in a hundred are beyond (docs/take-it-home.md)."""
 SAME_CHOICES = 0.9
 """The share of the places at which the same model chooses the same next word, at least."""
 LIKELY = 50  # next words among which the artefact's is looked for

@@ -185,7 +185,7 @@ def test_how_far_a_lead_may_be_off_is_measured():
     assert exact["allowed"] == round_trip.STEP
     coarse = leads(0.5)
     assert coarse["usual"] == pytest.approx(0.5, rel=0.15)
-    assert coarse["allowed"] == 3 * coarse["usual"]
+    assert coarse["allowed"] == round_trip.SPREAD * coarse["usual"]
     assert leads(0.5, far=20)["usual"] == pytest.approx(0.5, rel=0.25)
     assert leads(0.5, far=200)["same_choices"] < round_trip.SAME_CHOICES
 
