@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 from core.verdict import GUARDS, MEASURES
 from ui import words
-from ui.views import origin
 from ui.views.library import STATES, Told
+from ui.views.origin import in_words
 from ui.views.parts import button, link, only_if
 from ui.views.report import GUARD_TONES
 from ui.views.rows import turns
@@ -81,7 +81,7 @@ def _is_busy(version: Told) -> bool:
 def one_line(version: Told) -> str:
     """What changed since the version before it; or where it comes from, if that is elsewhere."""
     if (changed := version["changes"]) is None:
-        return origin.in_words(version["origin"])
+        return in_words(version["origin"])
     told = []
     if changed["added"]:
         told.append(f"+{words.amount(changed['added'], 'example')}")
