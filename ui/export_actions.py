@@ -1,12 +1,15 @@
 """What a person can do about taking a run home. Like `ui.actions`."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from core.errors import NotFound, UserError
 from core.exports.adapter import file_name
-from core.exports.export import Export, find
+from core.exports.export import Export, find, stamp
 from core.exports.export import exports as all_exports
+from core.exports.formats import FORMATS
+from core.runs import Run
 from core.store import Store
 
 
@@ -34,8 +37,7 @@ def _told(export: Export) -> dict[str, Any]:
     lacks, bytes = "", 0
     if export.answerable:
         try:
-            lacks = format.lacks(export.run)
-            bytes = 0 if lacks else format.disk(export.run)
+            bytes = _disk(export.run, format.id, str(stamp(export.run)))
         except UserError as error:
             lacks = f"{error} {error.hint}".strip()
     return {
@@ -53,6 +55,15 @@ def _told(export: Export) -> dict[str, Any]:
         "made": _made(export),
         "stale": export.is_stale,
     }
+
+
+@lru_cache(maxsize=1000)
+def _disk(run: Run, format: str, weights: str) -> int:
+    """Bytes that it will take; reckoned once for these weights, since a page asks every few
+    seconds. Raises UserError with what it lacks, which may come."""
+    if lacks := FORMATS[format].lacks(run):
+        raise UserError(lacks)
+    return FORMATS[format].disk(run)
 
 
 def _made(export: Export) -> dict[str, Any] | None:
