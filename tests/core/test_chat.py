@@ -16,7 +16,8 @@ import pytest
 
 from core import held, sharing
 from core.answering import cut, fit
-from core.chat import ChatServer, _Told, demand_of
+from core.chat import ChatServer, demand_of
+from core.chat_child import Told
 from core.chat_process import serve
 from core.config import TrainConfig
 from core.errors import TooLong, UserError
@@ -582,7 +583,7 @@ def test_it_leaves_when_the_process_that_started_it_is_killed(make_adapted):
 
 
 def test_what_nobody_takes_costs_no_memory():
-    told = _Told()
+    told = Told()
     told.put({"phase": "Reading the question"})
     for words in range(1000):
         told.put({"text": "word " * words, "phase": ""})
@@ -594,4 +595,4 @@ def test_what_nobody_takes_costs_no_memory():
     assert events[1]["text"] == "word " * 999
     assert events[2]["done"]
     with pytest.raises(queue.Empty):
-        _Told().get(0.01)
+        Told().get(0.01)
