@@ -1,14 +1,20 @@
-"""The library in a real browser: two versions, one made current, rolled back, and undone."""
+"""The library in a real browser: what is learned goes home in three formats, and is kept as
+versions, of which one is made current, rolled back, and that undone."""
 
 import re
+import zipfile
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from core import health, library
+from core import health, library, sharing
 from core.config import TrainConfig
+from core.exports.export import Export
+from core.exports.make import make
 from core.family import read
 from core.models import STARTER
+from core.runs import Run
 from tests.browser import stage
 from tests.cards import LABELLED, card_of, put
 from tests.core.test_generate import save_adapter
@@ -52,8 +58,33 @@ def ask(page: Page) -> str:
     return pane.get_by_text(re.compile(r"adapter [0-9a-f]{6}")).inner_text()
 
 
-def test_two_versions_one_made_current_rolled_back_and_undone(page: Page, address, store, runs):
-    # Nothing yet: the newest run is offered, and its page keeps it.
+def taken_home(page: Page, run: Run, title: str, format: str) -> set[str]:
+    """The names of what is in the file that the person gets; this process stands for the worker."""
+    way = page.get_by_role("article", name=title, exact=True)
+    way.get_by_role("button", name="Prepare").click()
+    expect(way).to_contain_text("Waiting until the device is free")
+    make(Export(run, format), sharing.Telling())
+    expect(way).to_contain_text("of 5 answers the same as in the chat")
+    with page.expect_download() as download:
+        way.get_by_role("link", name="Download").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.testzip() is None
+        return {Path(name).name for name in archive.namelist()}
+
+
+def test_what_is_learned_goes_home_in_three_formats_and_a_version_is_rolled_back(
+    page: Page, address, store, runs
+):
+    page.goto(f"{address}runs?run={runs[0].id}")
+    page.get_by_role("tab", name="Take it home").click()
+    adapter = taken_home(page, runs[0], "Adapter", "adapter")
+    assert {"adapter_model.safetensors", "adapter_config.json", "CHECKSUMS"} < adapter
+    merged = taken_home(page, runs[0], "Merged model", "merged")
+    assert {"model.safetensors", "config.json", "tokenizer.json", "CHECKSUMS"} < merged
+    gguf = taken_home(page, runs[0], "GGUF, 8 bits", "gguf-q8_0")
+    assert {"model.gguf", "Modelfile", "CHECKSUMS"} < gguf
+
+    # No version yet: the newest run is offered, and its page keeps it.
     page.goto(f"{address}library")
     page.get_by_role("link", name="Keep “Bot 2” as a version").click()
     expect(page.get_by_role("region", name="Keep as a version")).to_be_in_viewport()
