@@ -262,9 +262,11 @@ def give_way() -> None:
         for thread in process.threads():
             with suppress(ProcessLookupError):
                 os.setpriority(os.PRIO_PROCESS, thread.id, NICE)
-        # Desktops give each session its share of the cores first (sched(7)).
-        with suppress(OSError):
-            Path("/proc/self/autogroup").write_text(str(NICE))
+        # Desktops give each session its share of the cores first (sched(7)). One that others are in
+        # besides, a terminal's, keeps it.
+        if os.getsid(0) == os.getpid():
+            with suppress(OSError):
+                Path("/proc/self/autogroup").write_text(str(NICE))
     else:
         process.nice(NICE)
 
