@@ -56,7 +56,7 @@ def test_home_shows_what_runs_what_is_next_and_what_ended_last():
 def test_every_run_is_on_a_page_of_the_list_once():
     seen, start = [], "0"
     while start:
-        html = runs._show(Request(**{"from": start}))[6]
+        html = runs._show(Request(**{"from": start}))[7]
         seen += named(html)
         onward = re.search(r'href="runs\?from=(\d+)"', html)
         start = onward and onward[1]
@@ -67,7 +67,7 @@ def test_every_run_is_on_a_page_of_the_list_once():
 
 @pytest.mark.parametrize("start", ["-5", "x", "9" * 400, "²"])
 def test_a_page_that_does_not_exist_is_the_first(start):
-    assert named(runs._show(Request(**{"from": start}))[6])[:1] == ["r0"]
+    assert named(runs._show(Request(**{"from": start}))[7])[:1] == ["r0"]
 
 
 def test_the_line_is_asked_for_once_and_old_figures_are_not_read_again(monkeypatch):
