@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.report import reported
 from core.config import TrainConfig
+from core.exports.export import find
 from core.prepare import new_run
 from core.report import Report
 from core.runs import Run
@@ -119,6 +120,17 @@ def take_all(camera: Camera, pirate: Run, client: Client) -> None:
     camera.take("datasets", "datasets")
     camera.take("dataset", f"datasets?dataset={pirate.config.dataset}")
     camera.take("disk", "disk")
+
+    for run in (small, pirate):
+        client.predict("pirate", run.id, api_name="/add_version")
+    client.predict(pirate.id, "adapter", api_name="/make_export")
+    wait(lambda: find(pirate, "adapter").state == "made")
+    camera.take("take-home", f"runs?run={pirate.id}#take-home")
+    camera.take("library", "library")
+    camera.take("family", "library?family=pirate")
+    camera.take("blend", f"blend?runs={pirate.id},{small.id}")
+    camera.take("bring-adapter", "bring-adapter")
+    camera.take("serve", f"serve?run={pirate.id}")
 
 
 def main(wanted: set[str]) -> int:
