@@ -499,7 +499,7 @@ def test_a_report_card_is_read_unfolded_and_taken_home(page: Page, address, stor
     expect(page.get_by_role("heading", name="Better than the original.")).to_be_visible()
     expect(page.get_by_text("12 of 14 right instead of 2: +71 points").last).to_be_visible()
     expect(page.get_by_text("Forgot much").last).to_be_visible()
-    expect(page.get_by_text("lower its strength")).to_be_visible()
+    expect(page.get_by_text("less strength")).to_be_visible()
     page.get_by_text("What it takes for what").click()
     confused = page.get_by_role("row", name=re.compile("^No "))
     expect(confused.get_by_role("cell", name="4").last).to_be_visible()
