@@ -175,7 +175,7 @@ def test_a_large_file_tells_how_far_it_is_and_can_be_called_off(
     file = tmp_path / "large.csv"
     with file.open("w", encoding="utf-8") as table:
         table.write("question,answer\n")
-        table.writelines(f"What is {i}?,The number {i}.\n" for i in range(1_500_000))
+        table.writelines(f"What is {i}?,The number {i}.\n" for i in range(3_000_000))
     page.goto(f"{address}new")
     page.locator("input[type=file]").first.set_input_files(file)
     bar = page.get_by_role("progressbar", name="Reading the examples")
