@@ -1,8 +1,9 @@
 """python -m benchmarks.load [SECONDS]: open pages and chats while a run trains.
 
 The real app with its worker, the starter model and one long run, each with the threads that it
-takes by itself. First the run alone, then 50 pages of it that are opened and ask as a browser's do,
-then 10 people who chat besides, then the run alone again. An answer's time is from the request to
+takes by itself. First the run alone, then 50 pages of it that ask as a browser's do, then 10 people
+who chat besides, then the run alone again; while all of these are opened, within seconds, nothing
+is measured. An answer's time is from the request to
 its last byte; speed is by the trainer's own clock, held against what it was alone, before and
 after.
 
@@ -30,13 +31,15 @@ from ui import look
 PAGES, CHATS = 50, 10
 SLOWEST_ANSWER = 1.0  # second
 MOST_SLOWED = 0.1
+SETTLE = 15  # seconds, until what was opened at once is open and the chat has its model
 
 
 class Load:
     """What is asked of a server, and how long its answers take."""
 
-    def __init__(self, url: str, shown: str, asked: str) -> None:
-        self.url, self.shown, self.asked = url, shown, asked  # runs: on the pages, in the chats
+    def __init__(self, url: str, run: Run, asked: str) -> None:
+        self.url, self.run, self.asked = url, run, asked  # on the pages, in the chats
+        self.begins = len(run.metrics())  # where in them the measuring does
         self.errors: list[str] = []
         self.seconds: list[float] = []  # of the pages, and of what they ask
         self.chatted: list[float] = []  # seconds of a chat's answer
@@ -52,8 +55,13 @@ class Load:
         )
 
     async def of(self, pages: int, chats: int, seconds: float) -> None:
-        """Let so many pages and chats ask for so long."""
-        until = time.monotonic() + seconds
+        """Let so many pages and chats ask for so long, once they have settled."""
+        until = time.monotonic() + SETTLE + seconds
+
+        async def settle() -> None:
+            await asyncio.sleep(SETTLE)
+            self.seconds, self.chatted, self.begins = [], [], len(self.run.metrics())
+
         # The server lets go of a connection after 5 seconds, in which a browser would try again.
         limits = httpx.Limits(max_connections=None, keepalive_expiry=2)
         async with httpx.AsyncClient(base_url=self.url, timeout=120, limits=limits) as client:
@@ -63,16 +71,17 @@ class Load:
                     for number in range(pages)
                 ),
                 *(self._chat(client, until) for _ in range(chats)),
+                settle(),
             )
 
     async def _page(self, client: httpx.AsyncClient, offset: float, until: float) -> None:
         session, seen, pause = f"page{offset:.3f}", "", look.FIRST
         await asyncio.sleep(offset)
-        await self._timed(client.get(f"runs?run={self.shown}"))
+        await self._timed(client.get(f"runs?run={self.run.id}"))
         while time.monotonic() < until:
             asked = {"data": [seen], "fn_index": self._tick, "session_hash": session}
             answer = await self._timed(
-                client.post(f"gradio_api/run/predict?run={self.shown}", json=asked)
+                client.post(f"gradio_api/run/predict?run={self.run.id}", json=asked)
             )
             if answer.status_code == 200:
                 *_, timer, seen = answer.json()["data"]
@@ -146,10 +155,9 @@ def main(seconds: float) -> int:
             ("alone", 0, 0), (f"{PAGES} pages", PAGES, 0),
             (f"{PAGES} pages, {CHATS} chats", PAGES, CHATS), ("alone again", 0, 0),
         ):  # fmt: skip
-            load = Load(app.url, long, short)
-            before = len(run.metrics())
+            load = Load(app.url, run, short)
             asyncio.run(load.of(pages, chats, seconds)) if pages else time.sleep(seconds)
-            speeds.append(pace(run.metrics()[before - 1 :]))
+            speeds.append(pace(run.metrics()[load.begins - 1 :]))
             slowest = max([slowest, *load.seconds])
             asked = " | ".join(
                 f"{len(times)}; {told(times)}" if times else ""

@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 
 FIRST = 1.5  # seconds until the second look
-LOOKS = 10  # a second, of all pages together
+LOOKS = 5  # a second, of all pages together
 
 Show = Callable[[gr.Request], tuple]
 """What each component of a part shows now and, last, in how many seconds to look again."""
