@@ -3,15 +3,17 @@
 The file is made up: questions and answers, or conversations, of English words, about 700 and 1,000
 bytes a row. Each import runs in a process of its own, after one that reads the file, so that both
 find it in memory. Ours checks, writes the rows, and keeps the file with its SHA-256, linked as the
-page does with what was uploaded; `datasets` writes Arrow. Seconds are from call to return, without
-the start of Python; so are processor seconds, of all threads; memory is the peak of the process,
-libraries included.
+page does with what was uploaded; `datasets` writes Arrow. They take turns. Seconds are the median
+from call to return, without the start of Python; so are processor seconds, of all threads; memory
+is the highest peak of the process, libraries included.
 """
 
 import argparse
 import json
 import os
 import random
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -53,19 +55,30 @@ measured(lambda: len(datasets.load_dataset(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("megabytes", nargs="?", type=int, default=1000)
-    size = parser.parse_args().megabytes * 1_000_000
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    size = options.megabytes * 1_000_000
     print("| rows of | import | rows | seconds | MB/s | processor s | peak memory, MB |")
     print("|---|---|---|---|---|---|---|")
     for kind in ("pairs", "messages"):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "rows.jsonl"
             write(file, size, kind)
-            for name, code in (("Graft", OURS), ("datasets", THEIRS)):
-                found = run(code, file, Path(folder) / name)
+            os.sync()  # or the disk would still be at it while the first one runs
+            both = {"Graft": OURS, "datasets": THEIRS}
+            found: dict[str, list[dict]] = {name: [] for name in both}
+            for _ in range(options.repeats):
+                for name, code in both.items():
+                    found[name].append(run(code, file, Path(folder) / name))
+            for name, runs in found.items():
+                seconds, processor = (
+                    statistics.median(each[figure] for each in runs)
+                    for figure in ("seconds", "processor")
+                )
                 print(
-                    f"| {kind} | {name} | {found['rows']:,} | {found['seconds']:.1f} | "
-                    f"{size / 1e6 / found['seconds']:.0f} | {found['processor']:.1f} | "
-                    f"{found['memory'] / 1e6:.0f} |",
+                    f"| {kind} | {name} | {runs[0]['rows']:,} | {seconds:.2f} | "
+                    f"{size / 1e6 / seconds:.0f} | {processor:.2f} | "
+                    f"{max(each['memory'] for each in runs) / 1e6:.0f} |",
                     flush=True,
                 )
 
@@ -96,6 +109,8 @@ def write(path: Path, size: int, kind: str) -> None:
 
 
 def run(code: str, file: Path, folder: Path) -> dict:
+    shutil.rmtree(folder, ignore_errors=True)  # that of the turn before
+    os.sync()
     folder.mkdir()
     with file.open("rb") as content:
         while content.read(1 << 24):

@@ -9,6 +9,8 @@ nothing is taken.
 """
 
 import re
+from collections.abc import Iterable
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,8 +42,25 @@ _MARK = re.compile(rb" <%b(\d+)> " % _SIGN)
 class _Form(NamedTuple):
     line: re.Pattern[bytes]
     """What a line looks like; its groups are the texts."""
-    row: bytes
-    """The encoded row, a %b for each of them."""
+    pieces: list[bytes]
+    """The encoded row, cut where they stand in it."""
+
+    def row(self, texts: tuple[bytes, ...]) -> bytes:
+        joined = list(self.pieces)
+        for number, text in enumerate(texts):
+            joined.insert(2 * number + 1, text)
+        return b"".join(joined)
+
+    def rows(self, block: bytes) -> list[bytes]:
+        """Those of all lines; none where one of them is of another form."""
+        step = self.line.groups + 1
+        split = self.line.split(block)  # what is between the lines, and the texts of each
+        if any(split[::step]):
+            return []
+        parts: list[Iterable[bytes]] = [repeat(self.pieces[0])]
+        for number, piece in enumerate(self.pieces[1:], 1):
+            parts += [split[number::step], repeat(piece)]
+        return [*map(b"".join, zip(*parts, strict=False))]
 
 
 class Forms:
@@ -66,9 +85,9 @@ class Forms:
         letters = np.frombuffer(block, np.uint8)
         # As many control characters as rows: each of them ends a line, and none is in a text.
         ends = int(np.count_nonzero(letters < ord(" ")))
-        if self._alike and len(texts := self._alike.line.findall(block)) == ends:
-            return [*map(self._alike.row.__mod__, texts)]
-        rows: list[bytes] = []
+        if self._alike and len(rows := self._alike.rows(block)) == ends:
+            return rows
+        rows = []
         used: list[_Form] = []
         position = 0
         for marks in _marks(letters):
@@ -77,7 +96,7 @@ class Forms:
             form, match = found
             if not used or form is not used[-1]:
                 used.append(form)
-            rows.append(form.row % match.groups())
+            rows.append(form.row(match.groups()))
             position = match.end()
         self._alike = used[0] if len(used) == 1 else None
         return rows if len(rows) == ends else None
@@ -139,10 +158,10 @@ def _learned(line: bytes, make: Maker) -> _Form | None:
         else:
             expression.append(_TEXT if free else re.escape(text))
         expression.append(_outside(between[number + 1]))
-    row = b"%b".join(piece.replace(b"%", b"%%") for piece in pieces[::2])
-    form = _Form(re.compile(b"^" + b'"'.join(expression), re.MULTILINE), row)
+    form = _Form(re.compile(b"^" + b'"'.join(expression), re.MULTILINE), pieces[::2])
     in_order = used and used == sorted({*used})  # each once, as they stand in the line
-    changed = _SIGN in row  # what was done to a mark, as to cut its blanks, is done to texts
+    # What was done to a mark, as to cut its blanks, would have to be done to texts.
+    changed = _SIGN in b"".join(form.pieces)
     return form if in_order and not changed else None
 
 

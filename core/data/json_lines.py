@@ -13,7 +13,7 @@ import orjson
 
 from core.data.words import is_doubtful
 
-BLOCK = 1 << 17  # bytes that are decoded at once: few enough for the caches of a processor
+BLOCK = 1 << 18  # bytes that are decoded at once: few enough for the caches of a processor
 KNOWN = 1000  # different sets of names that are remembered as clean
 
 _NAME = re.compile(rb'"\s*:')
