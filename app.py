@@ -177,7 +177,7 @@ def launch(chosen: Settings) -> tuple[Any, str]:
     """The pages (gr.Blocks) on the wanted port, or on the next that is free, and their address."""
     from starlette.middleware import Middleware
 
-    from ui import actions, downloads, endpoint, hosts, logins, site, theme
+    from ui import actions, endpoint, hosts, logins, site, theme
 
     demo = site.build()
     names = hosts.own_names(chosen.host, chosen.allowed_hosts)
@@ -188,7 +188,7 @@ def launch(chosen: Settings) -> tuple[Any, str]:
     itself = secrets.token_urlsafe()
     if chosen.auth:
         middleware.append(Middleware(logins.Logins, users=users(chosen.auth), itself=itself))
-    middleware.append(Middleware(downloads.Downloads))
+    middleware += site.ROUTES
     last = min(chosen.port + PORTS - 1, 65535)
     for port in range(chosen.port, last + 1):
         if not is_free(chosen.host, port):

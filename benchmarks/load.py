@@ -18,10 +18,14 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from gradio_client import Client
 
 from core.runs import Run
@@ -31,28 +35,19 @@ from ui import look
 PAGES, CHATS = 50, 10
 SLOWEST_ANSWER = 1.0  # second
 MOST_SLOWED = 0.1
+PROGRAMS = {"core.train": "trainer", "core.chat_process": "chat", "jobs.worker": "worker"}
 SETTLE = 15  # seconds, until what was opened at once is open and the chat has its model
 
 
 class Load:
-    """What is asked of a server, and how long its answers take."""
+    """What is asked of a server, how long its answers take, and what all of it takes of the
+    processor."""
 
-    def __init__(self, url: str, run: Run, asked: str) -> None:
+    def __init__(self, url: str, server: int, run: Run, asked: str) -> None:
         self.url, self.run, self.asked = url, run, asked  # on the pages, in the chats
-        self.begins = len(run.metrics())  # where in them the measuring does
+        self.server = server  # its process id
         self.errors: list[str] = []
-        self.seconds: list[float] = []  # of the pages, and of what they ask
-        self.chatted: list[float] = []  # seconds of a chat's answer
-        site = httpx.get(f"{url}config").json()
-        of_page = site["page"]["runs"]["dependencies"]
-        # A timer that is off asks nothing: the log's, which is folded.
-        going = {part["id"] for part in site["components"] if part["props"].get("active")}
-        (self._tick,) = (
-            dependency["id"]
-            for dependency in site["dependencies"]
-            if dependency["id"] in of_page
-            and any(id in going and event == "tick" for id, event in dependency["targets"])
-        )
+        self._begin()
 
     async def of(self, pages: int, chats: int, seconds: float) -> None:
         """Let so many pages and chats ask for so long, once they have settled."""
@@ -60,7 +55,7 @@ class Load:
 
         async def settle() -> None:
             await asyncio.sleep(SETTLE)
-            self.seconds, self.chatted, self.begins = [], [], len(self.run.metrics())
+            self._begin()
 
         # The server lets go of a connection after 5 seconds, in which a browser would try again.
         limits = httpx.Limits(max_connections=None, keepalive_expiry=2)
@@ -70,22 +65,34 @@ class Load:
                     self._page(client, number / pages * look.FIRST, until)
                     for number in range(pages)
                 ),
-                *(self._chat(client, until) for _ in range(chats)),
+                *(self._chat(client, f"chat{number}", until) for number in range(chats)),
                 settle(),
             )
 
+    def _begin(self) -> None:
+        """Measure from now on."""
+        self.seconds: list[float] = []  # of the pages, and of what they ask
+        self.chatted: list[float] = []  # seconds of a chat's answer
+        self.begins = len(self.run.metrics())  # where in them
+        self._began, self._taken = time.monotonic(), taken(self.server)
+
+    def shares(self) -> str:
+        """What each program has taken of a core since."""
+        seconds, now = time.monotonic() - self._began, taken(self.server)
+        return ", ".join(
+            f"{name} {(now[name] - self._taken.get(name, 0.0)) / seconds:.0%}" for name in now
+        )
+
     async def _page(self, client: httpx.AsyncClient, offset: float, until: float) -> None:
-        session, seen, pause = f"page{offset:.3f}", "", look.FIRST
+        seen, pause = "", look.FIRST
         await asyncio.sleep(offset)
         await self._timed(client.get(f"runs?run={self.run.id}"))
         while time.monotonic() < until:
-            asked = {"data": [seen], "fn_index": self._tick, "session_hash": session}
-            answer = await self._timed(
-                client.post(f"gradio_api/run/predict?run={self.run.id}", json=asked)
-            )
+            answer = await self._timed(client.post(f"looks/runs?run={self.run.id}", content=seen))
             if answer.status_code == 200:
-                *_, timer, seen = answer.json()["data"]
-                pause = timer.get("value", pause)
+                told = answer.json()
+                seen, values = told["seen"], dict(told["changed"])
+                pause = values.get(len(seen.split()) - 1, {}).get("value", pause)
             await asyncio.sleep(pause)
 
     async def _timed(self, asking: Any) -> httpx.Response:
@@ -96,14 +103,31 @@ class Load:
             self.errors.append(answer.text[:300])
         return answer
 
-    async def _chat(self, client: httpx.AsyncClient, until: float) -> None:
-        asked = {"data": [self.asked, "What colour is a tomato?", {"max_new_tokens": 40}]}
+    async def _chat(self, client: httpx.AsyncClient, session: str, until: float) -> None:
+        asked = {
+            "data": [self.asked, "What colour is a tomato?", {"max_new_tokens": 40}],
+            "session_hash": session,
+        }
         while (began := time.monotonic()) < until:
             event = (await client.post("gradio_api/call/compare", json=asked)).json()["event_id"]
             said = (await client.get(f"gradio_api/call/compare/{event}")).text
             self.chatted.append(time.monotonic() - began)
             if "event: complete" not in said:
                 self.errors.append(said[-300:])
+
+
+def taken(server: int) -> dict[str, float]:
+    """Seconds of a core that each program has taken so far."""
+    seconds: Counter[str] = Counter()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            command = process.cmdline()
+            names = [name for module, name in PROGRAMS.items() if module in command]
+            if process.pid in (server, os.getpid()):
+                names = ["server" if process.pid == server else "the asking"]
+            if names:
+                seconds[names[0]] += sum(process.cpu_times()[:2])
+    return dict(seconds)
 
 
 def told(seconds: list[float]) -> str:
@@ -121,7 +145,8 @@ def pace(rows: list[dict[str, Any]]) -> float:
     return (last["step"] - first["step"]) / (last["seconds"] - first["seconds"])
 
 
-def main(seconds: float) -> int:
+def measured(seconds: float) -> Iterator[tuple[str, float, Load]]:
+    """One phase after the other: its name, steps of the trainer a second, what was asked."""
     with (
         tempfile.TemporaryDirectory() as folder,
         serving(Path(folder) / "data", OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS")) as app,
@@ -147,34 +172,40 @@ def main(seconds: float) -> int:
             time.sleep(1)
         time.sleep(10)
         run = Run(app.data / "local" / "runs" / long)
-        print("| | trainer, steps/s | pages: answers; median, 95 %, slowest s "
-              "| chats: answers; median, 95 %, slowest s | errors |")  # fmt: skip
-        print("|---|---|---|---|---|")
-        speeds, slowest, failed = [], 0.0, False
         for name, pages, chats in (
             ("alone", 0, 0), (f"{PAGES} pages", PAGES, 0),
             (f"{PAGES} pages, {CHATS} chats", PAGES, CHATS), ("alone again", 0, 0),
         ):  # fmt: skip
-            load = Load(app.url, run, short)
+            load = Load(app.url, app.process.pid, run, short)
             asyncio.run(load.of(pages, chats, seconds)) if pages else time.sleep(seconds)
-            speeds.append(pace(run.metrics()[load.begins - 1 :]))
-            slowest = max([slowest, *load.seconds])
-            asked = " | ".join(
-                f"{len(times)}; {told(times)}" if times else ""
-                for times in (load.seconds, load.chatted)
-            )
-            print(f"| {name} | {speeds[-1]:.2f} | {asked} | {len(load.errors)} |", flush=True)
-            failed = failed or bool(load.errors)
-            for error in load.errors[:3]:
-                print(error, file=sys.stderr)
+            yield name, pace(run.metrics()[load.begins - 1 :]), load
         ask("discard_run", long)
-    alone = (speeds[0] + speeds[-1]) / 2
-    slowed = 1 - min(speeds[1:-1]) / alone
-    drift = abs(speeds[0] - speeds[-1]) / alone
+
+
+def slowed(speeds: Sequence[float]) -> float:
+    """By how much of what it was alone, before and after, the training slowed at most."""
+    return 1 - min(speeds) / ((speeds[0] + speeds[-1]) / 2)
+
+
+def main(seconds: float) -> int:
+    print("| | trainer, steps/s | pages: answers; median, 95 %, slowest s "
+          "| chats: answers; median, 95 %, slowest s | errors | of a core |")  # fmt: skip
+    print("|---|---|---|---|---|---|")
+    speeds, slowest, failed = [], 0.0, False
+    for name, speed, load in measured(seconds):
+        shares, asked = load.shares(), (load.seconds, load.chatted)
+        shown = [f"{len(times)}; {told(times)}" if times else "" for times in asked]
+        errors = len(load.errors)
+        print(f"| {name} | {speed:.2f} | {' | '.join(shown)} | {errors} | {shares} |", flush=True)
+        speeds.append(speed)
+        slowest, failed = max([slowest, *load.seconds]), failed or bool(load.errors)
+        for error in load.errors[:3]:
+            print(error, file=sys.stderr)
+    drift = abs(speeds[0] - speeds[-1]) / max(speeds[0], speeds[-1])
     print(f"\nThe slowest page answered in {slowest:.2f} s (asked for: {SLOWEST_ANSWER:g} s).")
-    print(f"The training slowed by {slowed:.0%} at most (asked for: less than {MOST_SLOWED:.0%}). "
-          f"Alone, before and after, it differed by {drift:.0%}.")  # fmt: skip
-    return int(failed or slowest > SLOWEST_ANSWER or slowed >= MOST_SLOWED)
+    print(f"The training slowed by {slowed(speeds):.0%} at most (asked for: less than "
+          f"{MOST_SLOWED:.0%}). Alone, before and after, it differed by {drift:.0%}.")  # fmt: skip
+    return int(failed or slowest > SLOWEST_ANSWER or slowed(speeds) >= MOST_SLOWED)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ from core.sampling import Sampling
 from core.tokenizer import Message, Tokenizer
 from core.tokens import encode_prompt
 
-EVENTS_PER_SECOND = 25
+EVENTS_PER_SECOND = 25  # of a request
+ROWS_PER_SECOND = 20  # of all requests beside a run: what is told of them costs it processor time
 
 Event = dict[str, Any]
 Events = Generator[Event, None, None]
@@ -78,7 +79,7 @@ def _compare(held: Held, place: sharing.Place, request: Event) -> Events:
         sides = _sides(held, runs, adapters, request["messages"], sampling)
         notes = _notes(held, sides, sampling)
         yield {"phase": "Reading the question", "notes": [*_slower(place), *notes]}
-        started, often = time.monotonic(), _Often()
+        started, often = time.monotonic(), _Often(held, place)
         with closing(_side_by_side(held, sides, sampling)) as growing:
             for _ in chain(growing, [None]):  # once more when all are done
                 for side in sides:
@@ -143,7 +144,7 @@ def _original(held: Held, place: sharing.Place, request: Event) -> Events:
     for messages in request["conversations"]:
         ids, _ = fit(tokenizer, messages, base.context, limit)
         answers.append(Answer(ids, None, min(limit, base.context - len(ids))))
-    often = _Often()
+    often = _Often(held, place)
 
     def texts() -> list[str]:
         return [answer.text(tokenizer) for answer in answers]
@@ -176,7 +177,7 @@ def _complete(held: Held, place: sharing.Place, request: Event) -> Events:
                 field="messages",
             )
         answer = Answer(ids, adapter, min(sampling.max_new_tokens, context - len(ids)))
-        text, stopped, often = "", False, _Often()
+        text, stopped, often = "", False, _Often(held, place)
         yield {"phase": "Reading the question"}
         growth = decoded(held.batch, [answer], sampling, _stop_ids(held, tokenizer))
         with closing(growth) as growing:
@@ -265,12 +266,14 @@ def fit(
 class _Often:
     """Whether it is time to tell how far a text has grown."""
 
-    def __init__(self) -> None:
+    def __init__(self, held: Held, place: sharing.Place) -> None:
+        self._held, self._beside = held, place.beside
         self._told = time.monotonic()
 
     def now(self, first: bool = False) -> bool:
         now = time.monotonic()
-        if not first and now - self._told <= 1 / EVENTS_PER_SECOND:
+        pause = self._held.rows / ROWS_PER_SECOND if self._beside else 1 / EVENTS_PER_SECOND
+        if not first and now - self._told <= pause:
             return False
         self._told = now
         return True

@@ -52,9 +52,10 @@ class Work:
 
     @property
     def state(self) -> State:
-        if not self.answerable:
-            return "none"
         making = self.making
+        # Pages ask often, and to tell how a run stands takes many times as long.
+        if not (making or self.is_made) or not self.answerable:
+            return "none"
         if "error" in making:
             return "failed"
         if making:

@@ -27,15 +27,15 @@ def exports(store: Store, id: str) -> dict[str, Any]:
         leads, logits}: whether it gave saved questions the answers of the chat.
     """
     run = store.run(id)
-    told = [_told(export) for export in all_exports(run)]
     can_be_made = run.status in ("completed", "stopped") and run.adapter is not None
+    told = [_told(export, can_be_made) for export in all_exports(run)]
     return {"id": run.id, "name": run.name, "can_be_made": can_be_made, "formats": told}
 
 
-def _told(export: Export) -> dict[str, Any]:
+def _told(export: Export, can_be_made: bool) -> dict[str, Any]:
     making, format = export.making, export.format
     lacks, bytes = "", 0
-    if export.answerable:
+    if can_be_made:
         try:
             bytes = _disk(export.run, format.id, str(stamp(export.run)))
         except UserError as error:

@@ -1,9 +1,10 @@
 """What a page shows of facts that change: one timer and one request for all of it, so that a page
 which stays open costs little, however many cards it has.
 
-What is as it was is not sent again: it costs nothing to draw, and what somebody marks, opens or
-types in it stays. However many pages are open, the machine is there for the training first: the
-more of them look, the less often each does.
+The page asks /looks/PAGE, and not an event of Gradio's, which would make all components anew each
+time: that costs several times as much. What is as it was is not sent again: it costs nothing to
+draw, and what somebody marks, opens or types in it stays. However many pages are open, the machine
+is there for the training first: the more of them look, the less often each does.
 """
 
 import math
@@ -14,6 +15,14 @@ from hashlib import blake2b
 from typing import Any
 
 import gradio as gr
+from anyio import to_thread
+from gradio.blocks import Block, postprocess_update_dict
+from gradio.utils import is_prop_update
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Match, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 FIRST = 1.5  # seconds until the second look
 LOOKS = 5  # a second, of all pages together
@@ -41,12 +50,33 @@ class Turns:
 _turns = Turns()
 
 
+# An answer that is older than one that was shown already comes too late. Where the server is gone,
+# the page stays as it is, and looks again.
+LOOK = """async () => {
+  const page = '%s', looks = (window.graftLooks ??= { seen: '', asked: 0, shown: 0 });
+  const turn = ++looks.asked;
+  const address = `looks/${page}${window.location.search}`;
+  const answer = await fetch(address, { method: 'POST', body: looks.seen }).catch(() => null);
+  if (!answer?.ok) return [];
+  const { changed, seen } = await answer.json();
+  if (turn < looks.shown) return [];
+  looks.shown = turn;
+  looks.seen = seen;
+  const values = [];
+  for (const [at, value] of changed) values[at] = value;
+  return values;
+}"""
+
+
 class Look:
     """The parts of a page that are looked at together; the most pressing one says how soon."""
 
-    def __init__(self) -> None:
+    def __init__(self, page: str) -> None:
+        """`page`: its name in /looks/PAGE."""
+        self._page = page
         self._parts: list[tuple[Show, Sequence[Any]]] = []
         self._handled: list[Any] = []
+        self._outputs: list[Block] = []
 
     def at(self, show: Show, *components: Any) -> None:
         """Nobody else may change these components."""
@@ -58,32 +88,72 @@ class Look:
 
     def wire(self, demo: gr.Blocks, **options: Any) -> None:
         """`options`: of each event."""
-        timer, seen = gr.Timer(FIRST), gr.Textbox(visible=False)
-        shown = [component for _, components in self._parts for component in components]
+        timer = gr.Timer(FIRST)
+        self._outputs = [component for _, components in self._parts for component in components]
+        self._outputs.append(timer)
         for event in (demo.load, timer.tick, *self._handled):
-            event(self._show, seen, [*shown, timer, seen], **options)
+            event(None, None, self._outputs, js=LOOK % self._page, **options)
+        _looks[self._page] = self
 
-    def _show(self, seen: str, request: gr.Request) -> tuple:
-        """`seen`: a digest of each value at the last look; empty when the page is opened."""
+    def told(self, request: gr.Request, seen: str) -> dict[str, Any]:
+        """`changed`, places in the outputs with their values, and `seen`, to be sent with the next
+        look: a digest of each value. It is empty when the page was opened."""
         values: list[Any] = []
         soonest = float("inf")
         for show, _ in self._parts:
             *shown, seconds = show(request)
             values += shown
             soonest = min(soonest, seconds)
-        soonest = _turns.after(soonest)
-        now = [*map(_digest, values), f"{soonest:g}"]
-        before = (seen or "").split(" ")
+        values.append(gr.update(value=_turns.after(soonest)))
+        now, before = [*map(_digest, values)], seen.split()
         changed = [
-            value if not digest or [digest] != before[at : at + 1] else gr.skip()
-            for at, (value, digest) in enumerate(
-                zip([*values, gr.Timer(soonest)], now, strict=True)
-            )
+            (at, _as_sent(self._outputs[at], value))
+            for at, value in enumerate(values)
+            if now[at : at + 1] != before[at : at + 1]
         ]
-        return *changed, " ".join(now)
+        return {"changed": changed, "seen": " ".join(now)}
+
+
+_looks: dict[str, Look] = {}
 
 
 def _digest(value: Any) -> str:
-    """Empty for a component, which doesn't tell what it is; it is sent each time."""
-    known = isinstance(value, str | dict)
-    return blake2b(repr(value).encode(), digest_size=6).hexdigest() if known else ""
+    known = value.constructor_args if isinstance(value, Block) else value
+    return blake2b(repr(known).encode(), digest_size=6).hexdigest()
+
+
+def _as_sent(component: Block, value: Any) -> Any:
+    """What Gradio sends a page of a component's value, or of a change of its properties."""
+    given = value.constructor_args if isinstance(value, Block) else value
+    if not (isinstance(value, Block) or is_prop_update(value)):
+        return value
+    given = {name: given[name] for name in given.keys() - {"__type__", "render"}}
+    changed = type(component)(**{**component.constructor_args, **given, "render": False})
+    told = postprocess_update_dict(changed, given)
+    # The properties of an HTML's template are in `props`; by themselves they are taken for events.
+    return {name: value for name, value in told.items() if not callable(value)}
+
+
+class Looks:
+    """ASGI middleware: answers what is under /looks, and lets everything else through. It stands
+    behind the logins (ui.logins), which say who asks."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self._own = Route("/looks/{page}", _answer, methods=["POST"])
+        self._packed = GZipMiddleware(self._own.app)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match, found = self._own.matches(scope)
+        if match is not Match.FULL:
+            return await self.app(scope, receive, send)
+        await self._packed({**scope, **found}, receive, send)
+
+
+async def _answer(request: Request) -> Response:
+    look = _looks.get(request.path_params["page"])
+    if look is None:
+        return PlainTextResponse("There is no such page.\n", 404)
+    seen = (await request.body()).decode(errors="replace")
+    told = await to_thread.run_sync(look.told, gr.Request(request), seen)
+    return JSONResponse(told)

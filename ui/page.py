@@ -54,7 +54,7 @@ def frame(demo: gr.Blocks, active: str) -> Iterator[Look]:
     with gr.Row(elem_classes="top-bar"):
         panel(views.top_bar(active), elem_classes="links")
         chip = panel(elem_classes="device")
-    look = Look()
+    look = Look(active.lower())
     look.at(_chip, chip)
     with gr.Column(elem_classes=["page", active.lower()]):
         yield look

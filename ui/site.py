@@ -1,6 +1,7 @@
 """The whole site: pages that share the server and the runs, but no components."""
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from ui import (
     ablation,
@@ -19,10 +20,15 @@ from ui import (
     serve,
     vote,
 )
+from ui.downloads import Downloads
+from ui.look import Looks
+
+ROUTES = [Middleware(Downloads), Middleware(Looks)]
+"""What it answers besides Gradio's own routes; behind the logins."""
 
 
 def build() -> gr.Blocks:
-    """All pages and the endpoints. Launch it with `theme.launch_options()`."""
+    """All pages and the endpoints. Launch it with `theme.launch_options()` and ROUTES."""
     # Uploads are read at once, so they need not be kept: looked at every hour, gone after a day.
     with gr.Blocks(title="Graft", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         home.build(demo)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Request
-from starlette.middleware import Middleware
 
 from core.catalogue import Shape
 from core.config import TrainConfig, complete
@@ -19,7 +18,6 @@ from core.models import STARTER
 from core.runs import Run
 from core.store import Store
 from ui import site, theme
-from ui.downloads import Downloads
 
 QUESTION, ANSWER = "Do you deliver on Sundays?", "No, from Monday to Saturday."
 
@@ -71,7 +69,7 @@ def served(data: Path) -> Iterator[str]:
         demo = site.build()
         _, address, _ = demo.launch(
             prevent_thread_lock=True, quiet=True, run_history=False, ssr_mode=False,
-            app_kwargs={"middleware": [Middleware(Downloads)]}, **theme.launch_options(),
+            app_kwargs={"middleware": site.ROUTES}, **theme.launch_options(),
         )  # fmt: skip
         try:
             yield address

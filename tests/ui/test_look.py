@@ -1,11 +1,14 @@
-"""How often pages look at what changes."""
+"""What pages are told of what changes, and how often they look."""
 
 import heapq
 
+import gradio as gr
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
 
 from ui import look
-from ui.look import Turns
+from ui.look import Look, Looks, Turns
 
 
 class Clock:
@@ -50,3 +53,51 @@ def test_a_page_that_is_in_no_hurry_takes_nobodys_time(clock):
     turns = Turns(looks=10)
     assert turns.after(10) == 10
     assert turns.after(1.5) == 1.5
+
+
+@pytest.fixture
+def browser():
+    return TestClient(Looks(PlainTextResponse("a page")))
+
+
+@pytest.fixture
+def shown(browser):
+    """What a page shows; change it and look again."""
+    shown = {"html": "<p>one</p>", "open": True, "seconds": 1.5}
+
+    def show(request):
+        open = gr.update(visible=shown["open"])
+        return f"{shown['html']} for {request.query_params['run']}", open, shown["seconds"]
+
+    with gr.Blocks() as demo:
+        look = Look("test")
+        look.at(show, gr.HTML(), gr.Column())
+        look.wire(demo)
+    return shown
+
+
+def looked(browser, seen=""):
+    told = browser.post("/looks/test?run=me", content=seen).json()
+    return told["changed"], told["seen"]
+
+
+def test_a_page_is_told_of_everything_first_and_then_of_what_has_changed(browser, shown):
+    changed, seen = looked(browser)
+    assert changed == [
+        [0, "<p>one</p> for me"],
+        [1, {"visible": True, "__type__": "update"}],
+        [2, {"value": 1.5, "__type__": "update"}],  # the timer
+    ]
+    assert looked(browser, seen) == ([], seen)
+    shown["open"] = False
+    changed, seen = looked(browser, seen)
+    assert changed == [[1, {"visible": False, "__type__": "update"}]]
+    shown |= {"html": "<p>two</p>", "seconds": 10}
+    changed, seen = looked(browser, seen)
+    assert [at for at, _ in changed] == [0, 2]
+    assert looked(browser, "of another server") == looked(browser)
+
+
+def test_what_is_no_look_goes_on_to_the_pages(browser, shown):
+    assert browser.post("/looks/nothing").status_code == 404
+    assert browser.get("/looks/test").text == browser.get("/runs").text == "a page"

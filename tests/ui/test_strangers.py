@@ -200,6 +200,22 @@ def test_a_file_that_another_person_brought_is_not_handed_out(app, annas):
     assert event == "error"
 
 
+@pytest.mark.parametrize(
+    "page", ["home", "runs?run={RUN}", "library?family={FAMILY}", "beside?runs={RUN}"]
+)
+def test_what_a_page_looks_at_is_not_another_person_s(app, annas, page):
+    look = f"{app.url}looks/{page.format(**annas)}"
+    assert httpx.post(look).status_code == 401
+    hers, his = (
+        httpx.post(look, auth=(name, PASSWORDS[name])).raise_for_status().text
+        for name in ("anna", "ben")
+    )
+    assert "secret" in hers
+    for id in sorted(annas.values(), key=len, reverse=True):  # which it may repeat
+        his = his.replace(id, "")
+    assert "secret" not in his
+
+
 def test_only_admins_see_who_is_there_and_what_waits(app, annas):
     assert call(app, "people", [])[0] == "error"
     event, said = call(app, "people", [], "root")

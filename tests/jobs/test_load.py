@@ -1,0 +1,23 @@
+"""Many people at once: nobody gets an error, the pages answer, and the training goes on."""
+
+import statistics
+
+import pytest
+
+from benchmarks import load
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_fifty_pages_and_ten_chats_while_a_run_trains():
+    """Its bounds are wide, as the test has the machine not to itself: figures that count are those
+    of `python -m benchmarks.load`."""
+    speeds, asked = [], {}
+    for name, speed, phase in load.measured(10):
+        speeds.append(speed)
+        asked[name] = phase
+    busiest = asked[f"{load.PAGES} pages, {load.CHATS} chats"]
+    assert not [error for phase in asked.values() for error in phase.errors]
+    assert statistics.median(busiest.seconds) < load.SLOWEST_ANSWER
+    assert len(busiest.chatted) >= load.CHATS
+    assert load.slowed(speeds) < 0.6
