@@ -88,7 +88,9 @@ class Load:
         await asyncio.sleep(offset)
         await self._timed(client.get(f"runs?run={self.run.id}"))
         while time.monotonic() < until:
-            answer = await self._timed(client.post(f"looks/runs?run={self.run.id}", content=seen))
+            answer = await self._timed(
+                client.post(f"looks/runs?run={self.run.id}", headers={"x-graft-seen": seen})
+            )
             if answer.status_code == 200:
                 told = answer.json()
                 seen, values = told["seen"], dict(told["changed"])

@@ -259,11 +259,9 @@ def give_way() -> None:
     if sys.platform == "win32":
         process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
     elif sys.platform == "linux":  # where each thread has a priority of its own
-        # Linux wakes a thread of the run on a core where only idle ones are, and at once.
         for thread in process.threads():
             with suppress(ProcessLookupError):
                 os.setpriority(os.PRIO_PROCESS, thread.id, NICE)
-                os.sched_setscheduler(thread.id, os.SCHED_IDLE, os.sched_param(0))
         # Desktops give each session its share of the cores first (sched(7)). One that others are in
         # besides, a terminal's, keeps it.
         if os.getsid(0) == os.getpid():

@@ -56,7 +56,8 @@ LOOK = """async () => {
   const page = '%s', looks = (window.graftLooks ??= { seen: '', asked: 0, shown: 0 });
   const turn = ++looks.asked;
   const address = `looks/${page}${window.location.search}`;
-  const answer = await fetch(address, { method: 'POST', body: looks.seen }).catch(() => null);
+  const asked = { method: 'POST', headers: { 'x-graft-seen': looks.seen } };
+  const answer = await fetch(address, asked).catch(() => null);
   if (!answer?.ok) return [];
   const { changed, seen } = await answer.json();
   if (turn < looks.shown) return [];
@@ -124,10 +125,10 @@ def _digest(value: Any) -> str:
 
 def _as_sent(component: Block, value: Any) -> Any:
     """What Gradio sends a page of a component's value, or of a change of its properties."""
-    given = value.constructor_args if isinstance(value, Block) else value
-    if not (isinstance(value, Block) or is_prop_update(value)):
+    if not isinstance(value, Block) and not is_prop_update(value):
         return value
-    given = {name: given[name] for name in given.keys() - {"__type__", "render"}}
+    given = dict(value.constructor_args if isinstance(value, Block) else value)
+    given.pop("__type__", None)
     changed = type(component)(**{**component.constructor_args, **given, "render": False})
     told = postprocess_update_dict(changed, given)
     # The properties of an HTML's template are in `props`; by themselves they are taken for events.
@@ -154,6 +155,5 @@ async def _answer(request: Request) -> Response:
     look = _looks.get(request.path_params["page"])
     if look is None:
         return PlainTextResponse("There is no such page.\n", 404)
-    seen = (await request.body()).decode(errors="replace")
-    told = await to_thread.run_sync(look.told, gr.Request(request), seen)
-    return JSONResponse(told)
+    seen = request.headers.get("x-graft-seen", "")
+    return JSONResponse(await to_thread.run_sync(look.told, gr.Request(request), seen))
