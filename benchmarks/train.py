@@ -19,6 +19,7 @@ import json
 import math
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -223,7 +224,10 @@ class Job:
         seconds = time.perf_counter() - started
         if code or not (folder / "result.json").exists():
             lines = (folder / "log.txt").read_text(errors="replace").strip().splitlines()
-            contestant.failure = f"ended with {code}: {(lines or [''])[-1][:200]}"
+            last = "killed, as the system does when memory runs out"
+            if code != -signal.SIGKILL:
+                last = f"ended with {code}: {(lines or [''])[-1][:200]}"
+            contestant.failure = last
             return
         result = json.loads((folder / "result.json").read_text())
         if first and not self.dtype:
