@@ -10,8 +10,8 @@ from benchmarks import load
 @pytest.mark.long
 @pytest.mark.timeout(400)
 def test_fifty_pages_and_ten_chats_while_a_run_trains():
-    """Its bounds are wide, as the test has the machine not to itself: figures that count are those
-    of `python -m benchmarks.load`."""
+    """Its bounds are wide, since other tests use the machine meanwhile: the figures that count are
+    those of `python -m benchmarks.load`."""
     speeds, asked = [], {}
     for name, speed, phase in load.measured(10):
         speeds.append(speed)
@@ -20,4 +20,4 @@ def test_fifty_pages_and_ten_chats_while_a_run_trains():
     assert not [error for phase in asked.values() for error in phase.errors]
     assert statistics.median(busiest.seconds) < load.SLOWEST_ANSWER
     assert len(busiest.chatted) >= load.CHATS
-    assert load.slowed(speeds) < 0.6
+    assert load.slowed(speeds) < 0.85
