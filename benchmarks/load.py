@@ -3,9 +3,8 @@
 The real app with its worker, the starter model and one long run, each with the threads that it
 takes by itself. First the run alone, then 50 pages of it that ask as a browser's do, then 10 people
 who chat besides, then the run alone again; while all of these are opened, within seconds, nothing
-is measured. An answer's time is from the request to
-its last byte; speed is by the trainer's own clock, held against what it was alone, before and
-after.
+is measured. An answer's time is from the request to its last byte; speed is by the trainer's own
+clock, held against what it was alone, before and after.
 
 The pages should answer within a second, and the training should slow by less than 10 %; otherwise
 it ends with 1. What this program takes of the same machine counts against it.
@@ -120,15 +119,14 @@ class Load:
 
 def taken(server: int) -> dict[str, float]:
     """Seconds of a core that each program has taken so far."""
+    app, asking = psutil.Process(server), psutil.Process()
     seconds: Counter[str] = Counter()
-    for process in psutil.process_iter():
+    for process in (asking, app, *app.children(recursive=True)):
         with suppress(psutil.Error):
             command = process.cmdline()
-            names = [name for module, name in PROGRAMS.items() if module in command]
-            if process.pid in (server, os.getpid()):
-                names = ["server" if process.pid == server else "the asking"]
-            if names:
-                seconds[names[0]] += sum(process.cpu_times()[:2])
+            named = (name for module, name in PROGRAMS.items() if module in command)
+            name = "the asking" if process == asking else next(named, "server")
+            seconds[name] += sum(process.cpu_times()[:2])
     return dict(seconds)
 
 
@@ -186,7 +184,7 @@ def measured(seconds: float) -> Iterator[tuple[str, float, Load]]:
 
 def slowed(speeds: Sequence[float]) -> float:
     """By how much of what it was alone, before and after, the training slowed at most."""
-    return 1 - min(speeds) / ((speeds[0] + speeds[-1]) / 2)
+    return 1 - min(speeds[1:-1]) / ((speeds[0] + speeds[-1]) / 2)
 
 
 def main(seconds: float) -> int:

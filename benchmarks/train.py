@@ -224,7 +224,7 @@ class Job:
         seconds = time.perf_counter() - started
         if code or not (folder / "result.json").exists():
             lines = (folder / "log.txt").read_text(errors="replace").strip().splitlines()
-            last = "killed, as the system does when memory runs out"
+            last = "killed, as by a system whose memory has run out"
             if code != -signal.SIGKILL:
                 last = f"ended with {code}: {(lines or [''])[-1][:200]}"
             contestant.failure = last

@@ -27,7 +27,7 @@ from core.tokenizer import Message, Tokenizer
 from core.tokens import encode_prompt
 
 EVENTS_PER_SECOND = 25  # of a request
-ROWS_PER_SECOND = 20  # of all requests beside a run: what is told of them costs it processor time
+ROWS_PER_SECOND = 20  # of all requests beside a run on the same cores: telling takes some of them
 
 Event = dict[str, Any]
 Events = Generator[Event, None, None]
@@ -267,12 +267,12 @@ class _Often:
     """Whether it is time to tell how far a text has grown."""
 
     def __init__(self, held: Held, place: sharing.Place) -> None:
-        self._held, self._beside = held, place.beside
+        self._held, self._shares_cores = held, place.shares_cores
         self._told = time.monotonic()
 
     def now(self, first: bool = False) -> bool:
         now = time.monotonic()
-        pause = self._held.rows / ROWS_PER_SECOND if self._beside else 1 / EVENTS_PER_SECOND
+        pause = self._held.rows / ROWS_PER_SECOND if self._shares_cores else 1 / EVENTS_PER_SECOND
         if not first and now - self._told <= pause:
             return False
         self._told = now

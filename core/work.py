@@ -53,14 +53,15 @@ class Work:
     @property
     def state(self) -> State:
         making = self.making
+        made = not making and self.is_made
         # Pages ask often, and to tell how a run stands takes many times as long.
-        if not (making or self.is_made) or not self.answerable:
+        if not (making or made) or not self.answerable:
             return "none"
         if "error" in making:
             return "failed"
         if making:
             return "making" if "pid" in making and is_alive(making) else "waiting"
-        return "made" if self.is_made else "none"
+        return "made"
 
     @property
     def is_due(self) -> bool:

@@ -2,12 +2,13 @@
 which stays open costs little, however many cards it has.
 
 The page asks /looks/PAGE, and not an event of Gradio's, which would make all components anew each
-time: that costs several times as much. What is as it was is not sent again: it costs nothing to
+time: that costs the server twice as much. What is as it was is not sent again: it costs nothing to
 draw, and what somebody marks, opens or types in it stays. However many pages are open, the machine
 is there for the training first: the more of them look, the less often each does.
 """
 
 import math
+import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -50,23 +51,31 @@ class Turns:
 _turns = Turns()
 
 
-# An answer that is older than one that was shown already comes too late. Where the server is gone,
-# the page stays as it is, and looks again.
+# A tick that comes before the last one is answered is passed over. An answer that is older than one
+# that was shown comes too late; one that was asked for beside another may leave out what changed
+# back meanwhile, so all is asked for once more. Another server may have other components.
 LOOK = """async () => {
-  const page = '%s', looks = (window.graftLooks ??= { seen: '', asked: 0, shown: 0 });
-  const turn = ++looks.asked;
-  const address = `looks/${page}${window.location.search}`;
-  const asked = { method: 'POST', headers: { 'x-graft-seen': looks.seen } };
-  const answer = await fetch(address, asked).catch(() => null);
-  if (!answer?.ok) return [];
-  const { changed, seen } = await answer.json();
-  if (turn < looks.shown) return [];
+  const tick = %s, page = '%s';
+  const looks = (window.graftLooks ??= { seen: '', server: '', asked: 0, shown: 0, ticks: 0 });
+  if (tick && looks.ticks) return [];
+  looks.ticks += tick;
+  const [turn, seen] = [++looks.asked, looks.seen];
+  const asked = { method: 'POST', headers: { 'x-graft-seen': seen } };
+  const answer = await fetch(`looks/${page}${window.location.search}`,
+    { ...asked, signal: AbortSignal.timeout(30000) })
+    .then((answer) => (answer.ok ? answer.json() : null)).catch(() => null);
+  looks.ticks -= tick;
+  document.body.classList.toggle('lost', !answer);
+  if (!answer || turn < looks.shown) return [];
+  if (looks.server && looks.server !== answer.server) window.location.reload();
+  looks.seen = looks.seen === seen ? answer.seen : '';
+  looks.server = answer.server;
   looks.shown = turn;
-  looks.seen = seen;
   const values = [];
-  for (const [at, value] of changed) values[at] = value;
+  for (const [at, value] of answer.changed) values[at] = value;
   return values;
 }"""
+SERVER = secrets.token_hex(4)
 
 
 class Look:
@@ -80,7 +89,7 @@ class Look:
         self._outputs: list[Block] = []
 
     def at(self, show: Show, *components: Any) -> None:
-        """Nobody else may change these components."""
+        """Nobody else may change these components: HTML, or a layout that is shown or hidden."""
         self._parts.append((show, components))
 
     def after(self, handled: Any) -> None:
@@ -93,12 +102,14 @@ class Look:
         self._outputs = [component for _, components in self._parts for component in components]
         self._outputs.append(timer)
         for event in (demo.load, timer.tick, *self._handled):
-            event(None, None, self._outputs, js=LOOK % self._page, **options)
+            script = LOOK % (int(event == timer.tick), self._page)
+            event(None, None, self._outputs, js=script, **options)
         _looks[self._page] = self
 
     def told(self, request: gr.Request, seen: str) -> dict[str, Any]:
         """`changed`, places in the outputs with their values, and `seen`, to be sent with the next
-        look: a digest of each value. It is empty when the page was opened."""
+        look: a digest of each value. It is empty when the page was opened. `server` is another one
+        after a restart."""
         values: list[Any] = []
         soonest = float("inf")
         for show, _ in self._parts:
@@ -112,7 +123,7 @@ class Look:
             for at, value in enumerate(values)
             if now[at : at + 1] != before[at : at + 1]
         ]
-        return {"changed": changed, "seen": " ".join(now)}
+        return {"changed": changed, "seen": " ".join(now), "server": SERVER}
 
 
 _looks: dict[str, Look] = {}

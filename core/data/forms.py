@@ -46,10 +46,9 @@ class _Form(NamedTuple):
     """The encoded row, cut where they stand in it."""
 
     def row(self, texts: tuple[bytes, ...]) -> bytes:
-        joined = list(self.pieces)
-        for number, text in enumerate(texts):
-            joined.insert(2 * number + 1, text)
-        return b"".join(joined)
+        parts = [b""] * (2 * len(texts) + 1)
+        parts[::2], parts[1::2] = self.pieces, texts
+        return b"".join(parts)
 
     def rows(self, block: bytes) -> list[bytes]:
         """Those of all lines; none where one of them is of another form."""
