@@ -2,9 +2,9 @@
 which stays open costs little, however many cards it has.
 
 The page asks /looks/PAGE, and not an event of Gradio's, which would make all components anew each
-time: that costs the server twice as much. What is as it was is not sent again: it costs nothing to
-draw, and what somebody marks, opens or types in it stays. However many pages are open, the machine
-is there for the training first: the more of them look, the less often each does.
+time: half of what such a look cost. What is as it was is not sent again: it costs nothing to draw,
+and what somebody marks, opens or types in it stays. However many pages are open, the machine is
+there for the training first: the more of them look, the less often each does.
 """
 
 import math
