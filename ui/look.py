@@ -60,10 +60,9 @@ LOOK = """async () => {
   if (tick && looks.ticks) return [];
   looks.ticks += tick;
   const [turn, seen] = [++looks.asked, looks.seen];
-  const asked = { method: 'POST', headers: { 'x-graft-seen': seen } };
-  const answer = await fetch(`looks/${page}${window.location.search}`,
-    { ...asked, signal: AbortSignal.timeout(30000) })
-    .then((answer) => (answer.ok ? answer.json() : null)).catch(() => null);
+  const answer = await fetch(`looks/${page}${window.location.search}`, {
+    method: 'POST', headers: { 'x-graft-seen': seen }, signal: AbortSignal.timeout(30000),
+  }).then((answer) => (answer.ok ? answer.json() : null)).catch(() => null);
   looks.ticks -= tick;
   document.body.classList.toggle('lost', !answer);
   if (!answer || turn < looks.shown) return [];
@@ -76,6 +75,7 @@ LOOK = """async () => {
   return values;
 }"""
 SERVER = secrets.token_hex(4)
+"""Which server this is: another one after each start."""
 
 
 class Look:
