@@ -2,9 +2,11 @@
 
 The real app with its worker, the starter model and one long run, each with the threads that it
 takes by itself. First the run alone, then 50 pages of it that ask as a browser's do, then 10 people
-who chat besides, then the run alone again; while all of these are opened, within seconds, nothing
-is measured. An answer's time is from the request to its last byte; speed is by the trainer's own
-clock, held against what it was alone, before and after.
+who chat besides, then 10 programs in their place, then the run alone again. People read and type
+before they ask again; programs don't, and are only told of. Until what was opened at once is open
+and a chat has nothing saved up (core.turns), nothing is measured. An answer's time is from the
+request to its last byte; speed is by the trainer's own clock, held against what it was alone,
+before and after.
 
 The pages should answer within a second, and the training should slow by less than 10 %; otherwise
 it ends with 1. What this program takes of the same machine counts against it.
@@ -35,7 +37,8 @@ PAGES, CHATS = 50, 10
 SLOWEST_ANSWER = 1.0  # second
 MOST_SLOWED = 0.1
 PROGRAMS = {"core.train": "trainer", "core.chat_process": "chat", "jobs.worker": "worker"}
-SETTLE = 15  # seconds, until what was opened at once is open and the chat has its model
+SETTLE = 30  # seconds
+READS = 15  # seconds: two answers of ten words, and a question of five at 40 words a minute
 
 
 class Load:
@@ -48,8 +51,9 @@ class Load:
         self.errors: list[str] = []
         self._begin()
 
-    async def of(self, pages: int, chats: int, seconds: float) -> None:
-        """Let so many pages and chats ask for so long, once they have settled."""
+    async def of(self, pages: int, chats: int, reads: float, seconds: float) -> None:
+        """Let so many pages and chats ask for so long, once they have settled; `reads`: seconds
+        between a chat's answer and its next question."""
         until = time.monotonic() + SETTLE + seconds
 
         async def settle() -> None:
@@ -64,7 +68,10 @@ class Load:
                     self._page(client, number / pages * look.FIRST, until)
                     for number in range(pages)
                 ),
-                *(self._chat(client, f"chat{number}", until) for number in range(chats)),
+                *(
+                    self._chat(client, f"chat{number}", number / chats * reads, reads, until)
+                    for number in range(chats)
+                ),
                 settle(),
             )
 
@@ -104,17 +111,21 @@ class Load:
             self.errors.append(answer.text[:300])
         return answer
 
-    async def _chat(self, client: httpx.AsyncClient, session: str, until: float) -> None:
+    async def _chat(
+        self, client: httpx.AsyncClient, session: str, offset: float, reads: float, until: float
+    ) -> None:
         asked = {
             "data": [self.asked, "What colour is a tomato?", {"max_new_tokens": 40}],
             "session_hash": session,
         }
+        await asyncio.sleep(offset)
         while (began := time.monotonic()) < until:
             event = (await client.post("gradio_api/call/compare", json=asked)).json()["event_id"]
             said = (await client.get(f"gradio_api/call/compare/{event}")).text
             self.chatted.append(time.monotonic() - began)
             if "event: complete" not in said:
                 self.errors.append(said[-300:])
+            await asyncio.sleep(reads)
 
 
 def taken(server: int) -> dict[str, float]:
@@ -165,26 +176,34 @@ def measured(seconds: float) -> Iterator[tuple[str, float, Load]]:
         short = ask("start_run", {"dataset": dataset, "max_steps": 5})["id"]
         while ask("run", short)["status"] != "completed":
             time.sleep(1)
-        # It must not end meanwhile, and writes a thousand rows of figures in all.
-        endless = {"dataset": dataset, "max_steps": int(200 * seconds), "eval_fraction": 0}
+        # It must not end meanwhile.
+        endless = {
+            "dataset": dataset,
+            "max_steps": int(300 * (SETTLE + seconds)),
+            "eval_fraction": 0,
+        }
         long = ask("start_run", endless)["id"]
         while not ask("run", long)["progress"]["step"]:
             time.sleep(1)
         time.sleep(10)
         run = Run(app.data / "local" / "runs" / long)
-        for name, pages, chats in (
-            ("alone", 0, 0), (f"{PAGES} pages", PAGES, 0),
-            (f"{PAGES} pages, {CHATS} chats", PAGES, CHATS), ("alone again", 0, 0),
-        ):  # fmt: skip
+        for name, pages, chats, reads in (
+            ("alone", 0, 0, 0),
+            (f"{PAGES} pages", PAGES, 0, 0),
+            (f"{PAGES} pages, {CHATS} people who chat", PAGES, CHATS, READS),
+            (f"{PAGES} pages, {CHATS} programs that chat", PAGES, CHATS, 0),
+            ("alone again", 0, 0, 0),
+        ):
             load = Load(app.url, app.process.pid, run, short)
-            asyncio.run(load.of(pages, chats, seconds)) if pages else time.sleep(seconds)
+            asyncio.run(load.of(pages, chats, reads, seconds)) if pages else time.sleep(seconds)
             yield name, pace(run.metrics()[load.begins - 1 :]), load
         ask("discard_run", long)
 
 
 def slowed(speeds: Sequence[float]) -> float:
-    """By how much of what it was alone, before and after, the training slowed at most."""
-    return 1 - min(speeds[1:-1]) / ((speeds[0] + speeds[-1]) / 2)
+    """By how much of what it was alone, before and after, the training slowed at most beside
+    people."""
+    return max(0.0, 1 - min(speeds[1:-2]) / ((speeds[0] + speeds[-1]) / 2))
 
 
 def main(seconds: float) -> int:

@@ -27,7 +27,7 @@ from core.tokenizer import Message, Tokenizer
 from core.tokens import encode_prompt
 
 EVENTS_PER_SECOND = 25  # of a request
-ROWS_PER_SECOND = 20  # of all requests beside a run on the same cores: telling takes some of them
+ROWS_PER_SECOND = 10  # of all requests beside a run on the same cores: telling takes some of them
 
 Event = dict[str, Any]
 Events = Generator[Event, None, None]
@@ -280,8 +280,9 @@ class _Often:
 
 
 def _give_way(place: sharing.Place) -> None:
-    """Beside a run, once all is loaded: that would take minutes with what the run leaves."""
-    if place.beside:
+    """Beside a run on the GPU, which needs the processor too; once all is loaded, for that would
+    take minutes with what the run leaves. On the processor they take turns (core.turns)."""
+    if place.beside and not place.shares_cores:
         sharing.give_way()
 
 

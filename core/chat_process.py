@@ -23,8 +23,7 @@ overtaken. A stopped request ends with {"id": 1, "done": true}.
 
 Everything that libraries print goes to standard error. It leaves when its input ends, after
 GRAFT_CHAT_IDLE seconds without a request, and between two answers when a trainer needs its memory
-(core.sharing). Once it has answered beside a run on the processor's cores, it takes of them what
-others leave, for as long as it lives.
+(core.sharing). Beside a run on the processor it computes when it is its turn (core.turns).
 """
 
 import json
@@ -49,6 +48,7 @@ from core.errors import DoesNotFit, UserError, explain, is_out_of_memory
 from core.held import Held
 from core.settings import settings
 from core.sharing import LOOK_EVERY
+from core.turns import Turns
 
 
 @dataclass(eq=False)
@@ -76,10 +76,22 @@ class Chat:
         self._answering: list[Asked] = []
         self._look = False  # whether something has changed for those that wait
         self._looked = 0.0
+        self._beside, self._saw = False, 0.0  # whether a run shares the cores, and when it did
 
     @property
     def idle(self) -> bool:
         return not self._answering
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether it has something to compute, on the processor where a run computes too; not one
+        that waits for this to leave."""
+        if not (self._answering or self._waiting):
+            return False
+        now = time.monotonic()
+        if now - self._saw > LOOK_EVERY:
+            self._saw, self._beside = now, self.held.shares_cores
+        return self._beside
 
     def take(self, request: dict[str, Any]) -> None:
         """One more request, at the end of the line."""
@@ -200,20 +212,25 @@ class Chat:
 
 def serve(requests: "queue.Queue[dict]", emit: Callable[..., None]) -> None:
     """Answer what comes until nothing has come for a while, or a trainer needs room."""
-    chat, idle = Chat(emit), settings().chat_idle
-    since = time.monotonic()
+    chat, idle, turns = Chat(emit), settings().chat_idle, Turns()
+    since, pause = time.monotonic(), 0.0
     while True:
         if chat.idle and (chat.held.asked_to_leave or time.monotonic() - since >= idle):
             return
         with suppress(queue.Empty):
-            message = requests.get(chat.idle, timeout=min(LOOK_EVERY, idle))
+            rest = min(pause or LOOK_EVERY, LOOK_EVERY, idle)
+            message = requests.get(chat.idle or pause > 0, timeout=rest)
             while True:
                 if "stop" in message:
                     chat.stop(message["stop"])
                 else:
                     chat.take(message)
                 message = requests.get_nowait()
-        chat.step()
+        pause = turns.wait() if chat.takes_turns else 0.0
+        if not pause:
+            chat.step()
+        if not chat.takes_turns:
+            turns.end()
         if not chat.idle:
             since = time.monotonic()
 

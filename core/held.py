@@ -60,6 +60,11 @@ class Held:
         """Whether a trainer needs the memory."""
         return self.telling.asked_to_leave
 
+    @property
+    def shares_cores(self) -> bool:
+        """Whether a run computes on the processor that this answers on."""
+        return self.device.type == "cpu" and sharing.trains("cpu")
+
     def settle(self, demand: Demand, only: str = "") -> sharing.Place:
         """Where to answer what takes so much, and tell so: before it looks, the best.
 

@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from accelerate import Accelerator
 
-from core import adapters, checkpoints, disk, footprint, hardware, planner, sharing
+from core import adapters, checkpoints, disk, footprint, hardware, planner, sharing, turns
 from core.card import model_card
 from core.course import Course, course_of
 from core.learner import Learner, prepared
@@ -49,6 +49,8 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
 
     say("Loading the model")
     learner = prepared(run, base, course, accelerator, say)
+    if device.type == "cpu":
+        turns.yield_to_chats(learner.plain, lambda: leaving.reason() is not None)
     metrics = Metrics(run, course, learner.state, device, main)
     watch = Watch(
         run, course.config, learner.plain, tokenizer, course.context, accelerator, learner.state,

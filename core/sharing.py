@@ -11,7 +11,8 @@ finished, with its whole process, which is what surely gives all memory back. A 
 there is no room beside a run is answered on the CPU, where it would have been on a GPU, or refused,
 with the time at which the run should be done.
 
-Beside a run the processor's cores are the run's: a chat that computes there takes what is left.
+On the processor a chat and a run that both fit take turns (core.turns). What else computes there
+beside a run takes what the run leaves.
 """
 
 import math
@@ -37,7 +38,7 @@ from core.settings import settings
 
 PATIENCE = 300.0  # seconds that a trainer waits for the chats; then it goes on all the same
 LOOK_EVERY = 0.3  # seconds
-NICE = 12  # of a chat beside a run: of a core that both want, it gets a fifteenth
+NICE = 12  # of what gives way: of a core that both want, it gets a fifteenth
 
 Kind = str
 """cuda, mps or cpu"""
@@ -221,6 +222,11 @@ def _trainer(run: Run) -> int | None:
         return run.pid
     except Damaged:
         return None
+
+
+def trains(device: Kind) -> bool:
+    """Whether a run computes there; one that waits for the chats to leave does not yet."""
+    return any(share.run and share.device == device and not share.asks for share in shares())
 
 
 def share_of(pid: int) -> Share:

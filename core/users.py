@@ -26,7 +26,6 @@ SHORTEST = 8  # letters of a password: NIST SP 800-63B, 5.1.1.1
 LONGEST = 1000
 
 _hasher = PasswordHasher()  # RFC 9106, the profile for little memory: 64 MiB, three passes
-_NOBODY = _hasher.hash("nobody's password")  # takes as long to refuse as anybody's
 
 
 class Limits(BaseModel):
@@ -60,6 +59,8 @@ class Users:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read: tuple[int, dict[str, User]] = (0, {})
+        # What takes as long to refuse as anybody's.
+        self._nobody = _hasher.hash("nobody's password")
 
     def all(self) -> dict[str, User]:
         """By name; none where there is no file. Raises Damaged."""
@@ -80,7 +81,7 @@ class Users:
         long for a name that nobody has."""
         user = self.all().get(name)
         try:
-            _hasher.verify(user.password if user else _NOBODY, password[:LONGEST])
+            _hasher.verify(user.password if user else self._nobody, password[:LONGEST])
         except VerificationError:
             return None
         return user

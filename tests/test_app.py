@@ -9,12 +9,14 @@ import sys
 import threading
 import time
 import urllib.request
+from pathlib import Path
 
 import psutil
 import pytest
 from filelock import FileLock
 
 import app
+from core import sharing
 from core.config import TrainConfig
 from core.processes import is_alive
 from core.store import Store
@@ -242,3 +244,25 @@ def test_what_it_keeps_is_for_its_owner_alone(tmp_path, monkeypatch):
         for path in (data, data / "worker.json", *theirs):
             allowed = 0o700 if path.is_dir() else 0o600
             assert path.stat().st_mode & 0o777 == allowed, path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own there")
+def test_what_trains_goes_before_the_pages_and_is_not_interrupted_while_nobody_asks(data_dir):
+    with serving(data_dir) as served:
+        pages = psutil.Process(served.process.pid)
+        urllib.request.urlopen(served.url).close()
+
+        def wakeups():
+            tasks = Path(f"/proc/{pages.pid}/task").iterdir()
+            told = [line for task in tasks for line in (task / "status").read_text().splitlines()]
+            return sum(int(line.split()[1]) for line in told if line.startswith("voluntary"))
+
+        until(lambda: (served.data / "worker.json").exists())
+        before, began = wakeups(), time.monotonic()
+        time.sleep(3)
+        # Gradio's queue alone looks a thousand times a second where it is not told otherwise.
+        assert (wakeups() - before) / (time.monotonic() - began) < 300
+        mine = os.getpriority(os.PRIO_PROCESS, 0)
+        assert os.getpriority(os.PRIO_PROCESS, served.worker) == mine
+        threads = {os.getpriority(os.PRIO_PROCESS, thread.id) for thread in pages.threads()}
+        assert threads == {mine, max(mine, sharing.NICE)}

@@ -2,8 +2,7 @@
 shows how far it is and can be closed without harm.
 
 A file comes as it is, and goes on where it was broken off. A folder is packed on its way: it is on
-the disk once, and nobody waits for a copy of it. This stands behind the logins (ui.logins), which
-say who asks.
+the disk once, and nobody waits for a copy of it.
 """
 
 from urllib.parse import quote
@@ -12,28 +11,13 @@ from anyio import to_thread
 from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Match, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Route
 
 from core.errors import UserError
 from core.exports.archive import files_in, packed, packed_size
 from core.store import Store
 from ui import export_actions
 from ui.logins import owner
-
-
-class Downloads:
-    """ASGI middleware: answers what is under /take-home, and lets everything else through."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-        self._own = Route("/take-home/{run}/{format}", _download, methods=["GET"])
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        match, found = self._own.matches(scope)
-        if match is Match.NONE:
-            return await self.app(scope, receive, send)
-        await self._own.handle({**scope, **found}, receive, send)
 
 
 async def _download(request: Request) -> Response:
@@ -57,3 +41,6 @@ def _found(request: Request) -> Response:
         return Response(headers=headers, media_type="application/zip")
     content = iterate_in_threadpool(packed(files))
     return StreamingResponse(content, headers=headers, media_type="application/zip")
+
+
+ROUTE = Route("/take-home/{run}/{format}", _download, methods=["GET"])

@@ -12,19 +12,21 @@ from ui import (
     compare,
     datasets,
     disk,
+    downloads,
     home,
     library,
+    look,
     new,
     people,
     runs,
     serve,
     vote,
 )
-from ui.downloads import Downloads
-from ui.look import Looks
+from ui.own_route import OwnRoute
 
-ROUTES = [Middleware(Downloads), Middleware(Looks)]
+ROUTES = [Middleware(OwnRoute, route=route) for route in (downloads.ROUTE, look.ROUTE)]
 """What it answers besides Gradio's own routes; behind the logins."""
+LOOK_EVERY = 0.02  # seconds that an event may wait before it begins
 
 
 def build() -> gr.Blocks:
@@ -50,4 +52,8 @@ def build() -> gr.Blocks:
         with demo.route(name, path, show_in_navbar=False):
             page.build(demo)
     api.register(demo)
+    # Gradio looks for events a thousand times a second: 5 % of a core, and each time it interrupts
+    # what trains there.
+    demo._queue.sleep_when_free = LOOK_EVERY
+    demo._queue.progress_update_sleep_when_free = 5 * LOOK_EVERY
     return demo

@@ -8,7 +8,7 @@ from benchmarks import load
 
 
 @pytest.mark.long
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_fifty_pages_and_ten_chats_while_a_run_trains():
     """Its bounds are wide, since other tests use the machine meanwhile: the figures that count are
     those of `python -m benchmarks.load`."""
@@ -16,8 +16,9 @@ def test_fifty_pages_and_ten_chats_while_a_run_trains():
     for name, speed, phase in load.measured(10):
         speeds.append(speed)
         asked[name] = phase
-    busiest = asked[f"{load.PAGES} pages, {load.CHATS} chats"]
+    people, programs = [asked[name] for name in asked if "chat" in name]
     assert not [error for phase in asked.values() for error in phase.errors]
-    assert statistics.median(busiest.seconds) < load.SLOWEST_ANSWER
-    assert len(busiest.chatted) >= load.CHATS
-    assert load.slowed(speeds) < 0.85
+    assert statistics.median(people.seconds) < load.SLOWEST_ANSWER
+    assert len(people.chatted) >= load.CHATS / 2  # each of them asks every quarter of a minute
+    assert programs.chatted
+    assert load.slowed(speeds) < 0.6

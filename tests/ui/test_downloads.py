@@ -12,8 +12,9 @@ from core.files import write_text
 from core.store import Store
 from core.users import Users
 from tests.browser import stage
-from ui.downloads import Downloads
+from ui.downloads import ROUTE
 from ui.logins import Logins
+from ui.own_route import OwnRoute
 
 PASSWORD = "correct horse"
 
@@ -33,7 +34,7 @@ def prepared(store, format, name, content="packed"):
 
 @pytest.fixture
 def browser(data_dir):
-    return TestClient(Downloads(PlainTextResponse("a page")))
+    return TestClient(OwnRoute(PlainTextResponse("a page"), ROUTE))
 
 
 def test_a_file_comes_as_it_is_and_goes_on_where_it_was_broken_off(browser):
@@ -75,7 +76,7 @@ def test_nobody_else_gets_it(data_dir, tmp_path, monkeypatch):
         known.put(name, PASSWORD)
     monkeypatch.setenv("GRAFT_AUTH", str(tmp_path / "users.json"))
     address = prepared(Store("anna"), "adapter", "Bot.zip")
-    door = TestClient(Logins(Downloads(PlainTextResponse("a page")), known, "secret"))
+    door = TestClient(Logins(OwnRoute(PlainTextResponse("a page"), ROUTE), known, "secret"))
     assert door.get(address).status_code == 401
     assert door.get(address, auth=("ben", PASSWORD)).status_code == 404
     assert door.get(address, auth=("anna", PASSWORD)).text == "packed"

@@ -8,7 +8,8 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from ui import look
-from ui.look import Look, Looks, Turns
+from ui.look import ROUTE, Look, Turns
+from ui.own_route import OwnRoute
 
 
 class Clock:
@@ -57,7 +58,7 @@ def test_a_page_that_is_in_no_hurry_takes_nobodys_time(clock):
 
 @pytest.fixture
 def browser():
-    return TestClient(Looks(PlainTextResponse("a page")))
+    return TestClient(OwnRoute(PlainTextResponse("a page"), ROUTE))
 
 
 @pytest.fixture
@@ -100,4 +101,5 @@ def test_a_page_is_told_of_everything_first_and_then_of_what_has_changed(browser
 
 def test_what_is_no_look_goes_on_to_the_pages(browser, shown):
     assert browser.post("/looks/nothing").status_code == 404
-    assert browser.get("/looks/test").text == browser.get("/runs").text == "a page"
+    assert browser.get("/looks/test").status_code == 405
+    assert browser.get("/runs").text == "a page"
