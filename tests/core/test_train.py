@@ -29,6 +29,12 @@ def losses(run) -> dict[int, float]:
     return {row["step"]: row["loss"] for row in run.metrics() if "loss" in row}
 
 
+def apart(run, other):
+    """How far the losses of two runs are from each other, in words."""
+    most = max(abs(loss - losses(other)[step]) for step, loss in losses(run).items())
+    return f"losses {most:.0e} apart" if most else "the very same losses"
+
+
 def rounding(run) -> float:
     """How far losses may be apart where sums are divided in another way."""
     return 1e-4 if run.plan["dtype"] == "float32" else 2e-3
@@ -149,12 +155,14 @@ def test_killed_at_any_moment_it_goes_on_with_the_same_losses(make_run):
 
 
 @pytest.mark.long
-def test_stopped_it_keeps_what_it_learned_and_goes_on_when_asked(make_run):
+def test_stopped_it_keeps_what_it_learned_and_goes_on_when_asked(make_run, record_property):
     run = make_run(max_steps=1000, eval_steps=500)
     trainer = start(run)
     wait_for(lambda: (run.progress["step"] or 0) >= 3)
+    asked = time.monotonic()
     run.stop()
     assert trainer.wait(timeout=30) == 0
+    record_property("measured", f"ended {time.monotonic() - asked:.1f} s after it was asked")
     trainer.stdout.close()
     assert run.status == "stopped"
     assert run.adapter is not None
@@ -174,7 +182,7 @@ def test_stopped_it_keeps_what_it_learned_and_goes_on_when_asked(make_run):
 
 
 @pytest.mark.long
-def test_paused_it_keeps_its_place_and_loses_no_step(make_run):
+def test_paused_it_keeps_its_place_and_loses_no_step(make_run, record_property):
     undisturbed = make_run(max_steps=40, eval_steps=20)
     learn(undisturbed)
     run = make_run(max_steps=40, eval_steps=20, name="paused")
@@ -187,6 +195,7 @@ def test_paused_it_keeps_its_place_and_loses_no_step(make_run):
     assert run.checkpoint.name == f"step-{run.progress['step']:06d}"
     run.enqueue()
     assert learn(run) == "completed"
+    record_property("measured", apart(run, undisturbed))
     assert losses(run) == pytest.approx(losses(undisturbed), abs=1e-6)
 
 
@@ -292,7 +301,7 @@ def too_large_for(limit):
     return attach
 
 
-def test_out_of_memory_it_computes_less_at_once_and_goes_on(make_run, monkeypatch):
+def test_out_of_memory_it_computes_less_at_once_and_goes_on(make_run, monkeypatch, record_property):
     plain = make_run()
     learn(plain)
     monkeypatch.setattr(adapters, "attach", too_large_for(60))
@@ -300,6 +309,7 @@ def test_out_of_memory_it_computes_less_at_once_and_goes_on(make_run, monkeypatc
     assert learn(tight) == "completed"
     assert tight.plan["micro_batch_tokens"] <= 60
     assert "Memory ran out at step 1" in tight.plan["notes"][0]
+    record_property("measured", apart(tight, plain))
     assert losses(tight) == pytest.approx(losses(plain), abs=rounding(plain))
     # It is not tried again with what was too much.
     run = make_run(name="again", max_steps=8)
@@ -330,7 +340,7 @@ def test_worse_than_guessing_for_long_it_stops_in_words(make_run, monkeypatch):
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_killed_at_ten_random_moments_it_goes_on_with_the_same_losses(make_run):
+def test_killed_at_ten_random_moments_it_goes_on_with_the_same_losses(make_run, record_property):
     settings = {"max_steps": 60, "eval_steps": 3, "lora_dropout": 0.1}
     undisturbed = make_run(**settings)
     learn(undisturbed)
@@ -349,6 +359,7 @@ def test_killed_at_ten_random_moments_it_goes_on_with_the_same_losses(make_run):
             break
     if run.result is None:
         assert learn(run) == "completed"
+    record_property("measured", f"killed {kill + 1} times, {apart(run, undisturbed)}")
     assert losses(run) == pytest.approx(losses(undisturbed), abs=1e-6)
     kept, expected = (torch_load(r.adapter / adapters.WEIGHTS) for r in (run, undisturbed))
     for name, tensor in expected.items():

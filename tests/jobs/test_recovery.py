@@ -207,14 +207,17 @@ def test_what_was_to_be_thrown_away_is_so_after_the_worker_died(start_worker):
 
 
 @POSIX
-def test_a_trainer_that_hangs_is_ended_and_that_is_said(start_worker):
+def test_a_trainer_that_hangs_is_ended_and_that_is_said(start_worker, record_property):
     run, other = new_run("hang", 1000), new_run("other")
     queue.submit(run)
     queue.submit(other)
     start_worker("worker.HANGS = 1.0; worker.PATIENCE = 0.5")
     until(is_running(run))
+    asked = time.monotonic()
     run.stop()
     until(lambda: run.status == "failed")
+    took = time.monotonic() - asked
+    record_property("measured", f"ended after {took:.1f} s, where it is given 1.5")
     assert "gave no sign of life" in run.result["error"]
     until(lambda: other.status == "completed")
 
@@ -614,7 +617,7 @@ def session(leader):
 
 @POSIX
 @pytest.mark.long
-def test_after_a_pause_a_stop_and_a_throwing_away_all_memory_is_free(start_worker):
+def test_after_a_pause_a_stop_and_a_throwing_away_all_memory_is_free(start_worker, record_property):
     """The trainer's process is gone, nothing that it began is left, the worker has not grown."""
     config = TrainConfig(base_model="starter", max_steps=5000, eval_fraction=0, lora_r=2)
     run = Store().create_run(config, [ROW] * 8, [])
@@ -633,6 +636,8 @@ def test_after_a_pause_a_stop_and_a_throwing_away_all_memory_is_free(start_worke
         assert not is_alive(trainer)
         # Whoever looks whether a report card can be made is there for a moment.
         until(lambda: tree(worker.pid) < before + 15e6, 30)
+        more = (tree(worker.pid) - before) / 1e6
+        record_property("measured", f"{more:+.1f} MB after {leave.__name__}")
 
 
 HOLDER = """
@@ -683,7 +688,9 @@ time.sleep(600)
 @POSIX
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_what_serves_the_pages_is_killed_while_it_imports_and_queues(start_worker, tmp_path):
+def test_what_serves_the_pages_is_killed_while_it_imports_and_queues(
+    start_worker, tmp_path, record_property
+):
     """20 processes that do what a page asks for, four at a time on one data directory. Each is
     killed a random moment after it was ready, had imported, or had queued a run."""
     dice, told, rows = random.Random(1), [], 3000
@@ -718,12 +725,15 @@ def test_what_serves_the_pages_is_killed_while_it_imports_and_queues(start_worke
     datasets = Store().datasets()
     assert len(runs) <= len(datasets) <= 20
     assert {dataset.describe()["rows"] for dataset in datasets} == {rows}
+    record_property("measured", f"{len(told)} runs told, {len(datasets)} whole datasets of 20")
 
 
 @POSIX
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_the_chat_is_killed_at_20_random_moments_and_the_next_question_is_answered(data_dir):
+def test_the_chat_is_killed_at_20_random_moments_and_the_next_question_is_answered(
+    data_dir, record_property
+):
     dice, question = random.Random(2), [{"role": "user", "content": "What is 2 and 3?"}]
     run = new_run(steps=1)
     subprocess.run([sys.executable, "-m", "core.train", str(run.path)], cwd=ROOT, check=True)
@@ -743,6 +753,9 @@ def test_the_chat_is_killed_at_20_random_moments_and_the_next_question_is_answer
             except UserError as error:
                 assert "broke off" in str(error)  # noqa: PT017
                 broken += 1
+        record_property(
+            "measured", f"{broken} of 20 answers broken off"
+        )
         assert broken >= 12
         assert len(list(data_dir.glob("device-*.json"))) <= 4
         *_, last = server.compare([run], question, {"max_new_tokens": 5})

@@ -70,7 +70,7 @@ def completed() -> Run:
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
 def test_the_web_server_is_killed_at_21_random_moments_and_every_run_ends_as_if_left_alone(
-    data_dir,
+    data_dir, record_property
 ):
     """It is killed while it starts, and while it is asked to queue a run, to pause it (its trainer
     saves then), to go on with it, and to hand out its adapter. The worker lives through it all."""
@@ -120,6 +120,7 @@ def test_the_web_server_is_killed_at_21_random_moments_and_every_run_ends_as_if_
         until(lambda: all(run.status == "completed" for run in Store().runs()), 240)
         assert set(told) <= {run.id for run in Store().runs()}
         losses = [row["loss"] for row in undisturbed.metrics() if "loss" in row]
+        record_property("measured", f"{len(Store().runs())} runs, all completed")
         for run in Store().runs():
             assert [row["loss"] for row in run.metrics() if "loss" in row] == pytest.approx(
                 losses, abs=1e-6

@@ -19,7 +19,7 @@ GROWTH = 1.05
 
 @pytest.mark.long
 @pytest.mark.timeout(60 + 60 * RUNS)
-def test_run_after_run_takes_no_more_memory_and_no_more_files(tmp_path):
+def test_run_after_run_takes_no_more_memory_and_no_more_files(tmp_path, record_property):
     with serving(tmp_path / "data") as app:
         client = Client(app.url, verbose=False)
 
@@ -48,5 +48,7 @@ def test_run_after_run_takes_no_more_memory_and_no_more_files(tmp_path):
         for name, before, after in zip(("web server", "worker"), warm, traces(), strict=True):
             print(f"{name}: {before[0] / 1e6:.1f} -> {after[0] / 1e6:.1f} MB, "
                   f"{before[1]} -> {after[1]} files")  # fmt: skip
+            grown, files = after[0] / before[0] - 1, after[1] - before[1]
+            record_property("measured", f"{name} {grown:+.1%}, {files:+} files in {RUNS} runs")
             assert after[0] <= GROWTH * before[0], name
             assert after[1] <= before[1], name
