@@ -177,7 +177,6 @@ def launch(chosen: Settings) -> tuple[Any, str]:
     """The pages (gr.Blocks) on the wanted port, or on the next that is free, and their address."""
     from starlette.middleware import Middleware
 
-    from core import sharing
     from ui import actions, endpoint, hosts, logins, site, theme
 
     demo = site.build()
@@ -216,9 +215,6 @@ def launch(chosen: Settings) -> tuple[Any, str]:
             if is_free(chosen.host, port):
                 raise
             continue
-        if sys.platform == "linux":  # where each thread has a priority, and hands it on
-            # What trains on the same cores goes first; the pages have the gaps that it leaves.
-            os.setpriority(os.PRIO_PROCESS, demo.server.thread.native_id, sharing.NICE)
         if chosen.auth:
             logins.let_in_itself(demo, itself)
         return demo, demo.local_url

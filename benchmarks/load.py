@@ -1,12 +1,12 @@
 """python -m benchmarks.load [SECONDS]: open pages and chats while a run trains.
 
 The real app with its worker, the starter model and one long run, each with the threads that it
-takes by itself. First the run alone, then 50 pages of it that ask as a browser's do, then 10 people
-who chat besides, then 10 programs in their place, then the run alone again. People read and type
-before they ask again; programs don't, and are only told of. Until what was opened at once is open
-and a chat has nothing saved up (core.turns), nothing is measured. An answer's time is from the
-request to its last byte; speed is by the trainer's own clock, held against what it was alone,
-before and after.
+takes by itself. First the run alone, then 50 pages of it that ask as a browser's do, then 10
+programs that chat besides, then 10 people in their place, then the run alone again. People read and
+type before they ask again; programs don't, and are only told of. They use up what the chat has
+saved up (core.turns), so that the people have none of it. Until what was opened at once is open,
+nothing is measured. An answer's time is from the request to its last byte; speed is by the
+trainer's own clock, held against what it was alone, before and after.
 
 The pages should answer within a second, and the training should slow by less than 10 %; otherwise
 it ends with 1. What this program takes of the same machine counts against it.
@@ -179,7 +179,7 @@ def measured(seconds: float) -> Iterator[tuple[str, float, Load]]:
         # It must not end meanwhile.
         endless = {
             "dataset": dataset,
-            "max_steps": int(300 * (SETTLE + seconds)),
+            "max_steps": int(100 * (3 * SETTLE + 5 * seconds + 60)),
             "eval_fraction": 0,
         }
         long = ask("start_run", endless)["id"]
@@ -190,8 +190,8 @@ def measured(seconds: float) -> Iterator[tuple[str, float, Load]]:
         for name, pages, chats, reads in (
             ("alone", 0, 0, 0),
             (f"{PAGES} pages", PAGES, 0, 0),
-            (f"{PAGES} pages, {CHATS} people who chat", PAGES, CHATS, READS),
             (f"{PAGES} pages, {CHATS} programs that chat", PAGES, CHATS, 0),
+            (f"{PAGES} pages, {CHATS} people who chat", PAGES, CHATS, READS),
             ("alone again", 0, 0, 0),
         ):
             load = Load(app.url, app.process.pid, run, short)
@@ -201,9 +201,10 @@ def measured(seconds: float) -> Iterator[tuple[str, float, Load]]:
 
 
 def slowed(speeds: Sequence[float]) -> float:
-    """By how much of what it was alone, before and after, the training slowed at most beside
-    people."""
-    return max(0.0, 1 - min(speeds[1:-2]) / ((speeds[0] + speeds[-1]) / 2))
+    """By how much of what it was alone, before and after, the training slowed at most beside pages
+    and people."""
+    before, pages, _, people, after = speeds
+    return max(0.0, 1 - min(pages, people) / ((before + after) / 2))
 
 
 def main(seconds: float) -> int:

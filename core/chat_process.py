@@ -60,6 +60,8 @@ class Asked:
     events: Events | None = None
     ahead: int = 0
     """How many are before it, as was told."""
+    rests: bool = False
+    """Whether it was told that this is not its turn."""
 
     @property
     def number(self) -> int:
@@ -82,16 +84,13 @@ class Chat:
     def idle(self) -> bool:
         return not self._answering
 
-    @property
     def takes_turns(self) -> bool:
         """Whether it has something to compute, on the processor where a run computes too; not one
         that waits for this to leave."""
-        if not (self._answering or self._waiting):
-            return False
         now = time.monotonic()
-        if now - self._saw > LOOK_EVERY:
+        if not self.idle and now - self._saw > LOOK_EVERY:
             self._saw, self._beside = now, self.held.shares_cores
-        return self._beside
+        return self._beside and not self.idle
 
     def take(self, request: dict[str, Any]) -> None:
         """One more request, at the end of the line."""
@@ -108,10 +107,17 @@ class Chat:
                 self._end(asked)
                 self._emit(id=number, done=True)
 
+    def rest(self) -> None:
+        """Begin what can begin, and tell that it is not its turn."""
+        self._begin()
+        for asked in self._answering:
+            if not asked.rests:
+                asked.rests = True
+                self._emit(id=asked.number, phase="Waiting for its turn beside the training")
+
     def step(self) -> None:
         """Begin what can begin, let all answers grow by one token and tell how far they are."""
-        if self._look or (self._waiting and time.monotonic() - self._looked > LOOK_EVERY):
-            self._begin()
+        self._begin()
         try:
             if self.held.rows:
                 self.held.batch.step()
@@ -119,6 +125,7 @@ class Chat:
             self._fail_all(error)
         for asked in list(self._answering):
             assert asked.events is not None
+            asked.rests = False
             try:
                 event = next(asked.events)
             except StopIteration:
@@ -131,9 +138,13 @@ class Chat:
             else:
                 if event:
                     self._emit(id=asked.number, **event)
+                if event.get("done"):
+                    self._end(asked)
 
     def _begin(self) -> None:
         """Whoever is first in line, as long as there is room beside those that are answered."""
+        if not (self._look or (self._waiting and time.monotonic() - self._looked > LOOK_EVERY)):
+            return
         self._look, self._looked = False, time.monotonic()
         while self._waiting and not self.held.asked_to_leave:
             asked = self._waiting[0]
@@ -226,10 +237,12 @@ def serve(requests: "queue.Queue[dict]", emit: Callable[..., None]) -> None:
                 else:
                     chat.take(message)
                 message = requests.get_nowait()
-        pause = turns.wait() if chat.takes_turns else 0.0
-        if not pause:
+        pause = turns.due() if chat.takes_turns() else 0.0
+        if pause:
+            chat.rest()
+        else:
             chat.step()
-        if not chat.takes_turns:
+        if not chat.takes_turns():
             turns.end()
         if not chat.idle:
             since = time.monotonic()

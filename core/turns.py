@@ -5,8 +5,8 @@ for the one whose core the other has. So a chat's turn is a lock on a file, and 
 held the trainer waits before the next block of its model. The system takes the lock away with the
 process that held it, however that died.
 
-On average a chat has its turn for SHARE of the time, and by no more the run is slowed. Turns that
-it did not take are saved up: who asks now and then is answered at full speed.
+On average a chat has its turn for SHARE of the time, and by about that the run is slowed. Turns
+that it did not take are saved up: who asks now and then is answered at full speed.
 """
 
 import time
@@ -21,8 +21,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from core.settings import settings
 
-SHARE = 0.04
+SHARE = 0.06
 SAVED = 10.0  # seconds of turns, at most
+OWED = 1.0  # seconds, at most: loading a model, or reading a long question, is one step
 TURN = 0.2  # seconds that are saved up before the next one begins
 PATIENCE = 15.0  # seconds that a trainer waits for a chat; it may be one that hangs
 
@@ -34,29 +35,32 @@ class Turns:
         self._lock = _lock()
         self._has, self._saved, self._at = False, SAVED, time.monotonic()
 
-    def wait(self) -> float:
-        """Seconds until the chat may compute; 0 where it may now, as its turn has begun."""
+    def due(self) -> float:
+        """Seconds until the chat may compute; 0 where it may now, and its turn has begun."""
         self._count()
         if self._saved <= 0:
             self.end()
-        elif not self._has and self._saved >= TURN:
+        elif self._saved >= TURN:
             self._has = True
-            with suppress(Timeout, OSError):  # another chat has its turn, or the disk is full
-                self._lock.acquire(timeout=0.1, poll_interval=0.005)
+        if self._has and not self._lock.is_locked:
+            # Not at once where the trainer just looks, or another chat has its turn.
+            with suppress(Timeout, OSError):
+                self._lock.acquire(timeout=0)
         return 0.0 if self._has else (TURN - self._saved) / SHARE
 
     def end(self) -> None:
-        """Whether it was its turn or not."""
+        """The training goes on, if it was the chat's turn."""
         self._count()
         self._has = False
         if self._lock.is_locked:
-            self._lock.release()
             _forget(self._lock)
+            self._lock.release()
 
     def _count(self) -> None:
         now = time.monotonic()
-        self._saved = min(SAVED, self._saved + (now - self._at) * (SHARE - self._has))
-        self._at = now
+        passed, self._at = now - self._at, now
+        saved = self._saved + SHARE * passed - (passed if self._has else 0.0)
+        self._saved = min(SAVED, max(-OWED, saved))
 
 
 def yield_to_chats(model: torch.nn.Module, leaves: Callable[[], bool]) -> None:
@@ -67,13 +71,13 @@ def yield_to_chats(model: torch.nn.Module, leaves: Callable[[], bool]) -> None:
     def wait(*_: Any) -> None:
         nonlocal patience
         if not Path(lock.lock_file).exists():
+            patience = PATIENCE
             return
         try:
-            with lock.acquire(timeout=patience, poll_interval=0.002, cancel_check=leaves):
-                patience = PATIENCE
+            with lock.acquire(timeout=patience, poll_interval=0.01, cancel_check=leaves):
                 _forget(lock)  # of a chat that was killed
         except Timeout:
-            patience = 0.0  # until that chat gives up its turn
+            patience = 0.0  # until that turn is over
         except OSError:
             pass
 
@@ -88,7 +92,7 @@ def yield_to_chats(model: torch.nn.Module, leaves: Callable[[], bool]) -> None:
 
 
 def _forget(lock: FileLock) -> None:
-    """Remove its file: that there is none is quickly seen."""
+    """Remove the file of a lock that is held: that there is none is quickly seen."""
     with suppress(OSError):
         Path(lock.lock_file).unlink()
 

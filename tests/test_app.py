@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,6 @@ import pytest
 from filelock import FileLock
 
 import app
-from core import sharing
 from core.config import TrainConfig
 from core.processes import is_alive
 from core.store import Store
@@ -246,17 +246,17 @@ def test_what_it_keeps_is_for_its_owner_alone(tmp_path, monkeypatch):
             assert path.stat().st_mode & 0o777 == allowed, path
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own there")
-def test_what_trains_goes_before_the_pages_and_is_not_interrupted_while_nobody_asks(
-    data_dir, record_property
-):
+@pytest.mark.skipif(sys.platform != "linux", reason="tells how often each thread woke")
+def test_while_nobody_asks_the_pages_leave_the_processor_alone(data_dir, record_property):
     with serving(data_dir) as served:
-        pages = psutil.Process(served.process.pid)
+        tasks = Path(f"/proc/{served.process.pid}/task")
         urllib.request.urlopen(served.url).close()
 
         def wakeups():
-            tasks = Path(f"/proc/{pages.pid}/task").iterdir()
-            told = [line for task in tasks for line in (task / "status").read_text().splitlines()]
+            told = []
+            for task in tasks.iterdir():
+                with suppress(OSError):  # it has just ended
+                    told += (task / "status").read_text().splitlines()
             return sum(int(line.split()[1]) for line in told if line.startswith("voluntary"))
 
         until(lambda: (served.data / "worker.json").exists())
@@ -266,7 +266,3 @@ def test_what_trains_goes_before_the_pages_and_is_not_interrupted_while_nobody_a
         often = (wakeups() - before) / (time.monotonic() - began)
         record_property("measured", f"the pages wake {often:.0f} times a second")
         assert often < 300
-        mine = os.getpriority(os.PRIO_PROCESS, 0)
-        assert os.getpriority(os.PRIO_PROCESS, served.worker) == mine
-        threads = {os.getpriority(os.PRIO_PROCESS, thread.id) for thread in pages.threads()}
-        assert threads == {mine, max(mine, sharing.NICE)}

@@ -27,7 +27,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 FIRST = 1.5  # seconds until the second look
-LOOKS = os.cpu_count() or 1  # a second, of all pages together; one takes about 13 ms of a core
+LOOKS = min(5, os.cpu_count() or 1)  # a second, of all pages; one takes about 13 ms of a core
 
 Show = Callable[[gr.Request], tuple]
 """What each component of a part shows now and, last, in how many seconds to look again."""

@@ -13,6 +13,6 @@ class OwnRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match, found = self._route.matches(scope)
-        if match is Match.NONE:
+        if match is not Match.FULL:
             return await self.app(scope, receive, send)
         await self._route.handle({**scope, **found}, receive, send)

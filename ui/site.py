@@ -26,7 +26,7 @@ from ui.own_route import OwnRoute
 
 ROUTES = [Middleware(OwnRoute, route=route) for route in (downloads.ROUTE, look.ROUTE)]
 """What it answers besides Gradio's own routes; behind the logins."""
-LOOK_EVERY = 0.02  # seconds that an event may wait before it begins
+QUEUE_EVERY = 0.02  # seconds that an event may wait before it begins
 
 
 def build() -> gr.Blocks:
@@ -52,8 +52,9 @@ def build() -> gr.Blocks:
         with demo.route(name, path, show_in_navbar=False):
             page.build(demo)
     api.register(demo)
-    # Gradio looks for events a thousand times a second: 5 % of a core, and each time it interrupts
-    # what trains there.
-    demo._queue.sleep_when_free = LOOK_EVERY
-    demo._queue.progress_update_sleep_when_free = 5 * LOOK_EVERY
+    # But on Windows, Gradio looks for events a thousand times a second: 5 % of a core, and each
+    # time it interrupts what trains there.
+    queue = demo._queue
+    queue.sleep_when_free = max(queue.sleep_when_free, QUEUE_EVERY)
+    queue.progress_update_sleep_when_free = 5 * queue.sleep_when_free
     return demo

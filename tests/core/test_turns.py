@@ -1,6 +1,7 @@
 """Turns at the processor: what a chat gets, and that a trainer waits so long and no longer."""
 
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -12,19 +13,21 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from core import turns
+from core import held, sharing, turns
+from core.chat_process import serve
 from core.turns import Turns, yield_to_chats
+from tests.core.conftest import ChatHere
 
 ROOT = Path(__file__).parent.parent.parent
 CHAT = """
 from core.turns import Turns
 turns = Turns()
-assert not turns.wait()
-print("its turn", flush=True)
-input()
-turns.end()
-print("over", flush=True)
-input()
+for line in iter(input, "end"):
+    if line == "begin":
+        assert not turns.due()
+    else:
+        turns.end()
+    print("done", flush=True)
 """
 
 
@@ -39,7 +42,7 @@ def clock(monkeypatch, data_dir):
 def test_a_chat_that_always_wants_it_gets_its_share(clock, record_property):
     mine, computed = Turns(), 0.0
     for _ in range(20_000):
-        pause = mine.wait()
+        pause = mine.due()
         clock[0] += max(pause, 0.01) if pause else 0.03  # a token
         computed += 0.0 if pause else 0.03
     assert clock[0] > 1000
@@ -49,29 +52,38 @@ def test_a_chat_that_always_wants_it_gets_its_share(clock, record_property):
 
 def test_what_it_did_not_take_is_saved_up_to_a_limit(clock):
     mine = Turns()
-    assert mine.wait() == 0
-    clock[0] += 2 * turns.SAVED  # one long step
-    assert mine.wait() > turns.SAVED / 2 / turns.SHARE  # it has taken more than it had
+    assert mine.due() == 0
+    clock[0] += 20 * turns.SAVED  # the computer slept
+    assert mine.due() == pytest.approx((turns.OWED + turns.TURN) / turns.SHARE)
     clock[0] += 1000 * turns.SAVED
-    assert mine.wait() == 0
+    assert mine.due() == 0
     clock[0] += turns.SAVED / 2
     mine.end()
-    assert mine.wait() == 0
+    assert mine.due() == 0
     clock[0] += turns.SAVED  # it had a little more than half of that
-    assert mine.wait() > 0
+    assert mine.due() > 0
+
+
+class Chat(subprocess.Popen):
+    """A process that has its turn when it is told to."""
+
+    def __init__(self):
+        super().__init__(
+            [sys.executable, "-c", CHAT], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True, bufsize=1,
+        )  # fmt: skip
+        self.does("begin")
+
+    def does(self, what):
+        self.stdin.write(f"{what}\n")
+        assert self.stdout.readline() == "done\n"
 
 
 @pytest.fixture
 def chat(data_dir):
-    """A process that has its turn."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", CHAT], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert process.stdout.readline() == b"its turn\n"
-    yield process
-    process.kill()
-    process.communicate()
+    with Chat() as chat:
+        yield chat
+        chat.kill()
 
 
 class Trainer:
@@ -94,10 +106,13 @@ class Trainer:
             self.model(input_ids=ids, labels=ids).loss.backward()
             self.steps += 1
 
-    def goes_on(self, seconds=0.5) -> bool:
-        before = self.steps
-        time.sleep(seconds)
-        return self.steps > before + 1
+    def goes_on(self, seconds=30.0) -> bool:
+        """Whether it makes two whole steps within so many seconds."""
+        assert self.thread.is_alive()
+        before, end = self.steps, time.monotonic() + seconds
+        while self.steps < before + 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        return self.steps >= before + 2
 
 
 @pytest.fixture
@@ -110,33 +125,37 @@ def trainer():
 
 @pytest.mark.parametrize("end", ["its turn is over", "killed"])
 def test_a_trainer_waits_for_the_end_of_a_turn_however_it_ends(data_dir, chat, trainer, end):
-    assert not trainer.goes_on()
+    assert not trainer.goes_on(0.5)
     if end == "killed":
         chat.kill()
         chat.wait(10)
     else:
-        chat.stdin.write(b"\n")
-        chat.stdin.flush()
-        assert chat.stdout.readline() == b"over\n"
+        chat.does("give up")
     assert trainer.goes_on()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
-def test_a_chat_that_hangs_is_waited_for_once(data_dir, monkeypatch, chat):
+def test_a_chat_that_hangs_is_waited_for_once_and_in_its_next_turn_again(
+    data_dir, monkeypatch, chat
+):
     monkeypatch.setattr(turns, "PATIENCE", 2.0)
     os.kill(chat.pid, signal.SIGSTOP)
     trainer = Trainer()
     try:
-        assert not trainer.goes_on(1.0)
-        time.sleep(2)
+        assert not trainer.goes_on(0.5)
         assert trainer.goes_on()
+        os.kill(chat.pid, signal.SIGCONT)
+        chat.does("give up")
+        assert trainer.goes_on()
+        chat.does("begin")
+        assert not trainer.goes_on(0.5)
     finally:
         trainer.over = trainer.left = True
         trainer.thread.join(30)
 
 
 def test_a_trainer_that_is_asked_to_leave_waits_for_nobody(data_dir, chat, trainer):
-    assert not trainer.goes_on()
+    assert not trainer.goes_on(0.5)
     trainer.left = True
     assert trainer.goes_on()
 
@@ -157,8 +176,15 @@ def test_it_waits_on_the_way_back_too(data_dir, trainer):
     assert waited.count("turn.lock") == 6
 
 
-def test_two_chats_do_not_wait_for_each_other(data_dir, chat):
-    assert Turns().wait() == 0
+def test_of_two_chats_the_second_computes_too_and_has_its_turn_when_the_first_gives_it_up(
+    data_dir, chat, trainer
+):
+    with Chat() as second:
+        chat.does("give up")
+        assert trainer.goes_on()
+        second.does("begin")
+        assert not trainer.goes_on(0.5)
+        second.kill()
 
 
 def test_without_a_data_directory_nobody_waits_and_none_is_made(tmp_path, monkeypatch):
@@ -170,3 +196,39 @@ def test_without_a_data_directory_nobody_waits_and_none_is_made(tmp_path, monkey
     finally:
         trainer.over = True
         trainer.thread.join(30)
+
+
+def test_an_answer_that_is_cut_into_turns_is_the_same_and_all_are_told_that_they_wait(
+    data_dir, monkeypatch, make_adapted
+):
+    run = make_adapted()
+    ask = [{"role": "user", "content": "What is 2 and 3?"}]
+    request = {
+        "runs": [str(run.path)],
+        "messages": {"base": ask, run.id: ask},
+        "sampling": {"max_new_tokens": 60},
+    }
+    # In bf16 four rows are rounded otherwise than two.
+    monkeypatch.setattr(held, "pick_dtype", lambda device: torch.float32)
+    alone = ChatHere().answer(request)[-2]
+
+    monkeypatch.setattr(sharing, "trains", lambda device: True)
+    monkeypatch.setattr(turns, "SAVED", 0.02)
+    monkeypatch.setattr(turns, "TURN", 0.02)
+    monkeypatch.setattr(turns, "SHARE", 0.05)
+    monkeypatch.setenv("GRAFT_CHAT_IDLE", "0.2")
+    requests, told = queue.Queue(), {1: [], 2: []}
+    requests.put({"id": 1, **request})
+
+    def emit(id, **event):
+        told[id].append(event)
+        rests = [event for event in told[1] if "its turn" in event.get("phase", "")]
+        if id == 1 and len(rests) == 1 and event in rests:
+            requests.put({"id": 2, **request})
+
+    serve(requests, emit)  # it ends when nothing is left to answer for so long
+    for events in told.values():
+        assert "Waiting for its turn beside the training" in [e.get("phase") for e in events]
+        assert events[-1]["done"]
+        *_, last = (event for event in events if "base" in event)
+        assert (last["base"], last[run.id]) == (alone["base"], alone[run.id])

@@ -753,9 +753,7 @@ def test_the_chat_is_killed_at_20_random_moments_and_the_next_question_is_answer
             except UserError as error:
                 assert "broke off" in str(error)  # noqa: PT017
                 broken += 1
-        record_property(
-            "measured", f"{broken} of 20 answers broken off"
-        )
+        record_property("measured", f"{broken} of 20 answers broken off")
         assert broken >= 12
         assert len(list(data_dir.glob("device-*.json"))) <= 4
         *_, last = server.compare([run], question, {"max_new_tokens": 5})

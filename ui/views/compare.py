@@ -169,7 +169,7 @@ def chips(expected: str = "", reported: bool = False) -> str:
     """The chips above the prompt, and the answer that a held-out question expects; `reported`: its
     answers to held-out questions were scored."""
     chips = {
-        "random": "Random question that it has not seen",
+        "random": "Random question that yours has not seen",
         **({"changed": "Question that changed most"} if reported else {}),
         "again": "Answer again",
         "clear": "Clear",

@@ -198,11 +198,11 @@ def run_actions(run: dict[str, Any]) -> str:
         if not run.get("is_final"):
             buttons.append(button("resume", label, id, "" if buttons else "primary"))
         buttons.append(again)
-    elif status == "completed" and run.get("origin"):
-        buttons.append(link(f"new?onward={quote(run['id'])}", "Teach it more"))
     elif status == "completed":
-        buttons.append(again)
-        buttons.append(link(f"ablation?run={quote(run['id'])}", "Try several values"))
+        buttons.append(link(f"new?onward={quote(run['id'])}", "Teach it more"))
+        if not run.get("origin"):
+            buttons.append(again)
+            buttons.append(link(f"ablation?run={quote(run['id'])}", "Try several values"))
     if status not in ("running", "queued"):
         kind = "" if status == "damaged" else "quiet"  # there is nothing else to do here
         buttons.append(asks("delete-run", "Delete", kind=kind))
