@@ -1,5 +1,6 @@
 """python -m benchmarks.reliability [WORD]: run the tests that docs/reliability.md names, and write
-beside each promise what they measured.
+beside each promise what they measured. `--told FILE` takes what an earlier run has told instead:
+`python start.py test --all -o junit_family=xunit1 --junitxml=FILE`.
 
 A test tells a figure by pytest's record_property("measured", …); where none does, it is told how
 often they held, and in what time. With a word, only the promises of tests that have it in their
@@ -44,17 +45,23 @@ class Told:
 
 def run(tests: list[str], *options: str) -> dict[str, Told]:
     """What the tests (file::name) told. Exits where one fails."""
-    told: dict[str, Told] = defaultdict(Told)
     if not tests:
-        return told
+        return {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "told.xml"
         family = "junit_family=xunit1"  # the other one knows no properties
         command = [sys.executable, "-m", "pytest", f"--junitxml={file}", "-o", family, *options]
         if subprocess.run([*command, *tests], cwd=ROOT, check=False).returncode:
             sys.exit(1)
-        cases = ElementTree.parse(file).iter("testcase")
-    for case in cases:
+        return read(file)
+
+
+def read(told_in: Path) -> dict[str, Told]:
+    """What the tests told that a JUnit file is of. Exits where one failed."""
+    told: dict[str, Told] = defaultdict(Told)
+    for case in ElementTree.parse(told_in).iter("testcase"):
+        if case.find("failure") is not None or case.find("error") is not None:
+            sys.exit(f"{case.attrib['name']} failed.")
         file, test = case.attrib["classname"].replace(".", "/"), case.attrib["name"].split("[")[0]
         figures = (one for one in case.iter("property") if one.attrib["name"] == "measured")
         told[f"{file}.py::{test}"] += Told(
@@ -62,16 +69,21 @@ def run(tests: list[str], *options: str) -> dict[str, Told]:
             float(case.attrib["time"]),
             tuple(figure.attrib["value"] for figure in figures),
         )
-    return told
+    return dict(told)
 
 
-def main(word: str) -> None:
+def main(word: str, told_in: Path | None) -> None:
     lines = DOCUMENT.read_text(encoding="utf-8").splitlines()
     named = {line: [f"{file}::{name}" for file, name in NAMED.findall(line)] for line in lines}
     wanted = {line: tests for line, tests in named.items() if any(word in test for test in tests)}
     tests = dict.fromkeys(test for group in wanted.values() for test in group)
     alone = [test for test in tests if test.startswith(ALONE)]
-    told = run([test for test in tests if test not in alone], "-n", "2") | run(alone, "-n", "0")
+    others = [test for test in tests if test not in alone]
+    if told_in:
+        told = read(told_in)
+        wanted = {line: tests for line, tests in wanted.items() if not {*alone} & {*tests}}
+    else:
+        told = run(others, "-n", "2") | run(alone, "-n", "0")
     for at, line in enumerate(lines):
         if line in wanted:
             _, promise, *_, test, _ = line.split("|")
@@ -83,4 +95,6 @@ def main(word: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("word", nargs="?", default="")
-    main(parser.parse_args().word)
+    parser.add_argument("--told", type=Path)
+    options = parser.parse_args()
+    main(options.word, options.told)

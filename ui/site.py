@@ -1,6 +1,9 @@
 """The whole site: pages that share the server and the runs, but no components."""
 
+import sys
+
 import gradio as gr
+from gradio.queueing import Queue
 from starlette.middleware import Middleware
 
 from ui import (
@@ -52,9 +55,15 @@ def build() -> gr.Blocks:
         with demo.route(name, path, show_in_navbar=False):
             page.build(demo)
     api.register(demo)
-    # But on Windows, Gradio looks for events a thousand times a second: 5 % of a core, and each
-    # time it interrupts what trains there.
-    queue = demo._queue
+    _spare(demo._queue)
+    return demo
+
+
+def _spare(queue: Queue) -> None:
+    """Let Gradio's queue do less of what nobody here asks for."""
+    # But on Windows it looks for events a thousand times a second: 5 % of a core, and each time it
+    # interrupts what trains there.
     queue.sleep_when_free = max(queue.sleep_when_free, QUEUE_EVERY)
     queue.progress_update_sleep_when_free = 5 * queue.sleep_when_free
-    return demo
+    # After each event it makes a table of the last 10,000, for a dashboard that is switched off.
+    queue.ANALYTICS_MAX_EVENTS, queue.ANAYLTICS_CACHE_FREQUENCY = 1, sys.maxsize
