@@ -10,6 +10,7 @@ Reads requests and writes events, one JSON object a line, on its standard input 
 
     {"id": 1, "phase": "Waiting for the answers before", "waiting": 2}
     {"id": 1, "phase": "Loading the model", "waiting": 0}
+    {"id": 1, "phase": "Waiting for its turn beside the training"}
     {"id": 1, "answers": ["so far", …], "phase": "", "notes": […]}
     {"id": 1, "base": "so far", "<run id>": "so far", "phase": "", "notes": […]}
     {"id": 1, "text": "so far", "phase": ""}

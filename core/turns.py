@@ -78,8 +78,8 @@ def yield_to_chats(model: torch.nn.Module, leaves: Callable[[], bool]) -> None:
                 _forget(lock)  # of a chat that was killed
         except Timeout:
             patience = 0.0  # until that turn is over
-        except OSError:
-            pass
+        except OSError:  # no place for the lock: then nobody is waited for
+            return
 
     def before(block: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
         wait()
