@@ -39,7 +39,7 @@ from core.batches import Micro
 from core.config import TrainConfig
 from core.earlier import CONFIG, WEIGHTS
 from core.errors import UserError, is_out_of_memory
-from core.files import write_bytes, write_text
+from core.files import sync, write_bytes, write_text
 from core.loading import load_base
 from core.lora import ADAPTER
 from core.methods import LORA_PLUS_RATIO, METHODS
@@ -292,6 +292,7 @@ def save_weights(state: dict[str, torch.Tensor], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     save_file(state, temporary, metadata={"format": "pt"})
+    sync(temporary)
     temporary.replace(path)
 
 
@@ -328,8 +329,11 @@ def save(
         template = (fresh / "chat_template.jinja").read_bytes()
         _whole(model).save_pretrained(fresh)
         write_bytes(fresh / "chat_template.jinja", template)
+    for file in (*fresh.iterdir(), fresh):
+        sync(file)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
+    sync(folder.parent)  # before the run's last word says that it is there
 
 
 def save_adapter(folder: Path, model: PeftModel, initial: Path | None = None) -> None:

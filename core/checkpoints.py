@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from core import adapters
+from core.files import sync
 from core.methods import Method
 from core.runs import Run
 
@@ -77,7 +78,10 @@ def save(
     temporary = folder / ".trainer.pt.tmp"
     saved = {"state": asdict(state), "optimizer": optimizer.state_dict(), "random": random}
     torch.save({**saved, "method": method}, temporary)
+    sync(temporary)
     temporary.replace(folder / "trainer.pt")
+    for written in (folder, folder.parent):
+        sync(written)
     for old in (run.path / "checkpoints").glob("step-*"):
         if old.name < folder.name:
             # trainer.pt first: half a checkpoint must not look whole.

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,17 @@ def write_bytes(path: Path, content: bytes, parents: bool = True) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Have a file's bytes, or a folder's names, on the disk itself: the power may fail next."""
+    if sys.platform == "win32" and path.is_dir():  # which has no such thing
+        return
+    descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def linked(source: Path, target: Path) -> bool:

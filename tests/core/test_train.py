@@ -253,6 +253,28 @@ def test_a_loss_that_is_no_number_ends_the_run_in_words(make_run, monkeypatch):
     assert all(tensor.isfinite().all() for tensor in kept.values())
 
 
+def test_a_save_is_on_the_disk_itself_before_the_older_one_goes(make_run, monkeypatch):
+    """As far as a test can see: the power is not cut."""
+    synced = []
+    monkeypatch.setattr(checkpoints, "sync", lambda path: synced.append((path, older())))
+    monkeypatch.setattr(adapters, "sync", lambda path: synced.append((path, older())))
+    run = make_run(max_steps=4, eval_steps=2)
+
+    def older():
+        return (run.path / "checkpoints" / "step-000002" / "trainer.pt").exists()
+
+    assert learn(run) == "completed"
+    last = run.checkpoint
+    assert last.name == "step-000004"
+    assert {".weights.safetensors.tmp", ".trainer.pt.tmp"} <= {
+        path.name for path, kept in synced if path.parent == last and kept
+    }
+    folders = [path for path, kept in synced if path in (last, last.parent) and kept]
+    assert folders[-2:] == [last, last.parent]
+    taken_home = {path.name for path, _ in synced if path.parent.name == ".adapter.new"}
+    assert {file.name for file in run.adapter.iterdir()} <= taken_home
+
+
 def test_early_stopping_keeps_the_best(make_run):
     rows = [*ROWS[:24], *({"messages": [ROWS[i]["messages"][0], ROWS[i + 9]["messages"][1]]}
                           for i in range(6))]  # fmt: skip
