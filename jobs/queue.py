@@ -18,7 +18,7 @@ from huey import SqliteHuey
 from huey.api import TaskWrapper
 
 from core import disk, quotas
-from core.errors import Damaged
+from core.errors import Damaged, UserError
 from core.exports.export import Export
 from core.exports.formats import FORMATS
 from core.report import Report
@@ -44,7 +44,7 @@ def submit(run: Run) -> int:
     with lock if limited else nullcontext():
         line = waiting()
         quotas.check_waiting(run.owner, sum(other.owner == run.owner for other in line))
-        run.enqueue(behind=min((_since(o) for o in line if o.owner != run.owner), default=0.0))
+        run.enqueue(behind=max((_since(o) for o in line if o.owner != run.owner), default=0.0))
     try:
         huey, train = connect()
         with closing(huey.storage):
@@ -244,7 +244,10 @@ def discard() -> None:
     """Throw away what nobody came to throw away, because the worker died meanwhile."""
     for run in _with("stop"):
         if run.asked == "discard" and run.status != "running":
-            run.remove()
+            try:
+                run.remove()
+            except (OSError, UserError):  # one that can't go does not hold up the others
+                log.exception("%s could not be thrown away", run.id)
 
 
 def set_aside_if_damaged() -> None:

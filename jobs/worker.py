@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -96,8 +97,9 @@ class Worker:
             log.warning("%s is not trained to its end: %s", run.id, error)
         except Exception as error:  # whatever it is, it must not come back every few seconds
             log.exception("%s could not be trained", run.id)
-            self._fail(run, *explain(error))
-            webhook.tell(run)
+            if run.result is None and run.status != "paused":  # else its trainer had the last word
+                self._fail(run, *explain(error))
+                webhook.tell(run)
 
     def _wait_for_space(self, run: Run) -> None:
         told = False
@@ -192,8 +194,11 @@ class Worker:
 
 def _sign_of_life(run: Run) -> float:
     """When its trainer wrote last, or was asked to leave, in seconds since the epoch."""
-    files = (run.path / name for name in ("stop", "process.json", "metrics.jsonl", "train.log"))
-    return max((file.stat().st_mtime for file in files if file.exists()), default=time.time())
+    signs = []
+    for name in ("stop", "process.json", "metrics.jsonl", "train.log"):
+        with suppress(FileNotFoundError):  # it may be leaving now
+            signs.append((run.path / name).stat().st_mtime)
+    return max(signs, default=time.time())
 
 
 def serving() -> dict[str, Any] | None:

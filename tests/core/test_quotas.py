@@ -93,10 +93,17 @@ def test_a_paused_run_comes_back_behind_the_others_that_wait_by_now(tmp_path, mo
     row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
     runs = {
         name: Store(owner).create_run(TrainConfig(name=name, dataset="d"), [row], [])
-        for owner, name in [("ben", "early"), ("ben", "later"), ("anna", "hers"), ("ben", "last")]
+        for owner, name in [
+            ("ben", "early"),
+            ("anna", "hers"),
+            ("ben", "later"),
+            ("anna", "hers too"),
+            ("ben", "last"),
+        ]
     }
-    for name in ("early", "later", "hers", "last"):
-        queue.submit(runs[name])
+    for run in runs.values():
+        queue.submit(run)
     runs["early"].pause()
-    assert queue.submit(runs["early"]) == 3  # “later” goes first, then hers
-    assert [run.name for run in queue.waiting()] == ["later", "hers", "early", "last"]
+    assert queue.submit(runs["early"]) == 4
+    names = [run.name for run in queue.waiting()]
+    assert names == ["hers", "later", "hers too", "early", "last"]

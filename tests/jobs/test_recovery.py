@@ -24,7 +24,7 @@ from core.processes import identity, is_alive
 from core.store import Store
 from jobs import queue
 from jobs.children import ROOT
-from jobs.worker import HELD, serving
+from jobs.worker import HELD, Worker, serving
 
 ROW = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
@@ -204,6 +204,30 @@ def test_what_was_to_be_thrown_away_is_so_after_the_worker_died(start_worker):
     os.kill(trainer, signal.SIGKILL)
     start_worker()
     until(lambda: not run.path.exists())
+
+
+def test_one_that_cannot_be_thrown_away_does_not_hold_up_the_line(start_worker):
+    stuck, run = new_run("stuck"), new_run()
+    queue.submit(stuck)
+    (stuck.path / "stop").write_text("discard")
+    queue.submit(run)
+    start_worker("worker.Run.remove = lambda run: open('/somebody/holds/it')")
+    until(lambda: run.status == "completed")
+
+
+@pytest.mark.parametrize("status", ["completed", "paused"])
+def test_what_goes_wrong_behind_the_trainers_last_word_does_not_change_it(status, monkeypatch):
+    run, worker = new_run(), Worker()
+    queue.submit(run)
+
+    def watched(*_):
+        with run.started():
+            run.finish("completed", step=10) if status == "completed" else run.hold("Disk full.")
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(worker, "_train", watched)
+    worker._end(run)
+    assert run.status == status
 
 
 @POSIX
