@@ -186,9 +186,9 @@ class Telling:
             write_json(self._file, facts, parents=False)
 
     def took(self, bytes: int) -> None:
-        """Of what was to come, so much is taken in all by now."""
+        """Of what was to come, so much is taken in all by now: nobody has to leave for it."""
         share = self.share
-        self.tell(share.device, bytes, share.taken + share.to_come - bytes, share.asks)
+        self.tell(share.device, bytes, share.taken + share.to_come - bytes)
 
     @property
     def asked_to_leave(self) -> bool:
@@ -301,7 +301,8 @@ def make_room(
         crowded = chats and not fits(total - taken, there)
         if crowded and not telling.share.asks:
             say("Waiting for the answer in the chat")
-        # After too long a wait it stays asked: a chat that is still busy leaves when it can.
+        # After too long a wait it stays asked until the memory is taken: a chat that is still busy
+        # leaves when it can.
         telling.tell(device, taken, total - taken, asks=crowded)
         if not crowded or time.monotonic() > end:
             return telling

@@ -106,6 +106,17 @@ def test_what_the_dead_told_does_not_count_nor_what_a_run_that_is_over_held(data
     assert [share.run for share in sharing.shares()] == [None]
 
 
+def test_once_a_run_has_its_memory_nobody_has_to_leave_for_it(data_dir, make_run):
+    run = make_run()
+    with run.started():
+        telling = sharing.Telling(run)
+        telling.tell("cpu", 100, 900, asks=True)
+        assert not sharing.trains("cpu")
+        telling.took(950)
+        assert sharing.trains("cpu")
+        assert not any(share.asks for share in sharing.shares())
+
+
 def test_on_a_gpu_that_trains_it_answers_on_the_cpu_and_says_so(make_adapted, monkeypatch):
     """The chat believes in a GPU; the answer really comes from the CPU."""
     run, training = make_adapted(), make_adapted(name="bot")
