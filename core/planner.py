@@ -51,7 +51,7 @@ def forward_budget(
     free: float,
     measured: float = 1.0,
 ) -> Budget:
-    """The largest forward pass that fits in `free` bytes, at least one longest example;
+    """The largest forward pass that fits in `free` bytes with its head, at least a longest example;
     activations are recomputed (gradient checkpointing) only when they don't fit otherwise, unless
     the configuration decides. `measured`: how many times as much as by the formula an earlier pass
     took."""
@@ -59,6 +59,7 @@ def forward_budget(
     ways = {"auto": (False, True), "on": (True,), "off": (False,)}[config.gradient_checkpointing]
     if METHODS[config.method].kind == "prefix":  # it is kept in the cache, which this does without
         ways = (False,)
+    free = max(0, free - _head_bytes(base, config, kind))
     for checkpointing in ways:
         per_token = activation_bytes(base, config, kind, checkpointing) * measured
         tokens = min(wanted, int(free * (1 - RESERVE) / per_token))
@@ -176,8 +177,7 @@ def budget_here(base: BaseModel, config: TrainConfig, max_length: int, here: Dev
     """The forward pass that is to be expected, before anything is loaded; a batch may hold fewer
     tokens than fit into one."""
     free = here.memory_free - sum(_standing(base, config, here.kind).values())
-    free -= _head_bytes(base, config, here.kind)
-    budget = forward_budget(base, config, max_length, here.kind, max(free, 0))
+    budget = forward_budget(base, config, max_length, here.kind, free)
     return replace(budget, tokens=min(budget.tokens, (config.batch_size or 8) * max_length))
 
 
