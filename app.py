@@ -89,6 +89,7 @@ def change_users(arguments: list[str]) -> int:
     parser.add_argument("--disk", type=float, help="most gigabytes of datasets and runs")
     parser.add_argument("--waiting", type=int, help="most runs in the line at once")
     options = parser.parse_args(arguments)
+    os.umask(0o077)  # the hashes are for its owner's eyes alone
     file = Path(options.auth or settings().auth or "users.json").resolve()
     known = users(file)
     if options.action == "remove-user":

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import VerificationError
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from core.errors import Damaged, UserError
 from core.files import RESERVED, read_json, write_json
@@ -51,6 +51,12 @@ class User(BaseModel):
     password: str
     """its argon2id hash"""
     limits: Limits = Limits()
+
+    @field_validator("password")
+    @classmethod
+    def _is_a_hash(cls, password: str) -> str:
+        extract_parameters(password)
+        return password
 
 
 class Users:

@@ -12,6 +12,7 @@ import json
 import logging
 import threading
 import time
+from http.client import HTTPException
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -64,5 +65,7 @@ def _post(address: str, message: dict[str, Any]) -> None:
         try:
             urlopen(request, timeout=PATIENCE).close()
             return
-        except OSError as error:  # the address may hold a secret: it is not logged
-            log.warning("GRAFT_WEBHOOK did not take the end of %s: %s", message["run"], error)
+        except (OSError, HTTPException) as error:
+            # The address may hold a secret, which those of the protocol may tell.
+            what = type(error).__name__ if isinstance(error, HTTPException) else error
+            log.warning("GRAFT_WEBHOOK did not take the end of %s: %s", message["run"], what)

@@ -27,6 +27,7 @@ from core.exports.export import Export, stamp
 from core.files import read_facts, write_json
 from core.processes import identity, is_alive
 from core.runs import Run
+from core.settings import settings
 from core.store import LOCAL
 
 State = Literal["none", "pushing", "broken", "failed", "pushed"]
@@ -185,7 +186,8 @@ def suggested(name: str) -> str:
 def server_token(owner: str) -> str:
     """The token in the server's environment, which is that of who runs Graft for themselves; empty
     where there is none, or people log in."""
-    return (os.environ.get("HF_TOKEN") or "") if owner == LOCAL else ""
+    own = owner == LOCAL and settings().auth is None
+    return (os.environ.get("HF_TOKEN") or "") if own else ""
 
 
 def _read(file: Path, *keys: str) -> dict[str, Any]:

@@ -55,7 +55,8 @@ def test_a_password_that_is_easily_guessed_is_refused(known, password):
         known.put("longer-name", password)
 
 
-def test_a_damaged_file_lets_nobody_in(known):
-    known.path.write_text('[{"name": "anna"}]')
+@pytest.mark.parametrize("more", ["", ', "password": "no hash"'])
+def test_a_damaged_file_lets_nobody_in(known, more):
+    known.path.write_text(f'[{{"name": "anna"{more}}}]')
     with pytest.raises(Damaged):
         known.check("anna", PASSWORD)

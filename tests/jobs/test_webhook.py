@@ -79,6 +79,16 @@ def test_an_address_that_is_none_is_refused(monkeypatch):
         settings()
 
 
+def test_an_address_that_cannot_be_asked_is_not_told_to_the_log(monkeypatch, caplog):
+    monkeypatch.setenv("GRAFT_WEBHOOK", "http://127.0.0.1:1/hook geheim")
+    monkeypatch.setattr(webhook, "PAUSES", (0.0, 0.0))
+    run = new_run()
+    run.finish("stopped")
+    webhook.tell(run)
+    until(lambda: caplog.text.count("InvalidURL") == 2)
+    assert "geheim" not in caplog.text
+
+
 def test_the_worker_tells(told, start_worker):
     run = new_run()
     queue.submit(run)

@@ -280,6 +280,9 @@ def test_what_can_not_be_sent_is_said_before(hub: PushHub, run: Run, make_adapte
 def test_the_servers_own_token_is_for_who_runs_it_alone(hub: PushHub, run: Run, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     assert server_token("ada") == ""
+    with monkeypatch.context() as patch:  # where people log in, one may have this name
+        patch.setenv("GRAFT_AUTH", "users.json")
+        assert server_token("local") == ""
     pushes.start(run, Wish("sums"))
     environment = psutil.Process(Push(run).going["pid"]).environ()
     assert TOKEN not in environment.values()
