@@ -27,13 +27,14 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 FIRST = 1.5  # seconds until the second look
+MOST = 30.0  # seconds that a page waits at most, however many look
 LOOKS = min(5, os.cpu_count() or 1)  # a second, of all pages; one takes about 13 ms of a core
 
 Show = Callable[[gr.Request], tuple]
 """What each component of a part shows now and, last, in how many seconds to look again."""
 
 
-class Turns:
+class Pace:
     """Each look takes its share of a second; who comes while others have taken it waits longer."""
 
     def __init__(self, looks: float = LOOKS) -> None:
@@ -44,12 +45,12 @@ class Turns:
         """How long a page waits that wants to look again in so many seconds; whole half seconds."""
         now = time.monotonic()
         with self._lock:
-            self._taken = max(self._taken, now) + self._share
+            self._taken = min(max(self._taken, now) + self._share, now + MOST)
             waits = self._taken - now
         return max(seconds, math.floor(2 * waits) / 2)
 
 
-_turns = Turns()
+_pace = Pace()
 
 
 # A tick that comes before the last one is answered is passed over. An answer that is older than one
@@ -63,16 +64,18 @@ LOOK = """async () => {
   const [turn, seen] = [++looks.asked, looks.seen];
   const answer = await fetch(`looks/${page}${window.location.search}`, {
     method: 'POST', headers: { 'x-graft-seen': seen }, signal: AbortSignal.timeout(30000),
-  }).then((answer) => (answer.ok ? answer.json() : null)).catch(() => null);
+  }).catch(() => null);
+  const told = answer?.ok ? await answer.json().catch(() => null) : null;
   looks.ticks -= tick;
   document.body.classList.toggle('lost', !answer);
-  if (!answer || turn < looks.shown) return [];
-  if (looks.server && looks.server !== answer.server) window.location.reload();
-  looks.seen = looks.seen === seen ? answer.seen : '';
-  looks.server = answer.server;
+  document.body.classList.toggle('amiss', answer && !told);
+  if (!told || turn < looks.shown) return [];
+  if (looks.server && looks.server !== told.server) window.location.reload();
+  looks.seen = looks.seen === seen ? told.seen : '';
+  looks.server = told.server;
   looks.shown = turn;
   const values = [];
-  for (const [at, value] of answer.changed) values[at] = value;
+  for (const [at, value] of told.changed) values[at] = value;
   return values;
 }"""
 SERVER = secrets.token_hex(4)
@@ -117,7 +120,7 @@ class Look:
             *shown, seconds = show(request)
             values += shown
             soonest = min(soonest, seconds)
-        values.append(gr.update(value=_turns.after(soonest)))
+        values.append(gr.update(value=_pace.after(soonest)))
         now, before = [*map(_digest, values)], seen.split()
         changed = [
             (at, _as_sent(self._outputs[at], value))

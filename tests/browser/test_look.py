@@ -9,7 +9,7 @@ from tests.browser import stage
 from ui import look
 
 LOOKS = "**/looks/**"
-LOST = re.compile(r"\blost\b")
+LOST, AMISS = re.compile(r"\blost\b"), re.compile(r"\bamiss\b")
 
 expect.set_options(timeout=60_000)
 
@@ -34,6 +34,15 @@ def test_a_server_that_is_gone_is_said_until_it_answers_again(opened: Page):
     opened.unroute(LOOKS)
     expect(body).not_to_have_class(LOST)
     assert opened.evaluate("window.stays")
+
+
+def test_a_server_that_answers_with_an_error_is_not_said_to_be_gone(opened: Page):
+    body = opened.locator("body")
+    opened.route(LOOKS, lambda route: route.fulfill(status=500, body="Internal Server Error"))
+    expect(body).to_have_class(AMISS)
+    expect(body).not_to_have_class(LOST)
+    opened.unroute(LOOKS)
+    expect(body).not_to_have_class(AMISS)
 
 
 def test_after_a_restart_of_the_server_the_page_is_made_anew(opened: Page, monkeypatch):

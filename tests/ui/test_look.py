@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from ui import look
-from ui.look import ROUTE, Look, Turns
+from ui.look import ROUTE, Look, Pace
 from ui.own_route import OwnRoute
 
 
@@ -21,12 +21,12 @@ class Clock:
 
 def looks_of(pages: int, wish: float, clock: Clock, lasts: float = 120) -> list[float]:
     """The pauses between the looks of so many pages in the last half of some time."""
-    turns, began = Turns(looks=10), clock.seconds
+    pace, began = Pace(looks=10), clock.seconds
     due = [(began + number * wish / pages, number) for number in range(pages)]
     pauses = []
     while due[0][0] < began + lasts:
         clock.seconds, number = heapq.heappop(due)
-        pause = turns.after(wish)
+        pause = pace.after(wish)
         heapq.heappush(due, (clock.seconds + pause, number))
         if clock.seconds > began + lasts / 2:
             pauses.append(pause)
@@ -51,9 +51,14 @@ def test_many_pages_together_look_ten_times_a_second(clock):
 
 
 def test_a_page_that_is_in_no_hurry_takes_nobodys_time(clock):
-    turns = Turns(looks=10)
-    assert turns.after(10) == 10
-    assert turns.after(1.5) == 1.5
+    pace = Pace(looks=10)
+    assert pace.after(10) == 10
+    assert pace.after(1.5) == 1.5
+
+
+def test_nobody_can_put_off_the_others_for_long(clock):
+    pace = Pace(looks=10)
+    assert max(pace.after(1.5) for _ in range(10_000)) <= look.MOST
 
 
 @pytest.fixture
