@@ -1,15 +1,16 @@
-"""Attention inside the segments of a pack, one by one, without a mask over the whole pack.
+"""Attention inside the segments of a pack, without a mask over the whole pack.
 
 The usual way to keep the examples of a pack apart is a mask of length x length, almost all of it
 "no", over which the whole square is computed. Here each segment is a causal attention of its own:
 the sum of the squares instead of the square of the sum. On a GPU one kernel does all of them
-(FlashAttention's variable lengths; Dao 2023, arXiv:2307.08691); on other devices it is a loop.
+(FlashAttention's variable lengths; Dao 2023, arXiv:2307.08691); on other devices it is a loop over
+their lengths.
 """
 
 import inspect
 from collections.abc import Sequence
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, groupby
 from typing import Any, NamedTuple
 
 import torch
@@ -58,22 +59,32 @@ def attend(
         )
     if query.is_cuda and query.dtype != torch.float32 and not dropout and _kernel(query):
         return _in_one_kernel(query, key, value, segments, scaling, sliding_window), None
+    # Neighbours of one length are rows of one call.
+    alike = [(length, len(list(same))) for length, same in groupby(segments.lengths)]
+    widths = [length * rows for length, rows in alike]
     parts = [
         F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=_window(q, sliding_window),
+            _as_rows(q, rows),
+            _as_rows(k, rows),
+            _as_rows(v, rows),
+            attn_mask=_window(length, sliding_window, query.device),
             dropout_p=dropout,
-            is_causal=not _is_cut(q.shape[2], sliding_window),
+            is_causal=not _is_cut(length, sliding_window),
             scale=scaling,
             enable_gqa=q.shape[1] != k.shape[1],
         )
-        for q, k, v in zip(
-            *(whole.split(segments.lengths, dim=2) for whole in (query, key, value)), strict=True
+        for (length, rows), q, k, v in zip(
+            alike, *(whole.split(widths, dim=2) for whole in (query, key, value)), strict=True
         )
     ]
-    return torch.cat(parts, dim=2).transpose(1, 2), None
+    # (rows, heads, length, size) -> (rows * length, heads, size), as they lie in memory
+    flat = [part.transpose(1, 2).flatten(0, 1) for part in parts]
+    return (torch.cat(flat) if len(flat) > 1 else flat[0])[None], None
+
+
+def _as_rows(whole: torch.Tensor, rows: int) -> torch.Tensor:
+    """(1, heads, rows * length, size) as (rows, heads, length, size); nothing is copied."""
+    return whole[0].unflatten(1, (rows, -1)).transpose(0, 1)
 
 
 def _in_one_kernel(
@@ -119,12 +130,11 @@ def _is_cut(length: int, sliding_window: int | None) -> bool:
     return sliding_window is not None and sliding_window < length
 
 
-def _window(query: torch.Tensor, sliding_window: int | None) -> torch.Tensor | None:
+def _window(length: int, sliding_window: int | None, device: torch.device) -> torch.Tensor | None:
     """(length, length): which tokens each looks back on, where that is fewer than all."""
-    length = query.shape[2]
     if sliding_window is None or not _is_cut(length, sliding_window):
         return None
-    places = torch.arange(length, device=query.device)
+    places = torch.arange(length, device=device)
     back = places[:, None] - places
     return (back >= 0) & (back < sliding_window)
 
