@@ -15,7 +15,17 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from core import adalora, adapters, checkpoints, footprint, hardware, loading, losses, planner
+from core import (
+    adalora,
+    adapters,
+    checkpoints,
+    footprint,
+    fused,
+    hardware,
+    loading,
+    losses,
+    planner,
+)
 from core.batches import Example, Pair, batch_of_step, micro_batches
 from core.checkpoints import State
 from core.config import TrainConfig
@@ -204,8 +214,10 @@ def prepared(
     method = METHODS[config.method]
     torch.manual_seed(config.seed)
     dtype = torch.float32 if method.kind == "full" else loading.pick_dtype(device)
+    loaded = loading.load_base(base, config.quantization, device, dtype, config.method)
+    fused.fuse(loaded)
     model: Any = adapters.attach(
-        loading.load_base(base, config.quantization, device, dtype, config.method),
+        loaded,
         config,
         course.total_steps,
         run.path / "start" if config.continue_from else None,
