@@ -56,7 +56,7 @@ def _norm_like(layer: Any) -> Forward | None:
     tried = copy.deepcopy(layer).to("cpu", torch.float32)
     x = _numbers(1, 2, len(weight))
     for offset in (0, 1):  # Gemma's weights say how much more than 1
-        with suppress(Exception):  # it wants to be called otherwise
+        with suppress(Exception):  # it can't be called like this
             if _same(_normed(tried, offset, x), tried(x)):
                 return partial(_norm, layer, layer.forward, offset)
     return None
@@ -115,16 +115,18 @@ def _attention_like(layer: Any) -> Forward | None:
     theirs: Any = type(layer).forward
     if ROTARY not in getattr(getattr(theirs, "__code__", None), "co_names", ()):
         return None
-    rotary = theirs.__globals__[ROTARY]
+    rotary = theirs.__globals__.get(ROTARY)
     cos, sin = _numbers(2, 1, 3, 8)
     tried = _numbers(1, 2, 3, 8), _numbers(1, 1, 3, 8), cos, sin  # two heads and one key's
     try:
         if not all(map(_same, _rotary(rotary, *tried), rotary(*tried))):
             return None
-    except Exception:  # it wants to be called otherwise
+    except Exception:  # it can't be called like this
         return None
     names = {**theirs.__globals__, ROTARY: partial(_rotary, rotary)}
-    ours = FunctionType(theirs.__code__, names, argdefs=theirs.__defaults__)
+    ours = FunctionType(
+        theirs.__code__, names, argdefs=theirs.__defaults__, closure=theirs.__closure__
+    )
     ours.__kwdefaults__ = theirs.__kwdefaults__
     return MethodType(ours, layer)
 
