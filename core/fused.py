@@ -37,7 +37,7 @@ def fuse(model: nn.Module) -> None:
 
 def _same(ours: Any, theirs: Any) -> bool:
     """But for rounding."""
-    return torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5 * float(theirs.abs().max()))
+    return torch.allclose(ours, theirs, rtol=1e-5, atol=1e-6 * float(theirs.abs().max()))
 
 
 def _numbers(*shape: int) -> torch.Tensor:
@@ -131,17 +131,14 @@ def _attention_like(layer: Any) -> Forward | None:
     return MethodType(ours, layer)
 
 
-def _rotary(
-    theirs: Forward,
-    q: torch.Tensor,
-    k: torch.Tensor,
-    cos: torch.Tensor,
-    sin: torch.Tensor,
-    unsqueeze_dim: int = 1,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    if q.dtype != cos.dtype or q.shape[-1] != cos.shape[-1]:  # some models turn a part only
-        return theirs(q, k, cos, sin, unsqueeze_dim=unsqueeze_dim)
-    cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
+def _rotary(theirs: Forward, *args: Any, **kwargs: Any) -> Any:
+    if len(args) != 4 or not kwargs.keys() <= {"unsqueeze_dim"}:
+        return theirs(*args, **kwargs)
+    q, k, cos, sin = args
+    if any(x.dtype != cos.dtype or x.shape[-1] != cos.shape[-1] for x in (q, k)):
+        return theirs(*args, **kwargs)  # some models turn a part only
+    heads = kwargs.get("unsqueeze_dim", 1)
+    cos, sin = cos.unsqueeze(heads), sin.unsqueeze(heads)
     return rotate(q, cos, sin), rotate(k, cos, sin)
 
 

@@ -108,8 +108,9 @@ class CentredRMSNorm(modeling_llama.LlamaRMSNorm):
         return super().forward(x - x.mean(-1, keepdim=True))
 
 
-def test_what_computes_something_else_is_left_alone():
-    model = build(hidden_act="relu")
+@pytest.mark.parametrize("activation", ["relu", "gelu", "quick_gelu"])
+def test_what_computes_something_else_is_left_alone(activation):
+    model = build(hidden_act=activation)
     model.model.norm = CentredRMSNorm(64)
     fused.fuse(model)
     assert taken(model) == {"LlamaAttention", "LlamaRMSNorm"}
@@ -128,6 +129,21 @@ def test_a_rotation_of_another_kind_is_left_alone(monkeypatch):
     model = build()
     fused.fuse(model)
     assert taken(model) == {"LlamaMLP", "LlamaRMSNorm"}
+
+
+def test_a_rotation_that_is_called_otherwise_is_left_alone():
+    def rotary(q, k=None, cos=None, sin=None, unsqueeze_dim=1):
+        found = [
+            modeling_llama.apply_rotary_pos_emb(x, x, cos, sin)[0] for x in (q, k) if x is not None
+        ]
+        return found if k is not None else found[0]
+
+    q, k, cos, sin = *numbers(2, 1, 2, 3, 8), *numbers(2, 1, 3, 8)
+    assert torch.equal(fused._rotary(rotary, q, cos=cos, sin=sin), rotary(q, cos=cos, sin=sin))
+    for ours, theirs in zip(
+        fused._rotary(rotary, q, k, cos, sin), rotary(q, k, cos, sin), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_norms_that_learn_get_their_gradient():
