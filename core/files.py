@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from errno import EBADF, EINVAL, ENOTSUP
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -38,12 +39,16 @@ def write_bytes(path: Path, content: bytes, parents: bool = True) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have a file's bytes, or a folder's names, on the disk itself: the power may fail next."""
-    if sys.platform == "win32" and path.is_dir():  # which has no such thing
+    """Hand a file's bytes, or a folder's names, to the disk itself: the power may fail next."""
+    folder = path.is_dir()
+    if folder and sys.platform == "win32":  # which has no such thing
         return
-    descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if not folder or error.errno not in (EBADF, EINVAL, ENOTSUP):  # nor have some file systems
+            raise
     finally:
         os.close(descriptor)
 

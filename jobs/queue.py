@@ -34,9 +34,9 @@ DATABASE = "queue.db"
 def submit(run: Run) -> int:
     """Let the run wait for the worker; its position, 1 for the next.
 
-    A paused run comes back to its place, but before nobody else's run that waits by now. Raises
-    UserError where it waits already, runs, or is completed, and where its owner has as
-    many in the line as they may.
+    A paused run has kept its place among its owner's; those of others that wait by now go first.
+    Raises UserError where it waits already, runs, or is completed, and where its owner has as many
+    in the line as they may.
     """
     # Between the look and the step another of the person's clicks must not slip through.
     limited = quotas.limits(run.owner).waiting is not None

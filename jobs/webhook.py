@@ -36,7 +36,11 @@ def tell(run: Run) -> None:
     stands = run.describe()
     if stands["status"] in ENDED or (stands["status"] == "paused" and stands["error"]):
         message = _message(run, stands)
-        threading.Thread(target=_post, args=(address, message), name="webhook", daemon=True).start()
+        post = threading.Thread(target=_post, args=(address, message), name="webhook", daemon=True)
+        try:
+            post.start()
+        except RuntimeError as error:  # the system has no thread to give
+            log.warning("GRAFT_WEBHOOK is not told of the end of %s: %s", run.id, error)
 
 
 def _message(run: Run, stands: dict[str, Any]) -> dict[str, Any]:

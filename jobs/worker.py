@@ -99,7 +99,7 @@ class Worker:
             log.exception("%s could not be trained", run.id)
             if run.result is None and run.status != "paused":  # else its trainer had the last word
                 self._fail(run, *explain(error))
-                webhook.tell(run)
+            webhook.tell(run)
 
     def _wait_for_space(self, run: Run) -> None:
         told = False

@@ -3,8 +3,8 @@ which stays open costs little, however many cards it has.
 
 The page asks /looks/PAGE, and not an event of Gradio's, which would make all components anew each
 time: half of what such a look cost. What is as it was is not sent again: it costs nothing to draw,
-and what somebody marks, opens or types in it stays. However many pages are open, the machine is
-there for the training first: the more of them look, the less often each does.
+and what somebody marks, opens or types in it stays. The machine is there for the training first:
+the more pages look, the less often each does.
 """
 
 import math
@@ -27,7 +27,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 FIRST = 1.5  # seconds until the second look
-MOST = 30.0  # seconds that a page waits at most, however many look
+MOST = 30.0  # seconds that a page waits at most; beyond MOST * LOOKS pages the training pays
 LOOKS = min(5, os.cpu_count() or 1)  # a second, of all pages; one takes about 13 ms of a core
 
 Show = Callable[[gr.Request], tuple]
@@ -55,7 +55,8 @@ _pace = Pace()
 
 # A tick that comes before the last one is answered is passed over. An answer that is older than one
 # that was shown comes too late; one that was asked for beside another may leave out what changed
-# back meanwhile, so all is asked for once more. Another server may have other components.
+# back meanwhile, so all is asked for once more. Another server may have other components. A proxy
+# answers for a server that does not.
 LOOK = """async () => {
   const tick = %s, page = '%s';
   const looks = (window.graftLooks ??= { seen: '', server: '', asked: 0, shown: 0, ticks: 0 });
@@ -67,8 +68,9 @@ LOOK = """async () => {
   }).catch(() => null);
   const told = answer?.ok ? await answer.json().catch(() => null) : null;
   looks.ticks -= tick;
-  document.body.classList.toggle('lost', !answer);
-  document.body.classList.toggle('amiss', answer && !told);
+  const lost = !answer || [502, 503, 504].includes(answer.status);
+  document.body.classList.toggle('lost', lost);
+  document.body.classList.toggle('amiss', !lost && !told);
   if (!told || turn < looks.shown) return [];
   if (looks.server && looks.server !== told.server) window.location.reload();
   looks.seen = looks.seen === seen ? told.seen : '';

@@ -22,7 +22,7 @@ from core.config import TrainConfig
 from core.errors import UserError
 from core.processes import identity, is_alive
 from core.store import Store
-from jobs import queue
+from jobs import queue, webhook
 from jobs.children import ROOT
 from jobs.worker import HELD, Worker, serving
 
@@ -225,9 +225,11 @@ def test_what_goes_wrong_behind_the_trainers_last_word_does_not_change_it(status
             run.finish("completed", step=10) if status == "completed" else run.hold("Disk full.")
         raise RuntimeError("can't start new thread")
 
+    told = []
     monkeypatch.setattr(worker, "_train", watched)
+    monkeypatch.setattr(webhook, "tell", told.append)
     worker._end(run)
-    assert run.status == status
+    assert (run.status, told) == (status, [run])
 
 
 @POSIX
