@@ -5,8 +5,8 @@
     queued.json      there while the run waits for the worker
     process.json     the trainer's process and what it is doing; worthless once that process is gone
     stop             there when somebody asked the trainer to stop: keep, pause or discard
-    paused.json      there while the run keeps its place in the line without waiting; why, where
-                     nobody asked for it
+    paused.json      there while the run keeps its place without waiting; why, where nobody asked
+                     for it
     estimate.json    what the planner expected it to take: steps, seconds, memory by part
     plan.json        what the trainer found and decided: steps, tokens, lengths, packing
     metrics.jsonl    one row per logged step
@@ -332,7 +332,7 @@ class Run:
                     raise UserError(f"{self.name} is not running: it is {status}.")
 
     def pause(self) -> None:
-        """Ask it to save and to leave the device to others; it keeps its place in the line."""
+        """Ask it to save and leave the device to others; among its owner's it keeps its place."""
         with self._transition():
             status = self.status
             if status not in ("running", "queued"):

@@ -289,7 +289,7 @@ def stop_run(store: Store, id: str) -> dict[str, Any]:
 
 
 def pause_run(store: Store, id: str) -> dict[str, Any]:
-    """Ask a run to save and to leave the device to others; it keeps its place in the line.
+    """Ask a run to save and to leave the device to others; it keeps its place among its owner's.
 
     Parameters:
         id: the run's id

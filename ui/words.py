@@ -205,7 +205,7 @@ def status_line(run: dict[str, Any]) -> str:
         case "paused" if run["error"]:
             return f"Paused. {run['error']} Clean up, then Resume."
         case "paused":
-            return "Paused. It keeps its place in the line: resume when you like."
+            return "Paused. It keeps its place among your runs: resume when you like."
         case "failed":
             return f"Failed: {run['error'] or 'the reason is in the log'}"
         case "damaged":

@@ -84,7 +84,7 @@ def a_run(status, **more):
         ),
         (a_run("running", stopping="keep"), "Stopping. What it learned so far is being saved."),
         (a_run("running", stopping="discard"), "Stopping. It is thrown away."),
-        (a_run("paused"), "Paused. It keeps its place in the line: resume when you like."),
+        (a_run("paused"), "Paused. It keeps its place among your runs: resume when you like."),
         (
             a_run("paused", error="The disk is nearly full."),
             "Paused. The disk is nearly full. Clean up, then Resume.",
