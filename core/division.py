@@ -61,7 +61,7 @@ class Division:
         as_planned = formula.tokens, formula.checkpointing
         unchanged = (self.state.tokens_at_once, self.state.recompute) == as_planned
         if taken and unchanged and self.largest >= ENOUGH and self.may_divide:
-            measured = taken / (self.largest * formula.bytes_per_token)
+            measured = (taken - formula.head) / (self.largest * formula.bytes_per_token)
             if self.device.type == "cpu":
                 # Where loading left room in the heap, less is seen than was taken.
                 measured = max(1.0, measured)
