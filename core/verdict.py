@@ -125,7 +125,9 @@ def _task(card: dict[str, Any]) -> tuple[Task, str, str]:
         f"{_signed(compared['high'])}."
     )
     if task == "unclear":
-        evidence += " That may well be chance."
+        sided = compared["low"] > 0 or compared["high"] < 0
+        few = f" So few examples, {card['rows']['asked']}, may still mislead."
+        evidence += few if sided else " That may well be chance."
     return task, gained, evidence
 
 

@@ -176,7 +176,7 @@ def _show(request: gr.Request) -> tuple:
         runs = by_urgency(store.runs(), line)
         found, older = listed(runs[start : start + MOST], line), len(runs[start + MOST :])
         busy = any(run["status"] in ("running", "queued") for run, _ in found)
-        heading = views.runs.list_heading(_in_words(line)) + page.deleted(request)
+        heading = views.runs.list_heading(_in_words(line, store.owner)) + page.deleted(request)
         rows = views.runs.listing(found, older, start)
         return heading, *[""] * 6, rows, BUSY if busy else IDLE
     try:
@@ -207,9 +207,12 @@ def move(store: Store, id: str, action: str) -> None:
     actions.move_run(store, id, 1 if action == "first" else place - 1)
 
 
-def _in_words(line: queue.Line) -> str:
+def _in_words(line: queue.Line, owner: str) -> str:
+    """Nothing for who has no run in it: they would look for one of theirs."""
+    if not any(run.owner == owner for run in line.runs):
+        return ""
     whole = len(line.times) == len(line.runs)
-    return words.line(len(line.runs), line.times[-1][1] if line.runs and whole else None)
+    return words.line(len(line.runs), line.times[-1][1] if whole else None)
 
 
 def _start(request: gr.Request) -> int:

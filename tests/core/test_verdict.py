@@ -43,11 +43,18 @@ def test_worse_is_said_too_and_where_to_look():
     assert "biggest steps back" in found.advice
 
 
-@pytest.mark.parametrize("said", [LABELLED[:5], LABELLED[-2:], [("Yes", "yes", "Yes")] * 3])
-def test_what_may_be_chance_is_called_so(said):
+@pytest.mark.parametrize(
+    ("said", "so"),
+    [
+        (LABELLED[:5], "So few examples, 5, may still mislead."),  # all of them better
+        (LABELLED[-2:], "So few examples, 2, may still mislead."),
+        ([("Yes", "yes", "Yes")] * 3, "That may well be chance."),
+    ],
+)
+def test_what_may_be_chance_is_called_so(said, so):
     found = verdict(card_of("labels", said))
     assert found.task == "unclear"
-    assert found.evidence.endswith("That may well be chance.")
+    assert found.evidence.endswith(so)
     assert f"{len(said)} examples tell little" in found.advice
 
 

@@ -37,7 +37,9 @@ def run_row(run: dict[str, Any], curve: str, box: bool = False) -> str:
     if place > 1:
         earlier = button("earlier", "Earlier", id, "quiet") if place > 2 else ""
         main = earlier + button("first", "Run next", id) + main
-    best, last = result.get("best_eval_loss"), progress["eval_loss"] or progress["loss"]
+    # The one test before a run has learned says nothing of what it learned.
+    best = result.get("best_eval_loss")
+    last = progress["loss"] if best is None else progress["eval_loss"]
     figures = []
     if last is not None and status != "failed":
         figures.append(f"loss {words.loss(last)}")
