@@ -356,6 +356,19 @@ def complete(config: TrainConfig, rows: int, parameters: int) -> TrainConfig:
     return config.model_copy(update=_choices(config, max(rows, 1), parameters))
 
 
+def asked(config: TrainConfig, rows: int, parameters: int) -> TrainConfig:
+    """The other way round: `None` wherever `complete` would choose the very same."""
+    same: dict[str, None] = {}
+    for name, field in TrainConfig.model_fields.items():
+        value = getattr(config, name)
+        if field.default is not None or value is None:
+            continue
+        without = config.model_copy(update={name: None})
+        if getattr(complete(without, rows, parameters), name) == value:
+            same[name] = None
+    return config.model_copy(update=same)
+
+
 def _choices(config: TrainConfig, rows: int, parameters: int) -> dict[str, Any]:
     rank, epochs, batch = _by_rows(rows)
     fewest_steps = 100 if rows < 300 else 0

@@ -11,14 +11,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from core import earlier, planner, profiles
+from core import earlier, pace, planner, profiles
 from core.catalogue import CATALOGUE, Listed
 from core.config import TrainConfig, complete, objective_for
 from core.data.limits import TOO_FEW
 from core.data.split import share_of
 from core.datasets import Dataset
 from core.errors import UserError
-from core.hardware import Device, device
+from core.hardware import BUSY, Device, device
 from core.lengths import Cut, Profile
 from core.methods import Bits
 from core.models import BaseModel, find, hub_folder
@@ -95,10 +95,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will take. memory: bytes by part; measured: by the speed of an earlier run."""
+    """What a run will take. memory: bytes by part; tokens_per_second: while it learns, measured by
+    that of an earlier run or not."""
 
     steps: int
     seconds: int
+    tokens_per_second: float
     measured: bool
     memory: dict[str, int]
 
@@ -108,7 +110,7 @@ def estimate(config: TrainConfig, store: Store) -> dict[str, Any]:
 
     Raises UserError where the model or the dataset is missing, or the settings contradict them.
     """
-    here, work = device(), Work.of(config, store)
+    here, work = device(pace.own_load()), Work.of(config, store)
     check_method(work.config, work.base)
     ahead = forecast(work, here, store)
     base, config = work.base, work.config
@@ -126,6 +128,7 @@ def estimate(config: TrainConfig, store: Store) -> dict[str, Any]:
         "steps": ahead.steps,
         "seconds": ahead.seconds,
         "seconds_measured": ahead.measured,
+        "tokens_per_second": round(ahead.tokens_per_second, 1),
         "slowdown": here.slowdown,
         "max_length": work.max_length,
         "cut_rows": work.cut_rows,
@@ -149,7 +152,7 @@ def forecast(work: Work, here: Device, store: Store) -> Forecast:
     tested = work.tests * length * (1 + steps / (config.eval_steps or steps)) / 3
     learning = (steps * batch * length + tested) / speed + steps * STEP_SECONDS
     seconds = round((START_SECONDS + learning) * here.slowdown)
-    return Forecast(steps, seconds, measured, work.memory(here))
+    return Forecast(steps, seconds, speed / here.slowdown, measured, work.memory(here))
 
 
 def remedies(work: Work, here: Device) -> list[dict[str, Any]]:
@@ -199,7 +202,7 @@ def _advice(work: Work, fits: Verdict, here: Device) -> list[str]:
         advice.append(f"{work.rows} examples teach a tone or a format; facts need more.")
     if here.kind == "cpu" and base.parameters > SLOW_WITHOUT_GPU:
         advice.append("Without a GPU a model of this size takes long.")
-    if here.slowdown > 1.5:
+    if here.slowdown > BUSY:
         advice.append("This computer is busy now: everything takes longer than usual.")
     return advice
 
@@ -226,13 +229,11 @@ def _tokens_per_second(
     """On a machine that does nothing else: measured by an earlier run of this model, else computed;
     and which of the two."""
     for run in store.runs()[:50]:
-        if run.status != "completed":  # a damaged one has no settings to look at
-            continue
-        asked = ("base_model", "quantization", "method")
-        if all(getattr(run.config, name) == getattr(config, name) for name in asked):
-            speed = run.progress["tokens_per_second"]
-            if speed:  # which was less by what others did then
-                return float(speed) * run.expected.get("slowdown", here.slowdown), True
+        if run.status not in ("running", "completed", "stopped", "paused"):
+            continue  # a damaged one has no settings to look at
+        if pace.alike(run.config, config) and (shown := pace.speed(run)):
+            tokens, slowdown = shown
+            return tokens * slowdown, True  # it was less by what others did then
     linear = sum(out * into for out, into in base.linear.values())
     head = base.parameters - linear
     flops = 4 * (linear + head / 2) + 6 * planner.trainable_parameters(base, config)

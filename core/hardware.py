@@ -28,7 +28,7 @@ class Device:
     prefers what it has measured."""
 
     slowdown: float = 1.0
-    """By what factor other programs make it slower now."""
+    """By what factor others make it slower now."""
 
     @property
     def title(self) -> str:
@@ -39,9 +39,13 @@ class Device:
         return f"{self.name} · {used / 1e9:.0f} of {self.memory_total / 1e9:.0f} GB used"
 
 
-def device() -> Device:
-    """The device that a run started now would use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+BUSY = 1.5
+"""From which slowdown on people are told of it."""
+
+
+def device(ours: float = 0.0) -> Device:
+    """The device that a run started now would use. `ours`: as for `slowdown`."""
+    cores = _cores()
     total, free = memory()
     if (gpu := _gpu()) is not None:
         name = "NVIDIA GPU"
@@ -50,16 +54,28 @@ def device() -> Device:
         with suppress(pynvml.NVMLError):  # a GPU that shares the machine's memory has none to tell
             info = pynvml.nvmlDeviceGetMemoryInfo(gpu)
             total, free = int(info.total), int(info.free)
-        return Device("cuda", name, cores or 1, total, free, _gpu_flops(gpu))
+        return Device("cuda", name, cores, total, free, _gpu_flops(gpu))
     if platform.system() == "Darwin" and platform.machine() == "arm64":
-        return Device("mps", "Apple GPU", cores or 1, total, free, 2e12)
-    cores = cores or 1
-    # Of the last minute: so many threads share the cores with ours.
-    slowdown = max(1.0, (psutil.getloadavg()[0] + cores) / cores - 0.25)
-    # In steps, lest two looks a moment apart promise different times.
-    slowdown = 2 ** (round(2 * math.log2(slowdown)) / 2)
+        return Device("mps", "Apple GPU", cores, total, free, 2e12)
     flops = cores * (100e9 if number_bytes("cpu") == 2 else 30e9)
-    return Device("cpu", "CPU", cores, total, free, flops, round(slowdown, 2))
+    return Device("cpu", "CPU", cores, total, free, flops, slowdown(ours))
+
+
+def slowdown(ours: float = 0.0) -> float:
+    """By what factor others make the processor slower now. `ours`: how much of the last minute's
+    load is our own, as a share of all cores."""
+    cores = _cores()
+    # So many threads of others shared the cores.
+    others = max(0.0, psutil.getloadavg()[0] - ours * cores)
+    slower = max(1.0, (others + cores) / cores - 0.25)
+    # In steps, lest two looks a moment apart promise different times.
+    return round(2 ** (round(2 * math.log2(slower)) / 2), 2)
+
+
+def _cores() -> int:
+    """That this process may use."""
+    known = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return known or 1
 
 
 def memory(groups: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:

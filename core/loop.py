@@ -86,7 +86,7 @@ class Training:
     """The steps of a run, and what comes between them.
 
     telling: of the memory that this process takes, until an update has shown it. room: bytes of
-    disk that saving takes at most. eval_loss: of the last test that this process made.
+    disk that saving takes at most.
     """
 
     say: Callable[[str], None]
@@ -97,7 +97,6 @@ class Training:
     watch: Watch
     telling: sharing.Telling | None
     room: int
-    eval_loss: float | None = None
 
     def learn(self) -> Outcome:
         """To the end, or until asked to leave. Raises DiskNearlyFull."""
@@ -107,6 +106,8 @@ class Training:
         if state.step == 0:
             self.test()
             self.watch.answer(surely=True)
+        if learner.run.ends and state.step:
+            return "stopped"
         self.say("Learning")
         while state.step < course.total_steps:
             if (reason := self.leaving.reason(learner.accelerator)) is not None:
@@ -144,7 +145,6 @@ class Training:
         self.say("Testing on the examples kept back")
         started = time.perf_counter()
         means = self.learner.test(self.course.held_out)
-        self.eval_loss = means["loss"]
         if self.learner.state.tested(means["loss"]):
             self.learner.save_best()
         self.metrics.tested(means, time.perf_counter() - started)
@@ -204,7 +204,7 @@ def _take_home(
         "step": state.step,
         "used_step": used_step,
         "final_loss": statistics.fmean(state.losses) if state.losses else None,
-        "final_eval_loss": training.eval_loss,
+        "final_eval_loss": _last_test(run),
         "best_eval_loss": state.best_eval_loss,
         "best_step": state.best_step if state.best_eval_loss is not None else None,
         "base_eval_loss": state.base_eval_loss,
@@ -222,3 +222,9 @@ def _take_home(
     except OSError as error:  # a full disk costs the card, not the run
         print(f"The report card could not be asked for: {error}", flush=True)
     run.finish(outcome, **result)
+
+
+def _last_test(run: Run) -> float | None:
+    """Its loss; that of the base, before the first update, says nothing of what was learned."""
+    tests = [row["eval_loss"] for row in run.metrics() if row["step"] and "eval_loss" in row]
+    return tests[-1] if tests else None

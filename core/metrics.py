@@ -3,15 +3,17 @@ at most, each with the means since the one before."""
 
 import math
 import statistics
+import time
 from collections import deque
 
 import torch
 
-from core import footprint
+from core import footprint, hardware
 from core.checkpoints import State
 from core.course import Course
 from core.files import append_jsonl, write_jsonl
 from core.learner import Update
+from core.pace import MINUTE
 from core.runs import Run
 
 ROWS = 1000
@@ -30,7 +32,9 @@ class Metrics:
         self._every = max(1, course.total_steps // ROWS)
         self._pending: list[Update] = []
         self._step_seconds: deque[float] = deque(maxlen=REMEMBERED)
+        self._step_tokens: deque[int] = deque(maxlen=REMEMBERED)
         self._longest_test = 0.0  # seconds
+        self._began = time.monotonic()
         if self._file:
             write_jsonl(self._file, [row for row in run.metrics() if row["step"] <= state.step])
 
@@ -39,6 +43,7 @@ class Metrics:
         course, state = self._course, self._state
         self._pending.append(update)
         self._step_seconds.append(seconds)
+        self._step_tokens.append(update.tokens)
         if state.step % self._every and state.step != course.total_steps:
             return
         means = _means(self._pending)
@@ -52,10 +57,18 @@ class Metrics:
             learning_rate=learning_rate,
             grad_norm=update.grad_norm,
             tokens=state.tokens,
-            tokens_per_second=round(update.tokens / typical, 1),
+            tokens_per_second=round(statistics.fmean(self._step_tokens) / typical, 1),
+            slowdown=self._slowdown(),
             seconds=round(state.seconds, 3),
             seconds_left=round(left, 1),
         )
+
+    def _slowdown(self) -> float:
+        """By what others do."""
+        if self._device.type != "cpu":
+            return 1.0
+        ours = 1 - math.exp((self._began - time.monotonic()) / MINUTE)  # the average rises slowly
+        return hardware.slowdown(ours)
 
     def tested(self, means: dict[str, float], seconds: float) -> None:
         self._write(**{f"eval_{name}": value for name, value in means.items()})

@@ -5,7 +5,7 @@ lengths under the chosen model. Everything here comes from the code that makes t
 from collections.abc import Iterator
 from typing import Any
 
-from core import estimates, planner, prepare, profiles, tokens
+from core import estimates, pace, planner, prepare, profiles, tokens
 from core.config import TrainConfig
 from core.errors import ModelProblem
 from core.hardware import device
@@ -46,7 +46,7 @@ def lengths(store: Store, config: TrainConfig) -> dict[str, Any]:
     facts = profile.facts()
     work = estimates.Work.of(config, store, profile)
     longest = max(1, min(facts["longest"], base.context))
-    whole, here = work.changed(max_length=longest), device()
+    whole, here = work.changed(max_length=longest), device(pace.own_load())
     ahead, without = (estimates.forecast(some, here, store) for some in (work, whole))
     notes = [
         {"code": code, "text": tokens.NOTES[code], "rows": count}

@@ -3,6 +3,7 @@
     config.json      TrainConfig, complete; written once
     train.jsonl      the rows it learns from, and eval.jsonl the rows kept back: a snapshot
     queued.json      there while the run waits for the worker
+    ends             there where it is only to be ended as it stood at its last checkpoint
     process.json     the trainer's process and what it is doing; worthless once that process is gone
     stop             there when somebody asked the trainer to stop: keep, pause or discard
     paused.json      there while the run keeps its place without waiting; why, where nobody asked
@@ -32,6 +33,7 @@ reason, takes no part in anything, and can be deleted.
 """
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -58,7 +60,8 @@ ENDED = ("completed", "failed", "stopped")
 DECISIVE = ("config.json", "queued.json", "process.json", "result.json")
 SPARE = 16_384  # bytes
 BEHIND = 0.001  # seconds between two places in the line
-FIGURES = ("step", "epoch", "loss", "eval_loss", "seconds_left", "tokens_per_second", "memory")
+FIGURES = ("step", "epoch", "loss", "eval_loss", "seconds_left", "tokens_per_second", "slowdown",
+           "memory")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,11 @@ class Run:
         return queued["at"] if queued else None
 
     @property
+    def ends(self) -> bool:
+        """Whether it learns no more: what its last checkpoint holds is made fit for use."""
+        return (self.path / "ends").exists()
+
+    @property
     def _paused_at(self) -> float | None:
         """The place that it keeps in the line, as `queued_at`."""
         paused = read_facts(self.path / "paused.json", "at")
@@ -191,7 +199,7 @@ class Run:
 
     def expect(self, estimate: dict[str, Any]) -> None:
         """Keep what is promised before it starts, to be held beside what it then takes."""
-        kept = ("steps", "seconds", "memory_bytes", "fits", "slowdown")
+        kept = ("steps", "seconds", "memory_bytes", "fits", "tokens_per_second", "slowdown")
         self._write("estimate.json", {name: estimate[name] for name in kept if name in estimate})
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -219,6 +227,12 @@ class Run:
     def rows(self, part: Literal["train", "eval"]) -> list[dict[str, Any]]:
         return list(read_jsonl(self.path / f"{part}.jsonl"))
 
+    @property
+    def size(self) -> int:
+        """How many rows it learns from. Raises OSError where they are gone."""
+        with (self.path / "train.jsonl").open("rb") as file:
+            return sum(1 for _ in file)
+
     def log(self, characters: int = 20_000) -> str:
         """The end of the log."""
         try:
@@ -238,8 +252,14 @@ class Run:
     @property
     def checkpoint(self) -> Path | None:
         """The newest complete checkpoint."""
-        complete = sorted((self.path / "checkpoints").glob("step-*/trainer.pt"))
-        return complete[-1].parent if complete else None
+        found = (self.path / "checkpoints").glob("step-*/trainer.pt")
+        return max((file.parent for file in found if _step(file.parent) is not None), default=None)
+
+    @property
+    def saved_step(self) -> int | None:
+        """Of its newest complete checkpoint."""
+        checkpoint = self.checkpoint
+        return _step(checkpoint) if checkpoint else None
 
     def describe(self) -> dict[str, Any]:
         """The run as the API tells it."""
@@ -285,8 +305,9 @@ class Run:
 
     # ---- what is asked of it
 
-    def enqueue(self, since: float | None = None, behind: float = 0.0) -> None:
-        """Let it wait for the worker: a new run, or one that goes on from its last checkpoint.
+    def enqueue(self, since: float | None = None, behind: float = 0.0, ends: bool = False) -> None:
+        """Let it wait for the worker: a new run, or one that goes on from its last checkpoint; or
+        `ends` there, with what it learned kept as if it were stopped.
 
         `since` (seconds since the epoch) keeps the place of a run that waited before; a paused one
         kept it itself, but stands `behind` this one.
@@ -295,16 +316,24 @@ class Run:
             status = self.status
             if status in ("queued", "running", "completed", "damaged"):
                 raise UserError(f"{self.name} can't be started: it is {status}.")
+            if ends and not self.saved_step:
+                raise UserError(f"{self.name} has saved nothing yet.", "Resume it instead.")
             if status == "stopped" and self.is_final:
                 raise UserError(
                     f"{self.name} can't go on: its checkpoints were deleted.",
                     "Chat with it or download it, or start another run.",
                 )
             write_bytes(self.path / ".spare", os.urandom(SPARE), parents=False)
-            kept = self._paused_at and max(self._paused_at, behind + BEHIND)
-            self._write("queued.json", {"at": since or kept or time.time()})
-            for file in ("stop", "result.json", "paused.json"):
+            if ends:
+                write_text(self.path / "ends", "", parents=False)
+            self._write("queued.json", {"at": since or self.keeps(behind) or time.time()})
+            for file in ("stop", "result.json", "paused.json", *(() if ends else ("ends",))):
                 (self.path / file).unlink(missing_ok=True)
+
+    def keeps(self, behind: float) -> float | None:
+        """Where in the line a paused run stands when it is resumed, as `queued_at`: in its own
+        place, but `behind` this one. None for others."""
+        return self._paused_at and max(self._paused_at, behind + BEHIND)
 
     def wait_since(self, at: float) -> None:
         """Change its place in the line, which is in the order of these seconds since the epoch."""
@@ -312,13 +341,6 @@ class Run:
             if self.status != "queued":
                 raise UserError(f"{self.name} does not wait: it is {self.status}.", field="id")
             self._write("queued.json", {"at": at})
-
-    def seconds_left(self) -> float | None:
-        """Until its end once it runs, as far as is known: by its own pace, before that by the
-        estimate."""
-        if self.status == "running" and (left := self.progress["seconds_left"]) is not None:
-            return left
-        return self.expected.get("seconds")
 
     def stop(self) -> None:
         """Ask it to end with everything kept; a waiting run is stopped at once."""
@@ -341,7 +363,8 @@ class Run:
             self._write("paused.json", {"at": self.queued_at or self.created_at})
             if status == "running":
                 self._ask("pause")
-            (self.path / "queued.json").unlink(missing_ok=True)
+            for file in ("queued.json", "ends"):
+                (self.path / file).unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Throw it away for good: one that is being trained as soon as its trainer has left."""
@@ -370,10 +393,26 @@ class Run:
     def asked(self) -> Ask | None:
         """What its trainer was asked to do before its end; None to go on."""
         try:
-            how = (self.path / "stop").read_text("utf-8").strip()
+            how = (self.path / "stop").read_text("utf-8", "replace").strip()
         except FileNotFoundError:
             return None
         return "pause" if how == "pause" else "discard" if how == "discard" else "keep"
+
+    @property
+    def thrown_away(self) -> bool:
+        """Whether it is as good as gone: its trainer has left, and the worker removes it."""
+        return self.asked == "discard" and self.status != "running"
+
+    def throw_away(self) -> None:
+        """As the worker, after its trainer has left. One that can't go is asked for nothing more,
+        so that it is seen; raises OSError or UserError."""
+        try:
+            self.remove()
+        except NotFound:
+            pass
+        except (OSError, UserError):
+            (self.path / "stop").unlink(missing_ok=True)
+            raise
 
     def delete(self) -> trash.Trashed:
         """Move it to the trash. A running run must be stopped first; a waiting one leaves the line,
@@ -443,7 +482,7 @@ class Run:
     def finish(self, status: Status, **result: Any) -> None:
         """The run's last word. After it nothing about the run changes."""
         self._write_surely("result.json", {"status": status, **result})
-        for file in (".spare", "queued.json", "paused.json"):
+        for file in (".spare", "queued.json", "paused.json", "ends"):
             (self.path / file).unlink(missing_ok=True)
 
     def _write_surely(self, file: str, value: Any) -> None:
@@ -478,6 +517,12 @@ class Run:
                 if not self.path.is_dir():
                     with suppress(OSError):  # Windows removes it itself
                         lock.unlink()
+
+
+def _step(checkpoint: Path) -> int | None:
+    """After how many updates it was made; None for a folder that somebody put there."""
+    digits = checkpoint.name.removeprefix("step-")
+    return int(digits) if re.fullmatch("[0-9]+", digits) else None
 
 
 def _stamp(file: Path) -> tuple[int, int]:

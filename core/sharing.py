@@ -31,6 +31,7 @@ import psutil
 from core import hardware
 from core.errors import Damaged, DoesNotFit
 from core.files import read_facts, write_json
+from core.pace import seconds_left
 from core.planner import verdict
 from core.processes import identity, is_alive
 from core.runs import Run
@@ -91,7 +92,7 @@ class Place:
     @property
     def until(self) -> str:
         """“ until about 14:20”, when that run is done; empty where it is not known."""
-        return until(self.beside.seconds_left()) if self.beside else ""
+        return until(seconds_left(self.beside)) if self.beside else ""
 
     @property
     def note(self) -> str:

@@ -135,16 +135,20 @@ class Store:
 
     def runs(self) -> list[Run]:
         """Newest first."""
-        return [Run(folder) for folder in self._folders("runs", *DECISIVE)]
+        found = (Run(folder) for folder in self._folders("runs", *DECISIVE))
+        return [run for run in found if not run.thrown_away]
 
     def run(self, id: str) -> Run:
         """The run, or the draft of one, with this id."""
         try:
-            return Run(self._folder("runs", id, "run", *DECISIVE))
+            run = Run(self._folder("runs", id, "run", *DECISIVE))
         except NotFound:
             with suppress(NotFound):
                 return Run(self._folder("drafts", id, "run", *DECISIVE))
             raise
+        if run.thrown_away:
+            raise NotFound(f"There is no run {run.id!r}.", field="id")
+        return run
 
     def create_run(
         self, config: TrainConfig, train: list[dict[str, Any]], eval: list[dict[str, Any]]

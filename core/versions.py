@@ -36,12 +36,12 @@ class Version(Run):
 
 def last(run: Run) -> Version | None:
     """The run's last checkpoint, where it can answer and is not what the adapter is made of."""
-    if run.adapter is None or run.checkpoint is None:
+    step = run.saved_step
+    if run.adapter is None or step is None:
         return None
     method = METHODS[run.config.method]
     if method.residual or method.kind not in ("lora", "ia3"):
         return None  # its weights become an adapter only together with what it remembers
-    step = int(run.checkpoint.name.removeprefix("step-"))
     return None if step == (run.result or {}).get("used_step", step) else Version(run.path, step)
 
 

@@ -4,12 +4,14 @@ import re
 import signal
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from core import disk, hardware
 from core.runs import Run
 
 KILLED = 9  # SIGKILL, which Windows does not name
 NEAR = 0.9  # the share of the machine's memory from which on a kill is likely the system's
+AMPLE = 0.5  # the share below which it hardly is, where the system counted no such kill
 # Where Linux counts what it ended for want of memory: in this container, or on this machine.
 COUNTERS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control",
             "/proc/vmstat")  # fmt: skip
@@ -26,13 +28,23 @@ def memory_kills() -> int | None:
     return None
 
 
-def why(run: Run, status: int, kills_before: int | None) -> tuple[str, str]:
-    """What happened and what to do, of a run whose trainer ended with this exit status.
+class Cause(NamedTuple):
+    error: str
+    """What happened."""
+    hint: str
+    """What to do."""
+    outside: bool = False
+    """Whether it lay outside of the run, so that the same again may well succeed."""
+
+
+def why(run: Run, status: int, kills_before: int | None) -> Cause:
+    """Of a run whose trainer ended with this exit status.
 
     `kills_before` is memory_kills() from before it started.
     """
     if disk.was_full(run.path) or "No space left on device" in run.log():
-        return "The disk is full.", f"Free some space, then try again. {_again(run)}"
+        hint = f"Free some space, then try again. {again(run)}"
+        return Cause("The disk is full.", hint, outside=True)
     if status == -KILLED:
         return _killed(run, kills_before)
     if status < 0:
@@ -42,26 +54,33 @@ def why(run: Run, status: int, kills_before: int | None) -> tuple[str, str]:
     else:
         error = f"The training ended without a result (exit status {status})."
         hint = "The log tells where."
-    return f"{error}{_last_line(run)}", f"{hint} {_again(run)}"
+    return Cause(f"{error}{_last_line(run)}", f"{hint} {again(run)}")
 
 
-def _killed(run: Run, kills_before: int | None) -> tuple[str, str]:
+def _killed(run: Run, kills_before: int | None) -> Cause:
     kills = memory_kills()
     counted = kills is not None and kills_before is not None and kills > kills_before
     used = max((row.get("memory") or 0 for row in run.metrics()), default=0)
     on_gpu = str(run.plan.get("device", "")).startswith("cuda")
+    memory = hardware.memory()[0]
     smaller = "" if run.config.base_model == "starter" else ", a smaller model"
     saving = f"the memory saver{smaller} or shorter examples"
-    if counted or (not on_gpu and used > NEAR * hardware.memory()[0]):
+    outside = False
+    if counted or (not on_gpu and used > NEAR * memory):
         error = "The system ended the training because memory ran out."
         hint = f"Choose {saving}."
     else:
         error = "The training was ended from outside (SIGKILL)."
+        known = kills is not None and kills_before is not None and not on_gpu
+        outside = known and 0 < used < AMPLE * memory
         hint = (
-            "If you did not do that, the system may have, to free memory: close other programs, "
-            f"or choose {saving}."
+            "Somebody at this computer did that, or another program; as far as the system tells, "
+            "memory was not short."
+            if outside
+            else "If you did not do that, the system may have, to free memory: close other "
+            f"programs, or choose {saving}."
         )
-    return f"{error}{_last_line(run)}", f"{hint} {_again(run)}"
+    return Cause(f"{error}{_last_line(run)}", f"{hint} {again(run)}", outside)
 
 
 def _last_line(run: Run) -> str:
@@ -70,7 +89,8 @@ def _last_line(run: Run) -> str:
     return f" The last line of its log: {last[:300]}" if last else ""
 
 
-def _again(run: Run) -> str:
-    if checkpoint := run.checkpoint:
-        return f"“Try again” goes on from step {int(checkpoint.name.split('-')[1])}."
+def again(run: Run) -> str:
+    """What “Try again” does."""
+    if saved := run.saved_step:
+        return f"“Try again” goes on from step {saved:,}."
     return "“Try again” starts from the beginning."

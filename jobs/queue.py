@@ -17,12 +17,12 @@ from filelock import FileLock
 from huey import SqliteHuey
 from huey.api import TaskWrapper
 
-from core import disk, quotas
+from core import disk, pace, quotas
 from core.errors import Damaged, UserError
 from core.exports.export import Export
 from core.exports.formats import FORMATS
 from core.report import Report
-from core.runs import Run
+from core.runs import BEHIND, Run
 from core.settings import settings
 from core.work import Work
 
@@ -31,8 +31,9 @@ log = logging.getLogger(__name__)
 DATABASE = "queue.db"
 
 
-def submit(run: Run) -> int:
-    """Let the run wait for the worker; its position, 1 for the next.
+def submit(run: Run, ends: bool = False) -> int:
+    """Let the run wait for the worker; its position, 1 for the next. `ends`: only to end as it
+    stood at its last checkpoint, before its owner's other runs.
 
     A paused run has kept its place among its owner's; those of others that wait by now go first.
     Raises UserError where it waits already, runs, or is completed, and where its owner has as many
@@ -44,13 +45,15 @@ def submit(run: Run) -> int:
     with lock if limited else nullcontext():
         line = waiting()
         quotas.check_waiting(run.owner, sum(other.owner == run.owner for other in line))
-        run.enqueue(behind=max((_since(o) for o in line if o.owner != run.owner), default=0.0))
+        behind = _behind(run, line)
+        first = _before_own(run, line, behind) if ends else None
+        run.enqueue(since=first, behind=behind, ends=ends)
     try:
         huey, train = connect()
         with closing(huey.storage):
             line = waiting()
-            behind = {reference(other) for other in line}
-            if line[-1:] == [run] and all(task.args[0] in behind for task in huey.pending()):
+            known = {reference(other) for other in line}
+            if line[-1:] == [run] and all(task.args[0] in known for task in huey.pending()):
                 train(reference(run))
             else:  # it has kept an earlier place, or what is made for others stands before it
                 _tell_anew(huey, train, _all())
@@ -59,6 +62,17 @@ def submit(run: Run) -> int:
         log.warning("The queue's database did not take %s", run.id, exc_info=True)
     # The worker may have taken it, or ended it, in the meantime: then nobody is before it.
     return position(run) or 1
+
+
+def _behind(run: Run, line: Iterable[Run]) -> float:
+    """Since when the last of those waits that a paused run does not pass: others' runs."""
+    return max((_since(other) for other in line if other.owner != run.owner), default=0.0)
+
+
+def _before_own(run: Run, line: Iterable[Run], behind: float) -> float:
+    """A place before its owner's runs that wait, where that passes nobody else's."""
+    own = [_since(other) for other in line if other.owner == run.owner]
+    return max(behind + BEHIND / 2, min(own, default=time.time()) - 1)
 
 
 def position(run: Run) -> int | None:
@@ -135,10 +149,10 @@ class Line:
     def now(cls) -> "Line":
         learning, runs, times = running(), waiting(), []
         made = being_made() if learning is None else None
-        left = learning.seconds_left() if learning else None if made else 0.0
+        left = pace.seconds_left(learning) if learning else None if made else 0.0
         begins = None if left is None else time.time() + left
         for run in runs:
-            seconds = run.seconds_left()
+            seconds = pace.seconds_left(run, learning)
             if begins is None or seconds is None:
                 break
             times.append((begins, begins + seconds))
@@ -154,6 +168,11 @@ class Line:
         made = self.making
         whose = made.run.name if made.run.owner == run.owner else "somebody else’s run"
         return f"It begins after {made.title} of {whose}, in some minutes at most."
+
+    def kept_place(self, run: Run) -> int | None:
+        """The place that a paused run would have in the line if it were resumed now."""
+        at = run.keeps(_behind(run, self.runs))
+        return None if at is None else 1 + sum(_since(other) < at for other in self.runs)
 
     def place(self, run: Run) -> dict[str, Any]:
         """position (1 for the next), begins_at and ends_at of a run, each None where unknown."""
@@ -240,12 +259,15 @@ def _tell_anew(huey: SqliteHuey, train: TaskWrapper, line: list[Run]) -> None:
         train(reference(run))
 
 
-def discard() -> None:
-    """Throw away what nobody came to throw away, because the worker died meanwhile."""
+def discard(besides: Run | None = None) -> None:
+    """Throw away what nobody came to throw away, because the worker died meanwhile or it was
+    trained by hand. `besides` is the run that the worker holds."""
     for run in _with("stop"):
-        if run.asked == "discard" and run.status != "running":
+        if run == besides:
+            continue
+        if run.thrown_away:
             try:
-                run.remove()
+                run.throw_away()
             except (OSError, UserError):  # one that can't go does not hold up the others
                 log.exception("%s could not be thrown away", run.id)
 

@@ -67,6 +67,7 @@ class Worker:
                 for number in children.END_SIGNALS:  # after start(), which sets huey's own
                     signal.signal(number, lambda *_: self.ending.set())
                 while not self.ending.wait(LOOK_EVERY) and database.stat().st_ino == ours:
+                    queue.discard(besides=self.current)
                     for run in queue.rebuild(huey, train, besides=self.current):
                         log.info("%s joins the line: its folder says that it waits", run.id)
             finally:
@@ -156,7 +157,7 @@ class Worker:
     ) -> None:
         """See that a run whose trainer is gone is not left without a word."""
         if run.asked == "discard":
-            run.remove()
+            run.throw_away()
             log.info("%s was thrown away", run.id)
         elif run.result is not None or run.status in ("damaged", "paused"):
             log.info("%s: %s", run.id, run.status)
@@ -165,25 +166,25 @@ class Worker:
                 run,
                 f"It was asked to stop and gave no sign of life for {HANGS / 60:.0f} minutes, so "
                 "it was ended.",
-                "What it saved last is kept: “Try again” goes on from there.",
+                postmortem.again(run),
             )
         elif self.ending.is_set() or (status in ENDED_IN_ORDER and self.ending.wait(1)):
             # Whoever ends the worker may have ended the trainer too, a moment earlier. One that
             # was only starting has not left the line.
             if not run.asked and run.status != "queued":
-                run.enqueue(since=waited_since)
+                run.enqueue(since=waited_since, ends=run.ends)
                 log.info("%s waits for the next worker", run.id)
         elif status in ENDED_IN_ORDER:
             log.info("%s was interrupted", run.id)
         else:
             self._fail(run, *postmortem.why(run, status, kills_before))
 
-    def _fail(self, run: Run, error: str, hint: str) -> None:
+    def _fail(self, run: Run, error: str, hint: str, outside: bool = False) -> None:
         """Write it down, and while the disk takes nothing, wait: it must not be lost."""
         log.warning("%s failed: %s", run.id, error)
         while True:
             try:
-                return run.finish("failed", error=error, hint=hint)
+                return run.finish("failed", error=error, hint=hint, outside=outside)
             except NotFound:  # deleted
                 return None
             except OSError:

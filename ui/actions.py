@@ -155,8 +155,8 @@ def estimate(store: Store, config: dict[str, Any]) -> dict[str, Any]:
         trainable_parameters, total_parameters, modules (that change) of total_modules,
         adapter_bytes, memory_bytes by part, fits ("fits", "tight" or "does not fit"), remedies
         {field, value, saves (bytes), fits, cuts (rows)} where it does not fit well, steps,
-        seconds, slowdown (by what factor others make it slower now, which is in them), advice, and
-        the completed config.
+        seconds, tokens_per_second, slowdown (by what factor others make it slower now, which is in
+        both), advice, and the completed config.
     """
     return estimates.estimate(_config(store, config), store)
 
@@ -254,7 +254,8 @@ def run(store: Store, id: str) -> dict[str, Any]:
         damaged: its files can't be read, and it can only be deleted), phase (what a running one
         does, or why the line doesn't move), position in the line while queued, begins_at and
         ends_at (as far as is known, in seconds since the epoch), progress {step, total_steps,
-        epoch, loss, eval_loss, seconds_left, tokens_per_second}, config, error, hint, result; and
+        epoch, loss, eval_loss, seconds_left, tokens_per_second, slowdown (by what factor others
+        make it slower), memory (bytes)}, config, error, hint, result; and
         judgement {verdict, text, hint}: whether it learns ("early", "untested", "learning",
         "stalled", "memorising", "unlearning", "not learning"), null where nothing is known.
     """
@@ -270,7 +271,7 @@ def metrics(store: Store, id: str) -> list[dict[str, Any]]:
         id: the run's id
     Returns:
         A list of rows: step, epoch, loss, eval_loss, learning_rate, grad_norm, tokens,
-        tokens_per_second, memory (bytes), seconds; a row may lack any but step.
+        tokens_per_second, slowdown, memory (bytes), seconds; a row may lack any but step.
     """
     return store.run(id).metrics()
 
@@ -325,6 +326,20 @@ def resume_run(store: Store, id: str) -> dict[str, Any]:
     """
     run = store.run(id)
     position = queue.submit(run)
+    return {"id": run.id, "status": run.status, "position": position}
+
+
+def keep_run(store: Store, id: str) -> dict[str, Any]:
+    """Let a run that is paused, was broken off or failed end where it was saved last, with what it
+    learned kept as if it had been stopped there. It goes before the caller's other runs.
+
+    Parameters:
+        id: the run's id
+    Returns:
+        id, status and position in the line: to save takes some seconds of the device.
+    """
+    run = store.run(id)
+    position = queue.submit(run, ends=True)
     return {"id": run.id, "status": run.status, "position": position}
 
 

@@ -69,6 +69,7 @@ QUICK = (
     actions.pause_run,
     actions.discard_run,
     actions.resume_run,
+    actions.keep_run,
     actions.move_run,
     actions.delete_run,
     report_actions.report,

@@ -37,8 +37,11 @@ Asked = dict[str, Any]
 
 IN_THE_ADDRESS = """(id) => {
   const here = new URL(window.location.href);
-  if (id) here.search = '?upload=' + encodeURIComponent(id);
-  else here.searchParams.delete('upload');
+  here.searchParams.delete('upload');
+  if (id) {
+    for (const name of ['dataset', 'sample']) here.searchParams.delete(name);
+    here.searchParams.set('upload', id);
+  }
   window.history.replaceState(window.history.state, '', here);
 }"""
 

@@ -136,7 +136,7 @@ class _Plot:
             (0.0, max(0.0, min(values) - 0.06 * spread)),
             (last, max(values) + 0.06 * spread),
         ]
-        self.place = Scale(corners, (52, width - 12), (14, height - 48))
+        self.place = Scale(corners, (52, width - 24), (14, height - 48))
         self.best = min(test, key=lambda point: point[1]) if len(test) > 1 else None
 
     def svg(self) -> str:

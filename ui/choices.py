@@ -40,6 +40,7 @@ def refresh(request: gr.Request, **values: Any) -> list[Any]:
     try:
         with page.bugs_in_words():
             estimate = actions.estimate(store, config)
+            changed = _changed(store, estimate["config"])
     except UserError as problem:
         return [
             views.new.summary(facts, config) + _in_place(problem),
@@ -50,7 +51,7 @@ def refresh(request: gr.Request, **values: Any) -> list[Any]:
     completed = {**estimate["config"], "max_length": estimate["max_length"]}
     hints = form.placeholders(completed)
     return [
-        views.new.summary(facts, config, estimate),
+        views.new.summary(facts, config, estimate, changed),
         _start_button(
             doubtful=estimate["fits"] == "does not fit" or facts.get("verdict") == "not yet"
         ),
@@ -81,6 +82,13 @@ def by_model(request: gr.Request, **values: Any) -> tuple[dict[str, Any], gr.Che
 def preset_cards(seconds: dict[str, float]) -> str:
     listed = [(name, views.new.preset_card(name, seconds.get(name))) for name in PRESETS]
     return views.radio_cards(listed, "preset", "How thorough")
+
+
+def _changed(store: Store, completed: dict[str, Any]) -> bool:
+    """Whether any setting is another than Graft would choose."""
+    bare = {name: completed[name] for name in ("dataset", "base_model", "preset")}
+    chosen = actions.estimate(store, bare)["config"]
+    return any(completed[name] != chosen[name] for name in form.FIELDS)
 
 
 def _facts(store: Store, dataset: str) -> dict[str, Any] | None:

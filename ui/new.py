@@ -6,18 +6,21 @@ while a question about a file is open); everything else is in the form, so the s
 between two clicks. What the choices come to is in ui.choices.
 """
 
+from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 
-from core import hub
+from core import hub, models
 from core.chat import is_whole
-from core.config import BY_PRESET, TrainConfig
+from core.config import BY_PRESET, TrainConfig, asked
 from core.datasets import TOLD_BETTER
 from core.errors import UserError
 from core.methods import METHODS
 from core.prepare import import_dataset
 from core.runs import Run
+from core.store import Store
 from starter.samples import SAMPLES
 from ui import (
     ablation,
@@ -37,8 +40,8 @@ from ui.parts import cards, notes, panel
 
 IN_THE_ADDRESS = """(id) => {
   const here = new URL(window.location.href);
-  if (id) here.search = '?dataset=' + encodeURIComponent(id);
-  else for (const name of ['dataset', 'sample', 'run']) here.searchParams.delete(name);
+  for (const name of ['sample', 'upload', 'dataset']) here.searchParams.delete(name);
+  if (id) here.searchParams.set('dataset', id);
   window.history.replaceState(window.history.state, '', here);
 }"""
 # The browser's own Back goes one step back; what is chosen stays.
@@ -60,6 +63,7 @@ STEPS_IN_THE_HISTORY = """() => {
 def build(demo: gr.Blocks) -> None:
     with page.frame(demo, "New"):
         panel(views.heading("Teach a model"))
+        seeded = panel()
         stepper = panel(views.new.stepper(0, [False] * 4))
         with gr.Row(elem_classes="split"):
             with gr.Column(elem_classes="steps"):
@@ -68,7 +72,7 @@ def build(demo: gr.Blocks) -> None:
                 with gr.Column(elem_classes="step"):
                     model, hub_away = _model_step()
                 with gr.Column(elem_classes="step"):
-                    preset, settings, changing, seeded = _settings_step()
+                    preset, settings, changing = _settings_step()
                 with gr.Column(elem_classes="step"):
                     name, review = _review_step()
                     trial = pretest.build()
@@ -204,13 +208,12 @@ def _model_step() -> tuple[dict[str, gr.components.Component], gr.HTML]:
     return {"base_model": base_model, "other": other}, hub_away
 
 
-def _settings_step() -> tuple[gr.HTML, dict[str, gr.components.Component], gr.HTML, gr.HTML]:
+def _settings_step() -> tuple[gr.HTML, dict[str, gr.components.Component], gr.HTML]:
     panel(views.title("How thorough?", "Graft chooses the settings that suit your examples."))
-    seeded = panel()
     preset = cards(choices.preset_cards({}), value="balanced")
     with gr.Accordion("Fine-tune the settings", open=False, elem_classes=["card", "fields"]):
         settings, changing = form.components()
-    return preset, settings, changing, seeded
+    return preset, settings, changing
 
 
 def _review_step() -> tuple[gr.Textbox, gr.HTML]:
@@ -226,21 +229,40 @@ def _review_step() -> tuple[gr.Textbox, gr.HTML]:
 
 def _open(request: gr.Request) -> list[Any]:
     """What the address asks for: dataset, known datasets, base model, preset, settings, a note."""
-    store, asked = page.store(request), request.query_params
+    store, query = page.store(request), request.query_params
     ids = [(facts["name"], facts["id"]) for facts in actions.datasets(store)]
     known = gr.Dropdown(ids, value=None, visible=bool(ids))
-    if id := asked.get("run"):
-        config = store.run(id).config.model_dump()
-        note = views.notice(f"The settings of {config['name'] or id} are filled in.", kind="good")
-        dataset = config["dataset"] if config["dataset"] in dict(ids).values() else ""
+    if copied := _run(store, query.get("run")):
+        config = _asked(copied).model_dump()
+        link = f'<p><a href="runs?run={quote(copied.id)}">To the run</a></p>'
+        note = views.notice(
+            f"The settings of {copied.name} are filled in.", kind="good", action=link
+        )
+        dataset = query.get("dataset") or ("" if "upload" in query else config["dataset"])
+        dataset = dataset if dataset in dict(ids).values() else ""
         settings = form.write(config).values()
         return [dataset, known, config["base_model"], config["preset"], *settings, note]
-    dataset = asked.get("dataset") or ""
-    if id := asked.get("onward"):
-        return [dataset, known, *_onward(store.run(id))]
-    if sample := asked.get("sample"):
+    dataset = query.get("dataset") or ""
+    if run := _run(store, query.get("onward")):
+        return [dataset, known, *_onward(run)]
+    if sample := query.get("sample"):
         dataset = _take_sample(sample, request)
     return [dataset, known, *[gr.skip()] * (3 + len(form.NAMES))]
+
+
+def _run(store: Store, id: str | None) -> Run | None:
+    """The run that the address names; it may be gone since."""
+    with suppress(UserError):
+        return store.run(id) if id else None
+    return None
+
+
+def _asked(run: Run) -> TrainConfig:
+    """Its settings without what Graft would choose anyway."""
+    with suppress(UserError, OSError):  # its model is gone, or its rows: then all of them
+        parameters = models.find(run.config.base_model).parameters
+        return asked(run.config, run.size, parameters)
+    return run.config
 
 
 def _onward(run: Run) -> list[Any]:

@@ -2,10 +2,12 @@
 
 import shutil
 import time
+from collections.abc import Container
 from typing import Any
 
 from core.errors import UserError
 from core.files import size_of
+from core.pace import seconds_left
 from core.settings import settings
 from core.store import Store
 from core.users import users
@@ -17,8 +19,9 @@ def people(store: Store) -> dict[str, Any]:
 
     Returns:
         people [{name, role, datasets and runs (their numbers), bytes, limits {rows, disk
-        (gigabytes), waiting}}]; line [{owner, name, status, begins_at, ends_at}], what trains
-        first; disk {free, total} (bytes).
+        (gigabytes), waiting}}], and after them, with an empty role and no limits, names under
+        which data lies that nobody logs in with; line [{owner, name, status, begins_at,
+        ends_at}], what trains first; disk {free, total} (bytes).
     """
     file = settings().auth
     known = users(file).all() if file else {}
@@ -27,20 +30,15 @@ def people(store: Store) -> dict[str, Any]:
     line, disk = queue.Line.now(), shutil.disk_usage(settings().data)
     told = [{"run": run, **line.place(run)} for run in line.runs]
     if line.learning:
-        left = line.learning.seconds_left()
+        left = seconds_left(line.learning)
         ends = None if left is None else time.time() + left
         told.insert(0, {"run": line.learning, "begins_at": None, "ends_at": ends})
     return {
         "people": [
-            {
-                "name": user.name,
-                "role": user.role,
-                "datasets": len(Store(user.name).datasets()),
-                "runs": len(Store(user.name).runs()),
-                "bytes": size_of(Store(user.name).path),
-                "limits": user.limits.model_dump(),
-            }
-            for user in known.values()
+            _owner(name, known[name].role, known[name].limits.model_dump())
+            if name in known
+            else _owner(name, "", {})
+            for name in [*known, *_others(known)]
         ],
         "line": [
             {
@@ -54,3 +52,22 @@ def people(store: Store) -> dict[str, Any]:
         ],
         "disk": {"free": disk.free, "total": disk.total},
     }
+
+
+def _owner(name: str, role: str, limits: dict[str, Any]) -> dict[str, Any]:
+    has = Store(name)
+    return {
+        "name": name,
+        "role": role,
+        "datasets": len(has.datasets()),
+        "runs": len(has.runs()),
+        "bytes": size_of(has.path),
+        "limits": limits,
+    }
+
+
+def _others(known: Container[str]) -> list[str]:
+    """Who has data and no login: who was removed, and what was made before there were logins."""
+    kinds = ("runs", "datasets")
+    owners = {path.parent.name for kind in kinds for path in settings().data.glob(f"*/{kind}")}
+    return sorted(owner for owner in owners if owner not in known)

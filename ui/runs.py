@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 
@@ -112,8 +113,10 @@ def facts(run: Run, line: queue.Line) -> dict[str, Any]:
         "draft": run.is_draft,
         "group": ablation.marked(run).get("id", ""),
         "stopping": run.asked,
+        "ends": run.ends,
+        "kept_place": line.kept_place(run) if told["status"] == "paused" else None,
         "has_adapter": run.adapter is not None,
-        "has_checkpoint": run.checkpoint is not None,
+        "saved_step": run.saved_step,
         "is_final": run.is_final,
     }
 
@@ -176,7 +179,8 @@ def _show(request: gr.Request) -> tuple:
         runs = by_urgency(store.runs(), line)
         found, older = listed(runs[start : start + MOST], line), len(runs[start + MOST :])
         busy = any(run["status"] in ("running", "queued") for run, _ in found)
-        heading = views.runs.list_heading(_in_words(line, store.owner)) + page.deleted(request)
+        heading = views.runs.list_heading(_in_words(line, store.owner))
+        heading += page.deleted(request) + _thrown_away(request)
         rows = views.runs.listing(found, older, start)
         return heading, *[""] * 6, rows, BUSY if busy else IDLE
     try:
@@ -194,7 +198,7 @@ def _show(request: gr.Request) -> tuple:
         dialogs,
         views.runs.run_chart(told, metrics, coach.of(run, metrics)) + views.runs.run_ranks(told),
         views.runs.run_figures(told, metrics),
-        views.watch.watch(samples.read(run), told["progress"]["total_steps"]),
+        views.watch.watch(samples.read(run), told["progress"]["total_steps"], told["status"]),
         views.runs.run_settings(told, _own_tests(store, run)),
         "",
         BUSY if told["status"] in ("running", "queued") else IDLE,
@@ -207,12 +211,27 @@ def move(store: Store, id: str, action: str) -> None:
     actions.move_run(store, id, 1 if action == "first" else place - 1)
 
 
-def _in_words(line: queue.Line, owner: str) -> str:
-    """Nothing for who has no run in it: they would look for one of theirs."""
-    if not any(run.owner == owner for run in line.runs):
+def _thrown_away(request: gr.Request) -> str:
+    """What was thrown away just now, as the address says, once it is gone."""
+    if not (id := request.query_params.get("thrown-away")):
         return ""
-    whole = len(line.times) == len(line.runs)
-    return words.line(len(line.runs), line.times[-1][1] if whole else None)
+    try:
+        page.store(request).run(id)
+    except NotFound:
+        return views.notice("The run was thrown away for good.", kind="good")
+    return ""
+
+
+def _in_words(line: queue.Line, owner: str) -> str:
+    """What of theirs is being made, and how many runs wait; nothing of the line for who has no run
+    in it, who would look for one of theirs."""
+    told, made = [], line.making
+    if made and made.run.owner == owner:
+        told.append(f"{made.title[0].upper()}{made.title[1:]} of {made.run.name} is being made.")
+    if any(run.owner == owner for run in line.runs):
+        whole = len(line.times) == len(line.runs)
+        told.append(words.line(len(line.runs), line.times[-1][1] if whole else None))
+    return " ".join(told)
 
 
 def _start(request: gr.Request) -> int:
@@ -240,9 +259,11 @@ def _act(event: gr.EventData, request: gr.Request) -> tuple[Any, Any]:
                 actions.pause_run(store, id)
             case "discard":
                 actions.discard_run(store, id)
-                return gr.skip(), "runs"
+                return gr.skip(), f"runs?thrown-away={quote(id)}"
             case "resume":
                 actions.resume_run(store, id)
+            case "keep":
+                actions.keep_run(store, id)
             case "first" | "earlier":
                 move(store, id, event.action)
             case "delete":

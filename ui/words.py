@@ -4,6 +4,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from core.hardware import BUSY
+
 ORDINALS = ("next", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 PILLS = {
     "queued": "Waiting",
@@ -169,25 +171,19 @@ def status_line(run: dict[str, Any]) -> str:
     progress, result = run["progress"], run["result"]
     match run["status"]:
         case "queued":
-            where = place(run.get("position"))
-            waiting = f"Waiting in line, {where}." if where else "Waiting in line."
-            if run["phase"]:
-                return f"{waiting} {run['phase']}"
-            if not run.get("begins_at"):
-                return f"{waiting} Nothing to do."
-            begins, ends = run["begins_at"], run["ends_at"]
-            done = f"done {soon(ends)}."
-            if done == "done in a moment.":
-                return f"{waiting} {done.capitalize()}"
-            return f"{waiting} Begins {soon(begins)}, {done}"
+            return _waiting(run)
         case "running" if how := run.get("stopping"):
             return STOPPING[how]
+        case "running" if run.get("ends"):
+            return STOPPING["keep"]
         case "running" if not progress["step"]:
             phase = (run["phase"] or "starting").rstrip(".… ")
             return f"{phase[:1].upper()}{phase[1:]}. You can close this page."
         case "running":
             left = progress["seconds_left"]
             ahead = f" {duration(left).capitalize()} left." if left is not None else ""
+            if (progress.get("slowdown") or 1) > BUSY:
+                ahead += " Other programs keep this computer busy, so it takes longer."
             return f"Learning.{ahead} You can close this page."
         case "completed" if (kind := run.get("origin", {}).get("kind")) in ORIGINS:
             return f"{ORIGINS[kind]}. Compare its answers with the original's."
@@ -200,18 +196,43 @@ def status_line(run: dict[str, Any]) -> str:
             used, step = result.get("used_step"), result.get("step")
             best = f" It answers as at step {used}, where it was best." if used != step else ""
             return f"Stopped. What it learned is kept: try it or continue.{best}"
+        case "stopped" if run["saved_step"]:
+            return (
+                f"Stopped. It was saved at step {run['saved_step']:,}: continue, or keep what it "
+                "learned."
+            )
         case "stopped":
             return "Stopped before it learned anything. Continue when you like."
         case "paused" if run["error"]:
             return f"Paused. {run['error']} Clean up, then Resume."
         case "paused":
-            return "Paused. It keeps its place among your runs: resume when you like."
+            return f"Paused. Resume when you like: it is {place(run['kept_place'])} in line then."
         case "failed":
             return f"Failed: {run['error'] or 'the reason is in the log'}"
         case "damaged":
             return f"This run can’t be shown: {run['error']}"
         case _:
-            return (
-                "Interrupted: the computer or the program went off. Resume to go on from the "
-                + ("last save." if run["has_checkpoint"] else "start.")
+            saved = run["saved_step"]
+            return "Interrupted: the computer or the program went off. Resume to go on from " + (
+                f"step {saved:,}." if saved else "the start."
             )
+
+
+def _waiting(run: dict[str, Any]) -> str:
+    """What a run waits for, and until when as far as that is known."""
+    where = place(run.get("position"))
+    waiting = f"Waiting in line, {where}." if where else "Waiting in line."
+    if run.get("ends"):
+        return f"{waiting} Then what it learned is kept, which takes some seconds."
+    again = run["progress"]["step"]
+    if again:
+        saved = run["saved_step"]
+        waiting += f" It goes on from step {saved:,}." if saved else " It begins anew."
+    if run["phase"]:
+        return f"{waiting} {run['phase']}"
+    if not run.get("begins_at"):
+        return waiting if again else f"{waiting} It begins by itself."
+    done = f"done {soon(run['ends_at'])}."
+    if done == "done in a moment.":
+        return f"{waiting} {done.capitalize()}"
+    return f"{waiting} Begins {soon(run['begins_at'])}, {done}"

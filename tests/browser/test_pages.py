@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from core import estimates, hardware, library, planner, sharing
+from core import estimates, hardware, library, planner, prepare, sharing
 from core.catalogue import CATALOGUE
+from core.config import TrainConfig
 from core.files import append_jsonl, write_bytes, write_json
 from core.store import Store
 from jobs import queue
@@ -109,16 +110,48 @@ def test_a_run_is_paused_and_resumed_and_thrown_away(page: Page, address, store)
         expect(page.get_by_text("Pausing. What it learned so far is being saved.")).to_be_visible()
         assert run.asked == "pause"
         expect(page.get_by_role("button", name="Pause")).to_be_hidden()
-    expect(page.get_by_text("Paused. It keeps its place")).to_be_visible()
+    expect(page.get_by_text("Paused. Resume when you like")).to_be_visible()
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_text("Waiting in line, next.")).to_be_visible()
     with stage.running(run):
         expect(page.get_by_text("step 40 of 100")).to_be_visible()
         page.get_by_role("button", name="Stop", exact=True).click()
         page.get_by_role("dialog").get_by_role("button", name="Throw away").click()
-        expect(page).to_have_url(re.compile("runs$"))
+        expect(page).to_have_url(re.compile("thrown-away="))
         expect(page.get_by_text("Stopping. It is thrown away.")).to_be_visible()
         assert run.asked == "discard"
+        expect(page.get_by_text("thrown away for good")).to_be_hidden()
+    expect(page.get_by_text("The run was thrown away for good.")).to_be_visible()
+    expect(page.get_by_text("Flowers")).to_be_hidden()
+
+
+def test_what_a_paused_run_learned_is_kept_by_a_click(page: Page, address, store):
+    run = stage.add_run(store, "Flowers", upto=40)
+    (run.path / "checkpoints" / "step-000040").mkdir(parents=True)
+    (run.path / "checkpoints" / "step-000040" / "trainer.pt").touch()
+    queue.submit(run)
+    run.pause()
+    page.goto(f"{address}runs?run={run.id}")
+    expect(page.get_by_text("Resume when you like: it is next in line then.")).to_be_visible()
+    page.get_by_role("button", name="Keep what it learned").click()
+    expect(page.get_by_text("Then what it learned is kept")).to_be_visible()
+    assert run.ends
+
+
+def test_copied_settings_survive_a_reload_and_say_whose_they_are(page: Page, address, store):
+    id = stage.add_dataset(store)
+    run = prepare.new_run(store, TrainConfig(name="Flowers", dataset=id, max_steps=77))
+    page.goto(f"{address}new?run={run.id}")
+    expect(page.get_by_text("The settings of Flowers are filled in.")).to_be_visible()
+    card = page.locator(".aside")
+    expect(card).to_contain_text("Balanced, with changes")
+    expect(card).to_contain_text("Steps77")
+    expect(page).to_have_url(re.compile(f"run={run.id}.*dataset={id}"))
+    page.reload()
+    expect(card).to_contain_text("Steps77")
+    expect(page.get_by_role("link", name="Flowers")).to_have_attribute("href", f"runs?run={run.id}")
+    page.goto(f"{address}new?dataset={id}")
+    expect(card).to_contain_text("SettingsBalancedTime")
 
 
 def test_an_interrupted_run_is_resumed_from_home(page: Page, address, store):
@@ -140,6 +173,8 @@ def test_the_line_tells_its_times_and_is_put_in_another_order(page: Page, addres
         queue.submit(run)
     page.goto(address + path)
     rows = page.get_by_role("article")
+    if path:
+        expect(page.get_by_role("heading", level=2)).to_have_text(["Next"])
     expect(rows.nth(0)).to_contain_text("Waiting in line, next. Begins in a moment, done")
     expect(rows.nth(2)).to_contain_text("third. Begins")
     expect(rows.nth(0).get_by_role("button", name="Run next")).to_be_hidden()
@@ -151,6 +186,10 @@ def test_the_line_tells_its_times_and_is_put_in_another_order(page: Page, addres
     rows.filter(has_text="Tulips").get_by_role("button", name="Earlier").click()
     expect(rows.nth(1)).to_contain_text("Tulips")
     assert queue.waiting() == [third, second, first]
+    page.goto(f"{address}runs?run={first.id}")
+    page.get_by_role("button", name="Run next").click()
+    expect(page.get_by_text("Waiting in line, next.")).to_be_visible()
+    assert queue.waiting() == [first, third, second]
 
 
 def test_a_run_is_deleted_after_a_question_and_put_back_in_one_click(page: Page, address, store):
@@ -404,7 +443,7 @@ def test_what_does_not_fit_is_made_to_fit_by_its_buttons(
     page: Page, address, store, tmp_path, monkeypatch
 ):
     here = replace(estimates.device(), kind="cpu", memory_free=2_400_000_000)
-    monkeypatch.setattr(estimates, "device", lambda: here)
+    monkeypatch.setattr(estimates, "device", lambda learning: here)
     monkeypatch.setattr(planner, "number_bytes", lambda kind: 4)  # some processors have bf16
     model = stage.hollow_model(tmp_path / "large", CATALOGUE[3].shape)
     stage.add_dataset(store)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.config import TrainConfig, complete, parse_config
+from core.config import TrainConfig, asked, complete, parse_config
 from core.errors import UserError
 
 
@@ -74,3 +74,12 @@ def test_presets_differ_in_the_right_direction():
 def test_a_complete_config_survives_the_disk():
     config = complete(TrainConfig(target_modules=["q_proj", "v_proj"]), 100, 1_000_000)
     assert TrainConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize("rows", [30, 240, 5_000, 40_000])
+@pytest.mark.parametrize(
+    "chosen", [{}, {"max_steps": 6000}, {"lora_r": 6, "preset": "thorough"}, {"method": "ia3"}]
+)
+def test_what_was_only_chosen_for_the_person_can_be_told_from_what_they_chose(rows, chosen):
+    config = TrainConfig(**chosen)
+    assert asked(complete(config, rows, 4_500_000), rows, 4_500_000) == config

@@ -86,3 +86,11 @@ def test_without_a_limit_it_is_the_machines(tmp_path, limit):
         (tmp_path / "memory.current").write_text("1")
         (tmp_path / "memory.stat").write_text("")
     assert hardware.memory(tmp_path)[0] == psutil.virtual_memory().total
+
+
+def test_what_learns_here_is_not_what_makes_it_slow(monkeypatch):
+    monkeypatch.setattr(hardware, "_cores", lambda: 4)
+    for load, alone, half, whole in ((0, 1, 1, 1), (4, 2, 1.41, 1), (8, 2.83, 2, 2)):
+        monkeypatch.setattr(psutil, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        found = [hardware.slowdown(ours) for ours in (0.0, 0.5, 1.0)]
+        assert found == [alone, half, whole]

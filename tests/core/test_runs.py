@@ -62,6 +62,55 @@ def test_a_run_that_does_not_run_is_thrown_away_at_once(run):
     assert Store().runs() == []
 
 
+def test_only_what_was_saved_can_be_kept(run):
+    with pytest.raises(UserError, match="saved nothing yet"):
+        run.enqueue(ends=True)
+    for saved in ("step-000000", "step-000020", "step-000400 (copy)"):
+        folder = run.path / "checkpoints" / saved
+        folder.mkdir(parents=True)
+        (folder / "trainer.pt").touch()
+        if saved == "step-000000":
+            with pytest.raises(UserError, match="saved nothing yet"):
+                run.enqueue(ends=True)
+    assert run.saved_step == 20
+    run.enqueue(ends=True)
+    with run.started():
+        assert (run.ends, run.asked) == (True, None)
+    assert run.ends  # whoever ended its trainer
+    run.enqueue()
+    assert not run.ends
+    run.stop()
+    run.enqueue(ends=True)
+    run.pause()
+    assert (run.status, run.ends) == ("paused", False)
+
+
+def test_what_is_thrown_away_is_in_no_list_while_the_worker_removes_it(run):
+    (run.path / "process.json").write_text(json.dumps({**identity(), "phase": "learning"}))
+    run.discard()
+    assert Store().runs() == [run]
+    (run.path / "process.json").unlink()
+    assert Store().runs() == []
+    with pytest.raises(NotFound):
+        Store().run(run.id)
+    queue.discard(besides=run)
+    assert run.path.exists()
+    queue.discard()
+    assert not run.path.exists()
+
+
+def test_what_can_not_be_thrown_away_is_seen(run, monkeypatch):
+    (run.path / "stop").write_bytes(b"discard")
+
+    def locked(*_):
+        raise PermissionError("locked")
+
+    monkeypatch.setattr("core.trash.aside", locked)
+    assert Store().runs() == []
+    queue.discard()
+    assert Store().runs() == [run]
+
+
 def test_running_means_a_live_process_and_killing_it_means_interrupted(run):
     holder = subprocess.Popen(
         [

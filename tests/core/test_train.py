@@ -199,6 +199,26 @@ def test_paused_it_keeps_its_place_and_loses_no_step(make_run, record_property):
     assert losses(run) == pytest.approx(losses(undisturbed), abs=1e-6)
 
 
+def test_a_broken_off_run_can_end_where_it_was_saved(make_run):
+    """Nothing more is learned: what is taken home is what the checkpoint holds."""
+    run = make_run(max_steps=1000, eval_steps=2)
+    trainer = start(run)
+    wait_for(lambda: run.saved_step)
+    trainer.kill()
+    trainer.wait()
+    trainer.stdout.close()
+    assert (run.status, run.adapter) == ("interrupted", None)
+    saved, before = run.saved_step, losses(run)
+    run.enqueue(ends=True)
+    trainer = start(run)
+    assert trainer.wait(timeout=60) == 0
+    trainer.stdout.close()
+    assert (run.status, run.result["step"], run.saved_step) == ("stopped", saved, saved)
+    assert run.result["used_step"] <= saved
+    assert run.adapter is not None
+    assert losses(run) == {step: loss for step, loss in before.items() if step <= saved}
+
+
 @pytest.mark.long
 def test_to_be_thrown_away_it_leaves_without_saving(make_run):
     run = make_run(max_steps=1000, eval_steps=500)
@@ -207,7 +227,7 @@ def test_to_be_thrown_away_it_leaves_without_saving(make_run):
     run.discard()
     assert trainer.wait(timeout=30) == 0
     trainer.stdout.close()
-    assert (run.status, run.adapter, run.checkpoint) == ("interrupted", None, None)
+    assert (run.thrown_away, run.adapter, run.checkpoint) == (True, None, None)
 
 
 @pytest.mark.long

@@ -20,10 +20,23 @@ def run():
 
 
 def test_somebody_killed_it(run):
-    error, hint = postmortem.why(run, KILLED, postmortem.memory_kills())
+    error, hint, outside = postmortem.why(run, KILLED, None)  # the system does not count
     assert error == "The training was ended from outside (SIGKILL)."
     assert "a smaller model" in hint
     assert "“Try again” starts from the beginning." in hint
+    assert not outside
+
+
+def test_where_the_system_counts_and_memory_was_ample_nothing_is_said_of_it(run, monkeypatch):
+    monkeypatch.setattr(postmortem, "memory_kills", lambda: 2)
+    error, hint, outside = postmortem.why(run, KILLED, 2)
+    assert error == "The training was ended from outside (SIGKILL)."
+    assert "memory was not short" in hint
+    assert "model" not in hint
+    assert outside
+    half = {"step": 1, "memory": psutil.virtual_memory().total * 0.6}
+    append_jsonl(run.path / "metrics.jsonl", half)
+    assert "memory saver" in postmortem.why(run, KILLED, 2).hint
 
 
 def test_the_system_counted_a_kill_for_want_of_memory(run, tmp_path, monkeypatch):
@@ -40,7 +53,8 @@ def test_the_system_counted_a_kill_for_want_of_memory(run, tmp_path, monkeypatch
 
 def test_it_held_nearly_all_memory(run):
     append_jsonl(run.path / "metrics.jsonl", {"step": 1, "memory": psutil.virtual_memory().total})
-    error, _ = postmortem.why(run, KILLED, postmortem.memory_kills())
+    error, _, outside = postmortem.why(run, KILLED, postmortem.memory_kills())
+    assert not outside
     assert "because memory ran out" in error
 
 
@@ -63,5 +77,5 @@ def test_the_line_that_is_quoted_is_no_warning(run):
 
 def test_a_log_that_tells_of_a_full_disk_is_believed(run):
     (run.path / "train.log").write_text("OSError: [Errno 28] No space left on device\n")
-    error, hint = postmortem.why(run, 1, None)
-    assert (error, "Free some space" in hint) == ("The disk is full.", True)
+    error, hint, outside = postmortem.why(run, 1, None)
+    assert (error, "Free some space" in hint, outside) == ("The disk is full.", True, True)

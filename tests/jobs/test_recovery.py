@@ -25,6 +25,7 @@ from core.store import Store
 from jobs import queue, webhook
 from jobs.children import ROOT
 from jobs.worker import HELD, Worker, serving
+from ui import actions
 
 ROW = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
@@ -177,6 +178,24 @@ def test_a_paused_run_makes_room_and_goes_on_before_those_that_came_later(start_
     assert steps(run) == list(range(1, 101))
     ended = [(each.path / "result.json").stat().st_mtime for each in (other, run, last)]
     assert ended == sorted(ended)
+
+
+def test_what_a_paused_run_learned_is_kept_before_the_owners_others_learn(start_worker):
+    run, running, waits = new_run(steps=1000), new_run("running", 300), new_run("waits", 300)
+    other = new_run("hers", owner="anna")
+    queue.submit(run)
+    start_worker()
+    until(is_running(run))
+    for each in (running, other, waits):
+        queue.submit(each)
+    run.pause()
+    until(is_running(running))
+    assert queue.Line.now().kept_place(run) == 2  # not before another's
+    kept = actions.keep_run(Store(), run.id)
+    assert (kept["status"], kept["position"]) == ("queued", 2)
+    until(lambda: run.status == "stopped")
+    assert waits.progress["step"] == 0
+    assert run.progress["step"] < 1000
 
 
 def test_a_run_that_is_thrown_away_makes_room_and_leaves_nothing(start_worker):

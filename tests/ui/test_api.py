@@ -16,7 +16,7 @@ from tests.serving import serving
 CONTRACT = {
     "import_dataset", "datasets", "dataset", "models", "estimate", "xray", "lengths", "start_run",
     "runs", "run", "metrics", "stop_run", "pause_run", "discard_run",
-    "resume_run", "move_run", "delete_run", "compare", "download_adapter",
+    "resume_run", "keep_run", "move_run", "delete_run", "compare", "download_adapter",
     "download_diagnostics", "people", "report", "make_report", "download_report",
     "exports", "make_export", "cancel_export", "delete_export", "download_export",
     "import_text", "import_from_hub", "import_again",
@@ -219,6 +219,7 @@ def test_a_run_is_stopped_and_resumed(client, dataset):
         ("dataset", [""], "not found"),
         ("stop_run", ["nowhere"], "not found"),
         ("resume_run", ["nowhere"], "not found"),
+        ("keep_run", ["nowhere"], "not found"),
         ("delete_run", ["nowhere"], "not found"),
         ("download_adapter", ["nowhere"], "not found"),
         ("delete_checkpoints", ["nowhere"], "not found"),

@@ -30,6 +30,7 @@ FOREIGN = {
     "pause_run": ["RUN"],
     "discard_run": ["RUN"],
     "resume_run": ["RUN"],
+    "keep_run": ["RUN"],
     "move_run": ["RUN", 1],
     "delete_run": ["RUN"],
     "compare": ["RUN", "Hello", None],

@@ -56,7 +56,7 @@ def a_run(status="completed", name="Flower shop", **more):
         "config": config.model_dump(), "error": "", "hint": "", "result": {}, "plan": {},
         "expected": {}, "ranks": {}, "folder": "/data/local/runs/20261123-flowers",
         "created": 1_700_000_000.0, "has_adapter": status in ("completed", "stopped"),
-        "has_checkpoint": True, "stopping": None,
+        "saved_step": 50, "kept_place": 1, "stopping": None,
         "progress": {"step": 50, "total_steps": 100, "epoch": 1.0, "loss": 1.0, "eval_loss": 1.1,
                      "seconds_left": 60, "tokens_per_second": 900, "memory": 1e9},
     }  # fmt: skip
@@ -224,7 +224,10 @@ def rendered():
     yield "unproven", views.compare.panes(sides, [{**proven, "changed": {HOSTILE: 0}}])
     yield "tabs", views.compare.tabs([HOSTILE])
     yield "chips", views.compare.chips(HOSTILE)
-    training: Any = SimpleNamespace(name=HOSTILE, id=HOSTILE, owner="a", seconds_left=lambda: 60)
+    training: Any = SimpleNamespace(
+        name=HOSTILE, id=HOSTILE, owner="a", status="running", ends=False,
+        progress={"seconds_left": 60},
+    )  # fmt: skip
     for owner in ("a", "b"):
         yield f"shared_cpu {owner}", views.compare.shared(Place("cpu", training, owner))
         yield f"shared_cores {owner}", views.compare.shared(Place("cpu", training, owner, "cpu"))
@@ -243,18 +246,26 @@ def test_text_from_people_files_and_models_never_becomes_markup(name, html):
 @pytest.mark.parametrize(
     ("status", "more", "buttons"),
     [
-        ("running", {}, ["Pause", "Stop"]),
-        ("running", {"stopping": "keep"}, []),
-        ("queued", {}, ["Pause", "Leave the line"]),
+        ("running", {}, ["Pause", "Stop", "Change and run again"]),
+        ("running", {"stopping": "keep"}, ["Change and run again"]),
+        ("queued", {}, ["Pause", "Leave the line", "Change and run again"]),
+        ("queued", {"position": 3}, ["Earlier", "Run next", "Pause", "Leave the line",
+                                     "Change and run again"]),
+        ("queued", {"ends": True}, ["Change and run again"]),
         ("completed", {}, ["Compare answers", "Vote blind", "Download adapter", "Use in programs",
                            "Teach it more", "Change and run again", "Try several values",
                            "Delete"]),
         ("stopped", {}, ["Compare answers", "Vote blind", "Download adapter", "Use in programs",
                          "Continue", "Change and run again", "Delete"]),
-        ("stopped", {"has_adapter": False}, ["Continue", "Change and run again", "Delete"]),
-        ("failed", {}, ["Change and run again", "Try again", "Diagnostics", "Delete"]),
-        ("interrupted", {}, ["Resume", "Change and run again", "Delete"]),
-        ("paused", {}, ["Resume", "Change and run again", "Delete"]),
+        ("stopped", {"has_adapter": False}, ["Continue", "Keep what it learned",
+                                             "Change and run again", "Delete"]),
+        ("failed", {"saved_step": None}, ["Change and run again", "Try again", "Diagnostics",
+                                          "Delete"]),
+        ("failed", {"result": {"outside": True}}, ["Try again", "Keep what it learned",
+                                                   "Change and run again", "Diagnostics",
+                                                   "Delete"]),
+        ("interrupted", {"saved_step": None}, ["Resume", "Change and run again", "Delete"]),
+        ("paused", {}, ["Resume", "Keep what it learned", "Change and run again", "Delete"]),
         ("stopped", {"is_final": True}, ["Compare answers", "Vote blind", "Download adapter",
                                          "Use in programs", "Change and run again", "Delete"]),
     ],
@@ -264,6 +275,13 @@ def test_a_run_offers_what_makes_sense_now_and_one_main_action(status, more, but
     shown = [text.split("<")[0] for text in html.split('">')[1:]]
     assert [text for text in shown if text] == buttons
     assert html.count("primary") == (status not in ("running", "queued"))
+
+
+def test_the_list_is_in_parts_by_what_becomes_of_the_runs():
+    runs = [(a_run(status), "") for status in ("running", "queued", "queued", "paused", "failed")]
+    parts = Elements(views.runs.grouped(runs)).all("section")
+    assert [part["aria-label"] for part in parts] == ["Now", "Next", "On hold", "Done"]
+    assert views.runs.grouped(runs[:1]).count("<h2>") == 1
 
 
 def test_the_card_says_why_examples_are_not_fit_to_be_learned():

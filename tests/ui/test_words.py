@@ -63,7 +63,7 @@ def a_run(status, **more):
     progress = {"step": 10, "total_steps": 100, "seconds_left": 360}
     return {
         "status": status, "phase": "", "result": {}, "error": "", "has_adapter": False,
-        "has_checkpoint": False, "progress": {**progress, **more.pop("progress", {})}, **more,
+        "saved_step": None, "progress": {**progress, **more.pop("progress", {})}, **more,
     }  # fmt: skip
 
 
@@ -71,8 +71,32 @@ def a_run(status, **more):
     ("run", "said"),
     [
         (a_run("running"), "Learning. About 6 min left. You can close this page."),
-        (a_run("queued", position=2), "Waiting in line, second. Nothing to do."),
-        (a_run("queued", position=12), "Waiting in line, number 12. Nothing to do."),
+        (
+            a_run("running", progress={"slowdown": 2.0}),
+            "Learning. About 6 min left. Other programs keep this computer busy, so it takes "
+            "longer. You can close this page.",
+        ),
+        (
+            a_run("queued", position=2, progress={"step": 0}),
+            "Waiting in line, second. It begins by itself.",
+        ),
+        (
+            a_run("queued", position=12),
+            "Waiting in line, number 12. It begins anew.",
+        ),
+        (
+            a_run("queued", position=1, saved_step=5, phase="The disk is full."),
+            "Waiting in line, next. It goes on from step 5. The disk is full.",
+        ),
+        (
+            a_run("queued", position=1, saved_step=5, ends=True),
+            "Waiting in line, next. Then what it learned is kept, which takes some seconds.",
+        ),
+        (
+            a_run("stopped", saved_step=1200),
+            "Stopped. It was saved at step 1,200: continue, or keep what it learned.",
+        ),
+        (a_run("stopped"), "Stopped before it learned anything. Continue when you like."),
         (
             a_run("stopped", has_adapter=True),
             "Stopped. What it learned is kept: try it or continue.",
@@ -84,7 +108,10 @@ def a_run(status, **more):
         ),
         (a_run("running", stopping="keep"), "Stopping. What it learned so far is being saved."),
         (a_run("running", stopping="discard"), "Stopping. It is thrown away."),
-        (a_run("paused"), "Paused. It keeps its place among your runs: resume when you like."),
+        (
+            a_run("paused", kept_place=2),
+            "Paused. Resume when you like: it is second in line then.",
+        ),
         (
             a_run("paused", error="The disk is nearly full."),
             "Paused. The disk is nearly full. Clean up, then Resume.",
@@ -111,7 +138,8 @@ def test_when_something_is_expected(minutes, said):
 
 def test_a_waiting_run_says_when_it_begins():
     soon = time.time() + 3600
-    told = words.status_line(a_run("queued", position=1, begins_at=soon, ends_at=soon + 3600))
+    run = a_run("queued", position=1, begins_at=soon, ends_at=soon + 3600, progress={"step": 0})
+    told = words.status_line(run)
     assert re.fullmatch(
         r"Waiting in line, next\. Begins (tomorrow )?at about \d\d:\d\d, "
         r"done (tomorrow )?at about \d\d:\d\d\.",
@@ -120,5 +148,5 @@ def test_a_waiting_run_says_when_it_begins():
 
 
 def test_an_interrupted_run_says_from_where_it_goes_on():
-    assert words.status_line(a_run("interrupted", has_checkpoint=True)).endswith("the last save.")
+    assert words.status_line(a_run("interrupted", saved_step=40)).endswith("from step 40.")
     assert words.status_line(a_run("interrupted")).endswith("the start.")

@@ -112,14 +112,17 @@ def summary(
     dataset: dict[str, Any] | None = None,
     config: dict[str, Any] | None = None,
     estimate: dict[str, Any] | None = None,
+    changed: bool = False,
 ) -> str:
-    """The card that always shows what will run. Without an estimate it says what it knows."""
+    """The card that always shows what will run. Without an estimate it says what it knows.
+    `changed`: whether any setting is another than Graft would choose."""
     what = [("Examples", words.DASH), ("Model", words.DASH)]
     if dataset:
         what[0] = ("Examples", f"{escape(dataset['name'])} · {dataset['rows']:,}")
     if config:
         what[1] = ("Model", escape(model_title(config)))
-        what.append(("Settings", escape(config["preset"].capitalize())))
+        preset = escape(config["preset"].capitalize())
+        what.append(("Settings", preset + only_if(changed, ", with changes")))
     verdict = ""
     if estimate:
         what += [

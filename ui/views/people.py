@@ -24,7 +24,7 @@ def overview(told: dict[str, Any]) -> str:
             [
                 (
                     user["name"],
-                    user["role"],
+                    user["role"] or "no login",
                     f"{user['datasets']:,}",
                     f"{user['runs']:,}",
                     words.size(user["bytes"]),
@@ -41,6 +41,8 @@ def overview(told: dict[str, Any]) -> str:
 
 
 def _limits(limits: dict[str, Any]) -> str:
+    if not limits:
+        return words.DASH
     told = [
         (limits["rows"], f"{limits['rows'] or 0:,} examples a dataset"),
         (limits["disk"], f"{limits['disk'] or 0:g} GB"),

@@ -10,7 +10,7 @@ from core.methods import adalora_ranks
 from core.origin import KNOWN
 from ui import chart, ranks, words
 from ui.views.origin import panel
-from ui.views.parts import asks, button, dialog, invitation, link
+from ui.views.parts import asks, button, dialog, invitation, link, only_if
 from ui.views.settings import model_title, settings_in_words
 
 Listed = tuple[dict[str, Any], str]
@@ -33,10 +33,7 @@ def run_row(run: dict[str, Any], curve: str, box: bool = False) -> str:
     main = f'<a class="button" href="{target}">{label}</a>'
     if status in ("interrupted", "paused"):
         main = button("resume", "Resume", id)
-    place = run.get("position") or 1
-    if place > 1:
-        earlier = button("earlier", "Earlier", id, "quiet") if place > 2 else ""
-        main = earlier + button("first", "Run next", id) + main
+    main = "".join(_forward(run)) + main
     # The one test before a run has learned says nothing of what it learned.
     best = result.get("best_eval_loss")
     last = progress["loss"] if best is None else progress["eval_loss"]
@@ -58,6 +55,13 @@ def run_row(run: dict[str, Any], curve: str, box: bool = False) -> str:
         f'<div class="curve">{curve}{bar(run)}</div>'
         f'<div class="do">{main}</div></article>'
     )
+
+
+def _forward(run: dict[str, Any]) -> list[str]:
+    """The buttons that move a waiting run forward in the line."""
+    place, id = run.get("position") or 1, escape(run["id"])
+    ways = [button("earlier", "Earlier", id, "quiet")] if place > 2 else []
+    return ways + ([button("first", "Run next", id)] if place > 1 else [])
 
 
 def tell() -> str:
@@ -100,6 +104,26 @@ def run_list(listed: Iterable[Listed], boxes: bool = False) -> str:
     return f'<div class="rows">{rows}</div>'
 
 
+GROUPS = {
+    "Now": ("running",),
+    "Next": ("queued",),
+    "On hold": ("paused", "interrupted"),
+    "Done": ("completed", "stopped", "failed", "damaged"),
+}
+
+
+def grouped(listed: Sequence[Listed]) -> str:
+    """The list in parts, by what becomes of the runs."""
+    parts = []
+    for title, statuses in GROUPS.items():
+        if found := [(run, curve) for run, curve in listed if run["status"] in statuses]:
+            parts.append(
+                f'<section class="group" aria-label="{title}"><h2>{title}</h2>'
+                f"{run_list(found, boxes=True)}</section>"
+            )
+    return "".join(parts)
+
+
 def list_heading(below: str) -> str:
     """The title of the list, and the ways to what is no training; `below`: who waits."""
     lead = f'<p class="lead">{escape(below)}</p>' if below else ""
@@ -116,8 +140,7 @@ def listing(listed: Sequence[Listed], older: int = 0, start: int = 0) -> str:
         ways = [('<a href="runs">The first runs</a>', start)]
         ways.append((f'<a href="runs?from={start + len(listed)}">{older:,} more</a>', older))
         more = " · ".join(way for way, there in ways if there)
-        listing = run_list(listed, boxes=True) + (f'<p class="more">{more}</p>' if more else "")
-        return listing + _ticked()
+        return grouped(listed) + only_if(more, f'<p class="more">{more}</p>') + _ticked()
     return invitation(
         "No runs yet",
         "A run is one training: its settings, its examples, its curve and its adapter.",
@@ -185,20 +208,29 @@ def run_actions(run: dict[str, Any]) -> str:
         buttons.append(link(f"vote?run={quote(run['id'])}", "Vote blind", ""))
         buttons.append(button("download", "Download adapter", id))
         buttons.append(link(f"serve?run={quote(run['id'])}", "Use in programs"))
-    if status in ("running", "queued") and not run.get("stopping"):
+    if status == "queued" or (status == "running" and not (run["stopping"] or run["ends"])):
         label = "Stop" if status == "running" else "Leave the line"
+        buttons += _forward(run)
         buttons.append(button("pause", "Pause", id))
         buttons.append(asks(f"stop-{status}", label, kind=""))
-    # The same again would most likely fail the same way: then changing it comes first.
-    kind = "primary" if status == "failed" else "quiet"
+    # The same again would most likely fail the same way, unless the cause lay elsewhere: then
+    # changing it comes first.
+    change = status == "failed" and not run["result"].get("outside")
+    kind = "primary" if change else "quiet"
     again = link(f"new?run={quote(run['id'])}", "Change and run again", kind)
+    keep = []
+    if run["saved_step"] and (status != "stopped" or not run["has_adapter"]):
+        keep = [button("keep", "Keep what it learned", id)]
     if status == "failed":
-        buttons += [again, button("resume", "Try again", id)]
+        retry = button("resume", "Try again", id, "" if change else "primary")
+        buttons += [again, retry, *keep] if change else [retry, *keep, again]
         buttons.append(button("diagnostics", "Diagnostics", id, "quiet"))
     elif status in ("stopped", "paused", "interrupted"):
         label = "Continue" if status == "stopped" else "Resume"
         if not run.get("is_final"):
             buttons.append(button("resume", label, id, "" if buttons else "primary"))
+        buttons += [*keep, again]
+    elif status in ("running", "queued"):
         buttons.append(again)
     elif status == "completed":
         buttons.append(link(f"new?onward={quote(run['id'])}", "Teach it more"))
@@ -217,7 +249,7 @@ def run_dialogs(kept: Sequence[Mapping[str, Any]] = ()) -> str:
         dialog(
             "stop-running", "Stop training?",
             "What it learned so far can be kept: you can try it, and continue later. If you throw "
-            "it away, the run is gone with its settings and its curve.",
+            "it away, the run is gone for good, with its settings and its curve.",
             "stop", "Stop and keep", "Keep training", other=("discard", "Throw away"),
         )
         + dialog(
@@ -307,7 +339,10 @@ def run_figures(run: dict[str, Any], metrics: chart.Metrics) -> str:
     if run["status"] == "running":
         time = ("Time left", words.duration(progress["seconds_left"]), _steps(progress))
     else:
-        time = ("Time taken", words.took(result.get("seconds")), _steps(progress))
+        # One that has no last word yet has told how long it took in its figures.
+        taken = [seconds for _, seconds in chart.series(metrics, "seconds")]
+        seconds = result.get("seconds", taken[-1] if taken else None)
+        time = ("Time taken", words.took(seconds), _steps(progress))
     tests = [loss for _, loss in chart.series(metrics, "eval_loss")]
     compared = "before learning" if len(tests) == 1 else ""
     if len(tests) > 1:

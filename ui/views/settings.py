@@ -29,6 +29,8 @@ def settings_in_words(config: dict[str, Any], tests: int = 0) -> str:
             continue
         if name == "beta" and config.get("objective") not in PREFERENCES:
             continue
+        if name == "num_train_epochs" and config.get("max_steps"):
+            continue  # the steps decide
         term = (field.json_schema_extra or {}).get("term") or ""
         small = f' <span class="small">{escape(term)}</span>' if term else ""
         shown = model_title(config) if name == "base_model" else setting(value, name)

@@ -12,11 +12,13 @@ from ui import words
 from ui.views.differences import marked
 from ui.views.parts import only_if
 
+STOPPED = "It was stopped before it was asked again."
 MOST = 60  # times that the slider has; of more, an even choice
 
 
-def watch(told: Mapping[str, Any] | None, total_steps: int | None = None) -> str:
-    """`told` as core.samples.read gives it; empty where nothing was answered yet."""
+def watch(told: Mapping[str, Any] | None, total_steps: int | None = None, status: str = "") -> str:
+    """`told` as core.samples.read gives it; empty where nothing was answered yet. `status`: of the
+    run."""
     times = told["times"] if told else []
     if not told or not (times or told["left_out"]):
         return ""
@@ -38,7 +40,8 @@ def watch(told: Mapping[str, Any] | None, total_steps: int | None = None) -> str
         f'<span class="small">{what} {whose}</span></h2>{_slider(times, total_steps)}'
         f'<ol class="asked">{items}</ol>'
         '<p class="small"><mark>Marked</mark> is what changed since the time before. '
-        f"{_left_out(told)}</p></section>"
+        f"{_left_out(told)}{only_if(status == 'stopped' and len(times) == 1, STOPPED)}"
+        "</p></section>"
     )
 
 
