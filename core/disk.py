@@ -16,7 +16,8 @@ from typing import Any
 from core.errors import UserError
 from core.files import size_of
 from core.report import Report
-from core.runs import ENDED, Run
+from core.run_folder import ENDED
+from core.runs import Run
 from core.settings import settings
 from core.store import Store
 from core.uploads import Upload

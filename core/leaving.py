@@ -11,7 +11,8 @@ from accelerate.utils import broadcast_object_list
 from core import hub
 from core.models import BaseModel, find
 from core.processes import is_alive, named_parent
-from core.runs import Ask, Run
+from core.run_folder import Ask
+from core.runs import Run
 
 Outcome = Literal["completed", "stopped", "paused", "discarded", "interrupted"]
 ASKED: dict[Ask, Outcome] = {"keep": "stopped", "pause": "paused", "discard": "discarded"}

@@ -17,7 +17,7 @@ from pathlib import Path
 from core import sharing
 from core.errors import DoesNotFit, NotFound, UserError, explain, is_out_of_memory
 from core.processes import is_alive, named_parent
-from core.runs import ENDED
+from core.run_folder import ENDED
 from core.work import Work
 
 LOOK_EVERY = 0.5  # seconds

@@ -19,7 +19,8 @@ from core.config import TrainConfig
 from core.datasets import Dataset
 from core.errors import DataProblem, NotFound
 from core.files import RESERVED, write_json, write_jsonl
-from core.runs import DECISIVE, Run
+from core.run_folder import DECISIVE
+from core.runs import Run
 from core.settings import settings
 from core.trash import Trashed
 from core.uploads import FACTS, Upload, sweep

@@ -22,7 +22,8 @@ from core.errors import Damaged, UserError
 from core.exports.export import Export
 from core.exports.formats import FORMATS
 from core.report import Report
-from core.runs import BEHIND, Run
+from core.run_folder import BEHIND
+from core.runs import Run
 from core.settings import settings
 from core.work import Work
 

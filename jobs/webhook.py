@@ -16,7 +16,8 @@ from http.client import HTTPException
 from typing import Any
 from urllib.request import Request, urlopen
 
-from core.runs import ENDED, Run
+from core.run_folder import ENDED
+from core.runs import Run
 from core.settings import settings
 
 log = logging.getLogger(__name__)
