@@ -29,6 +29,8 @@ def test_somebody_killed_it(run):
 
 def test_where_the_system_counts_and_memory_was_ample_nothing_is_said_of_it(run, monkeypatch):
     monkeypatch.setattr(postmortem, "memory_kills", lambda: 2)
+    assert not postmortem.why(run, KILLED, 2).outside  # of how much it held nothing is known
+    append_jsonl(run.path / "metrics.jsonl", {"step": 0, "memory": 1_000_000})
     error, hint, outside = postmortem.why(run, KILLED, 2)
     assert error == "The training was ended from outside (SIGKILL)."
     assert "memory was not short" in hint

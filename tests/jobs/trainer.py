@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 from core.files import append_jsonl, write_json, write_jsonl, write_text
-from core.runs import Run, is_alive
+from core.processes import is_alive
+from core.runs import Run
 
 STEP = 0.01  # seconds
 
@@ -29,7 +30,10 @@ def main(run: Run) -> int:
             raise RuntimeError("the base model is made of cheese")
         if run.config.name == "segfault":
             os.kill(os.getpid(), signal.SIGSEGV)
-        first = int(run.checkpoint.name.removeprefix("step-")) if run.checkpoint else 0
+        first = run.saved_step or 0
+        if run.ends:
+            run.finish("stopped", seconds=0.0, step=first)
+            return 0
         total = run.config.max_steps or 10
         write_json(run.path / "plan.json", {"total_steps": total})
         done = [row for row in run.metrics() if row["step"] <= first]

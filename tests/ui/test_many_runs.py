@@ -75,11 +75,11 @@ def test_the_line_is_asked_for_once_and_old_figures_are_not_read_again(monkeypat
     asked, read = [], []
     waiting = queue.waiting
     monkeypatch.setattr(queue, "waiting", lambda: asked.append(1) or waiting())
-    from core import runs as core_runs
+    from core import run_folder
 
-    read_jsonl = core_runs.read_jsonl
+    read_jsonl = run_folder.read_jsonl
     monkeypatch.setattr(
-        core_runs, "read_jsonl", lambda *given, **how: read.append(1) or read_jsonl(*given, **how)
+        run_folder, "read_jsonl", lambda *given, **how: read.append(1) or read_jsonl(*given, **how)
     )
     runs._show(Request())
     assert len(asked) == 1

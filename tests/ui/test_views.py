@@ -226,7 +226,7 @@ def rendered():
     yield "chips", views.compare.chips(HOSTILE)
     training: Any = SimpleNamespace(
         name=HOSTILE, id=HOSTILE, owner="a", status="running", ends=False,
-        progress={"seconds_left": 60},
+        saved_step=None, progress={"seconds_left": 60, "step": 1, "total_steps": 9},
     )  # fmt: skip
     for owner in ("a", "b"):
         yield f"shared_cpu {owner}", views.compare.shared(Place("cpu", training, owner))
