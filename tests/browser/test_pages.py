@@ -149,7 +149,9 @@ def test_copied_settings_survive_a_reload_and_say_whose_they_are(page: Page, add
     expect(page).to_have_url(re.compile(f"run={run.id}.*dataset={id}"))
     page.reload()
     expect(card).to_contain_text("Steps77")
-    expect(page.get_by_role("link", name="Flowers")).to_have_attribute("href", f"runs?run={run.id}")
+    expect(page.get_by_role("link", name="To the run")).to_have_attribute(
+        "href", f"runs?run={run.id}"
+    )
     page.goto(f"{address}new?dataset={id}")
     expect(card).to_contain_text("SettingsBalancedTime")
 
@@ -175,8 +177,8 @@ def test_the_line_tells_its_times_and_is_put_in_another_order(page: Page, addres
     rows = page.get_by_role("article")
     if path:
         expect(page.get_by_role("heading", level=2)).to_have_text(["Next"])
-    expect(rows.nth(0)).to_contain_text("Waiting in line, next. Begins in a moment, done")
-    expect(rows.nth(2)).to_contain_text("third. Begins")
+    expect(rows.nth(0)).to_contain_text("next. It begins anew. Begins in a moment, done")
+    expect(rows.nth(2)).to_contain_text("third. It begins anew. Begins")
     expect(rows.nth(0).get_by_role("button", name="Run next")).to_be_hidden()
     if path:
         told = re.compile(r"3 runs wait in line\. All done .*at about")
@@ -660,14 +662,15 @@ def test_what_will_run_stays_in_view(page: Page, address, store):
 
 
 def test_an_old_run_fills_the_form(page: Page, address, store):
-    stage.add_dataset(store)
-    run = stage.finish(stage.add_run(store, "Flowers"), "completed")
+    config = TrainConfig(name="Flowers", dataset=stage.add_dataset(store), lora_r=6)
+    run = stage.finish(prepare.new_run(store, config), "completed")
     page.goto(f"{address}new?run={run.id}")
     expect(page.get_by_text("60 examples:")).to_be_visible()
     page.get_by_role("button", name="Settings").click()
     page.get_by_role("button", name="Fine-tune the settings").click()
     rank = page.get_by_role("textbox", name="How much it can learn")
-    expect(rank).to_have_value(str(run.config.lora_r))
+    expect(rank).to_have_value("6")
+    expect(page.get_by_role("textbox", name="How strongly it speaks")).to_have_value("")
     # What a preset decides is not the old run's any more once a preset is chosen.
     page.get_by_role("radio", name="Quick").click()
     expect(rank).to_have_value("")

@@ -56,7 +56,7 @@ def a_run(status="completed", name="Flower shop", **more):
         "config": config.model_dump(), "error": "", "hint": "", "result": {}, "plan": {},
         "expected": {}, "ranks": {}, "folder": "/data/local/runs/20261123-flowers",
         "created": 1_700_000_000.0, "has_adapter": status in ("completed", "stopped"),
-        "saved_step": 50, "kept_place": 1, "stopping": None,
+        "saved_step": 50, "kept_place": 1, "stopping": None, "ends": False,
         "progress": {"step": 50, "total_steps": 100, "epoch": 1.0, "loss": 1.0, "eval_loss": 1.1,
                      "seconds_left": 60, "tokens_per_second": 900, "memory": 1e9},
     }  # fmt: skip
@@ -251,7 +251,8 @@ def test_text_from_people_files_and_models_never_becomes_markup(name, html):
         ("queued", {}, ["Pause", "Leave the line", "Change and run again"]),
         ("queued", {"position": 3}, ["Earlier", "Run next", "Pause", "Leave the line",
                                      "Change and run again"]),
-        ("queued", {"ends": True}, ["Change and run again"]),
+        ("queued", {"ends": True}, ["Pause", "Leave the line", "Change and run again"]),
+        ("running", {"ends": True}, ["Change and run again"]),
         ("completed", {}, ["Compare answers", "Vote blind", "Download adapter", "Use in programs",
                            "Teach it more", "Change and run again", "Try several values",
                            "Delete"]),
