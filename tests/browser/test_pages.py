@@ -169,7 +169,7 @@ def test_the_line_tells_its_times_and_is_put_in_another_order(page: Page, addres
     first, second, third = runs = [
         stage.add_run(store, name) for name in ("Roses", "Tulips", "Lilies")
     ]
-    estimate = {"steps": 10, "seconds": 3600.0, "memory_bytes": {}, "fits": "fits"}
+    estimate = {"steps": 10, "seconds": 3600.0, "memory_bytes": {"total": 1}, "fits": "fits"}
     for run in runs:
         run.expect(estimate)
         queue.submit(run)
