@@ -234,7 +234,7 @@ def _open(request: gr.Request) -> list[Any]:
     known = gr.Dropdown(ids, value=None, visible=bool(ids))
     if copied := _run(store, query.get("run")):
         config = _asked(copied).model_dump()
-        link = f'<p><a href="runs?run={quote(copied.id)}">To the run</a></p>'
+        link = f'<a href="runs?run={quote(copied.id)}">To the run</a>'
         note = views.notice(
             f"The settings of {copied.name} are filled in.", kind="good", action=link
         )

@@ -249,7 +249,7 @@ def test_text_from_people_files_and_models_never_becomes_markup(name, html):
         ("running", {}, ["Pause", "Stop", "Change and run again"]),
         ("running", {"stopping": "keep"}, ["Change and run again"]),
         ("queued", {}, ["Pause", "Leave the line", "Change and run again"]),
-        ("queued", {"position": 3}, ["Earlier", "Run next", "Pause", "Leave the line",
+        ("queued", {"position": 3}, ["Run next", "Earlier", "Pause", "Leave the line",
                                      "Change and run again"]),
         ("queued", {"ends": True}, ["Pause", "Leave the line", "Change and run again"]),
         ("running", {"ends": True}, ["Change and run again"]),

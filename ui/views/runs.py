@@ -210,7 +210,7 @@ def run_actions(run: dict[str, Any]) -> str:
         buttons.append(link(f"serve?run={quote(run['id'])}", "Use in programs"))
     if status == "queued" or (status == "running" and not (run["stopping"] or run["ends"])):
         label = "Stop" if status == "running" else "Leave the line"
-        buttons += _forward(run)
+        buttons += reversed(_forward(run))
         buttons.append(button("pause", "Pause", id))
         buttons.append(asks(f"stop-{status}", label, kind=""))
     # The same again would most likely fail the same way, unless the cause lay elsewhere: then
