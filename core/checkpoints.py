@@ -2,8 +2,8 @@
 
 checkpoints/step-000200/ holds the weights that learn (weights.safetensors), and, written last,
 trainer.pt with the optimiser, the random state and where the run stands. Beside it lie
-best.safetensors, the weights with the lowest loss on the held-out rows, and initial.safetensors,
-what PiSSA and OLoRA took out of the base model.
+best-000180.safetensors, the weights with the lowest loss on the held-out rows, and
+initial.safetensors, what PiSSA and OLoRA took out of the base model.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -53,8 +53,10 @@ class State:
         return True
 
 
-def best(run: Run) -> Path:
-    return run.path / "checkpoints" / "best.safetensors"
+def best(run: Run, step: int) -> Path:
+    """Whoever is killed between keeping the best and the checkpoint that knows of it leaves both
+    the new best and the one that the older checkpoint means."""
+    return run.path / "checkpoints" / f"best-{step:06d}.safetensors"
 
 
 def initial(run: Run) -> Path:
@@ -88,13 +90,16 @@ def save(
             for file in sorted(old.iterdir(), key=lambda file: file.name != "trainer.pt"):
                 file.unlink()
             old.rmdir()
+    for old in (run.path / "checkpoints").glob("best-*.safetensors"):
+        if old != best(run, state.best_step):
+            old.unlink()
 
 
 def room(model: torch.nn.Module, method: Method) -> int:
     """How many bytes of disk a save takes at most beside what is there: a checkpoint, the best
     weights and what is taken home, while the older ones are still needed."""
     weights = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    copies = 5  # the checkpoint's with Adam's two averages, the best ones, and those to take home
+    copies = 6  # the checkpoint's with Adam's two averages, two best ones, and those to take home
     copies += method.residual  # what is taken home has twice the rank
     copies += 3 * (method.kind == "adalora")  # how much each weight matters
     return copies * weights

@@ -29,7 +29,6 @@ from core.suitable import check_method
 from core.tokenizer import Tokenizer
 
 UNKNOWN_LENGTH = 128  # tokens of an example, while the model is not here
-START_SECONDS = 10  # until the first step, for a model that is on the disk
 STEP_SECONDS = 0.02  # of an update, whatever its size
 SLOW_WITHOUT_GPU = 400e6  # parameters
 WORTH_IT = 0.02  # of the whole memory: what saves less is not offered
@@ -148,11 +147,12 @@ def forecast(work: Work, here: Device, store: Store) -> Forecast:
     batch = min(config.batch_size, examples)
     steps = config.max_steps or math.ceil(round(config.num_train_epochs * examples / batch, 6))
     speed, measured = _tokens_per_second(store, config, work.base, here)
+    step = batch * length / speed + (0.0 if measured else STEP_SECONDS)
     # A test needs no backward pass: about a third of the work for each of its tokens.
-    tested = work.tests * length * (1 + steps / (config.eval_steps or steps)) / 3
-    learning = (steps * batch * length + tested) / speed + steps * STEP_SECONDS
-    seconds = round((START_SECONDS + learning) * here.slowdown)
-    return Forecast(steps, seconds, speed / here.slowdown, measured, work.memory(here))
+    tested = work.tests * length * (1 + steps / (config.eval_steps or steps)) / 3 / speed
+    seconds = round((pace.START + steps * step + tested) * here.slowdown)
+    reached = batch * length / step / here.slowdown
+    return Forecast(steps, seconds, reached, measured, work.memory(here))
 
 
 def remedies(work: Work, here: Device) -> list[dict[str, Any]]:

@@ -179,14 +179,18 @@ class Learner:
 
     def save_best(self) -> None:
         if self.accelerator.is_main_process:
-            adapters.save_weights(adapters.learned(self.plain), checkpoints.best(self.run))
+            best = checkpoints.best(self.run, self.state.step)
+            adapters.save_weights(adapters.learned(self.plain), best)
 
     def take_best(self) -> int:
         """Be again what it was at its best test; after how many updates that was."""
         state = self.state
         if state.best_eval_loss is None or state.best_step >= state.step:
             return state.step
-        adapters.load_weights(self.plain, checkpoints.best(self.run))
+        best = checkpoints.best(self.run, state.best_step)
+        if not best.exists():  # of a run that began before 2026-11-30
+            best = best.with_name("best.safetensors")
+        adapters.load_weights(self.plain, best)
         self._tell_ranks(state.best_step)
         return state.best_step
 

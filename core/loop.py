@@ -62,10 +62,11 @@ def train(run: Run, accelerator: Accelerator) -> Outcome:
 
     room = learner.room + tokenizer.bytes
     training = Training(say, leaving, course, learner, metrics, watch, telling, room)
+    ends = together(accelerator, run.ends) and learner.state.step > 0
     try:
-        outcome = training.learn()
+        outcome = "stopped" if ends else training.learn()
         say("Saving")
-        if outcome not in ("completed", "discarded"):
+        if not ends and outcome not in ("completed", "discarded"):
             training.check_room()
             learner.save()
     except DiskNearlyFull as full:  # the last checkpoint is what is kept
@@ -106,8 +107,6 @@ class Training:
         if state.step == 0:
             self.test()
             self.watch.answer(surely=True)
-        if learner.run.ends and state.step:
-            return "stopped"
         self.say("Learning")
         while state.step < course.total_steps:
             if (reason := self.leaving.reason(learner.accelerator)) is not None:
@@ -199,16 +198,19 @@ def _take_home(
         return
     used_step = learner.take_best()
     training.watch.answer(surely=True, step=used_step)
+    rows = run.metrics()  # of all processes that it was trained by
+    tests = [row["eval_loss"] for row in rows if row["step"] and "eval_loss" in row]
+    peaks = [footprint.peak(learner.accelerator.device), *(row.get("memory") or 0 for row in rows)]
     result = {
         "seconds": round(state.seconds, 1),
         "step": state.step,
         "used_step": used_step,
         "final_loss": statistics.fmean(state.losses) if state.losses else None,
-        "final_eval_loss": _last_test(run),
+        "final_eval_loss": tests[-1] if tests else None,
         "best_eval_loss": state.best_eval_loss,
         "best_step": state.best_step if state.best_eval_loss is not None else None,
         "base_eval_loss": state.base_eval_loss,
-        "peak_memory": footprint.peak(learner.accelerator.device),
+        "peak_memory": max(peaks),
     }
     adapters.save(
         run.path / "adapter",
@@ -222,9 +224,3 @@ def _take_home(
     except OSError as error:  # a full disk costs the card, not the run
         print(f"The report card could not be asked for: {error}", flush=True)
     run.finish(outcome, **result)
-
-
-def _last_test(run: Run) -> float | None:
-    """Its loss; that of the base, before the first update, says nothing of what was learned."""
-    tests = [row["eval_loss"] for row in run.metrics() if row["step"] and "eval_loss" in row]
-    return tests[-1] if tests else None

@@ -13,11 +13,13 @@ from core.checkpoints import State
 from core.course import Course
 from core.files import append_jsonl, write_jsonl
 from core.learner import Update
-from core.pace import MINUTE
+from core.pace import own_load
 from core.runs import Run
 
 ROWS = 1000
 REMEMBERED = 50  # updates, for how long one typically takes
+SURE = 5  # updates from which on a speed is told: the first ones may take longer
+LOOK_EVERY = 10.0  # seconds between two looks at what else computes here
 
 
 class Metrics:
@@ -34,7 +36,7 @@ class Metrics:
         self._step_seconds: deque[float] = deque(maxlen=REMEMBERED)
         self._step_tokens: deque[int] = deque(maxlen=REMEMBERED)
         self._longest_test = 0.0  # seconds
-        self._began = time.monotonic()
+        self._slowdown, self._looked = 1.0, -LOOK_EVERY
         if self._file:
             write_jsonl(self._file, [row for row in run.metrics() if row["step"] <= state.step])
 
@@ -52,23 +54,24 @@ class Metrics:
         typical = statistics.median(self._step_seconds)
         left = (course.total_steps - state.step) * typical
         left += course.tests_left(state.step) * self._longest_test
+        known = len(self._step_seconds) >= SURE or state.step == course.total_steps
+        tokens = statistics.fmean(self._step_tokens) / typical
         self._write(
             **means,
+            **({"tokens_per_second": round(tokens, 1)} if known else {}),
             learning_rate=learning_rate,
             grad_norm=update.grad_norm,
             tokens=state.tokens,
-            tokens_per_second=round(statistics.fmean(self._step_tokens) / typical, 1),
-            slowdown=self._slowdown(),
+            slowdown=self._slower(),
             seconds=round(state.seconds, 3),
             seconds_left=round(left, 1),
         )
 
-    def _slowdown(self) -> float:
-        """By what others do."""
-        if self._device.type != "cpu":
-            return 1.0
-        ours = 1 - math.exp((self._began - time.monotonic()) / MINUTE)  # the average rises slowly
-        return hardware.slowdown(ours)
+    def _slower(self) -> float:
+        """By what factor others make it slower."""
+        if self._device.type == "cpu" and time.monotonic() - self._looked >= LOOK_EVERY:
+            self._slowdown, self._looked = hardware.slowdown(own_load()), time.monotonic()
+        return self._slowdown
 
     def tested(self, means: dict[str, float], seconds: float) -> None:
         self._write(**{f"eval_{name}": value for name, value in means.items()})

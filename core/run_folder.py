@@ -203,7 +203,7 @@ class RunFolder:
         """What its trainer was asked to do before its end; None to go on."""
         try:
             how = (self.path / "stop").read_text("utf-8", "replace").strip()
-        except FileNotFoundError:
+        except OSError:  # nobody asked, or what nobody can read
             return None
         return "pause" if how == "pause" else "discard" if how == "discard" else "keep"
 

@@ -46,10 +46,13 @@ class Run(RunFolder):
                     "Chat with it or download it, or start another run.",
                 )
             write_bytes(self.path / ".spare", os.urandom(SPARE), parents=False)
+            wish = self.path / "ends"
             if ends:
-                write_text(self.path / "ends", "", parents=False)
+                write_text(wish, "", parents=False)
+            else:
+                wish.unlink(missing_ok=True)
             self._write("queued.json", {"at": since or self.keeps(behind) or time.time()})
-            for file in ("stop", "result.json", "paused.json", *(() if ends else ("ends",))):
+            for file in ("stop", "result.json", "paused.json"):
                 (self.path / file).unlink(missing_ok=True)
 
     def wait_since(self, at: float) -> None:
@@ -95,6 +98,7 @@ class Run(RunFolder):
         """Pause it as its trainer, who can't save: its last checkpoint is what is kept."""
         at = self._paused_at or self.created_at
         self._write_surely("paused.json", {"at": at, "why": why})
+        (self.path / "ends").unlink(missing_ok=True)
 
     def _ask(self, how: Ask) -> None:
         if how != "pause":

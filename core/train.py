@@ -78,7 +78,7 @@ def _lead(run: Run, accelerator: "Accelerator") -> int:
             return 0
         except Left as left:
             if str(left) == "stopped":
-                run.finish("stopped", step=0, seconds=0.0)
+                run.finish("stopped")
             return 0
         except Exception as error:
             if disk.was_full(run.path):

@@ -74,8 +74,7 @@ def _killed(run: Run, kills_before: int | None) -> Cause:
         known = kills is not None and kills_before is not None and not on_gpu
         outside = known and 0 < used < AMPLE * memory
         hint = (
-            "Somebody at this computer did that, or another program; as far as the system tells, "
-            "memory was not short."
+            "Somebody at this computer did that, or another program."
             if outside
             else "If you did not do that, the system may have, to free memory: close other "
             f"programs, or choose {saving}."

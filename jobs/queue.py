@@ -266,11 +266,11 @@ def discard(besides: Run | None = None) -> None:
     for run in _with("stop"):
         if run == besides:
             continue
-        if run.thrown_away:
-            try:
+        try:
+            if run.thrown_away:
                 run.throw_away()
-            except (OSError, UserError):  # one that can't go does not hold up the others
-                log.exception("%s could not be thrown away", run.id)
+        except (OSError, UserError):  # one that can't go does not hold up the others
+            log.exception("%s could not be thrown away", run.id)
 
 
 def set_aside_if_damaged() -> None:

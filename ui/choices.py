@@ -10,6 +10,7 @@ import gradio as gr
 from core import models
 from core.config import PRESETS, TrainConfig, problems
 from core.errors import UserError
+from core.estimates import Work
 from core.store import Store
 from ui import actions, form, page, views
 
@@ -87,8 +88,8 @@ def preset_cards(seconds: dict[str, float]) -> str:
 def _changed(store: Store, completed: dict[str, Any]) -> bool:
     """Whether any setting is another than Graft would choose."""
     bare = {name: completed[name] for name in ("dataset", "base_model", "preset")}
-    chosen = actions.estimate(store, bare)["config"]
-    return any(completed[name] != chosen[name] for name in form.FIELDS)
+    chosen = Work.of(TrainConfig(**bare), store).config
+    return any(completed[name] != getattr(chosen, name) for name in form.FIELDS)
 
 
 def _facts(store: Store, dataset: str) -> dict[str, Any] | None:

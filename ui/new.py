@@ -40,8 +40,10 @@ from ui.parts import cards, notes, panel
 
 IN_THE_ADDRESS = """(id) => {
   const here = new URL(window.location.href);
-  for (const name of ['sample', 'upload', 'dataset']) here.searchParams.delete(name);
-  if (id) here.searchParams.set('dataset', id);
+  for (const name of ['dataset', 'sample']) here.searchParams.delete(name);
+  if (id) here.searchParams.delete('upload');
+  // Other examples than the run's whose settings are filled in, or none yet.
+  if (id || here.searchParams.has('run')) here.searchParams.set('dataset', id);
   window.history.replaceState(window.history.state, '', here);
 }"""
 # The browser's own Back goes one step back; what is chosen stays.
@@ -238,7 +240,7 @@ def _open(request: gr.Request) -> list[Any]:
         note = views.notice(
             f"The settings of {copied.name} are filled in.", kind="good", action=link
         )
-        dataset = query.get("dataset") or ("" if "upload" in query else config["dataset"])
+        dataset = query.get("dataset", "" if "upload" in query else config["dataset"])
         dataset = dataset if dataset in dict(ids).values() else ""
         settings = form.write(config).values()
         return [dataset, known, config["base_model"], config["preset"], *settings, note]

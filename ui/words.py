@@ -175,7 +175,8 @@ def status_line(run: dict[str, Any]) -> str:
         case "running" if how := run.get("stopping"):
             return STOPPING[how]
         case "running" if run.get("ends"):
-            return STOPPING["keep"]
+            phase = (run["phase"] or "starting").rstrip(".… ")
+            return f"{phase[:1].upper()}{phase[1:]}. Then what it learned is kept."
         case "running" if not progress["step"]:
             phase = (run["phase"] or "starting").rstrip(".… ")
             return f"{phase[:1].upper()}{phase[1:]}. You can close this page."
@@ -222,9 +223,9 @@ def _waiting(run: dict[str, Any]) -> str:
     """What a run waits for, and until when as far as that is known."""
     where = place(run.get("position"))
     waiting = f"Waiting in line, {where}." if where else "Waiting in line."
-    if run.get("ends"):
+    if run.get("ends") and not run["phase"]:
         return f"{waiting} Then what it learned is kept, which takes some seconds."
-    again = run["progress"]["step"]
+    again = run["progress"]["step"] and not run.get("ends")
     if again:
         saved = run["saved_step"]
         waiting += f" It goes on from step {saved:,}." if saved else " It begins anew."

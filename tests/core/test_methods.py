@@ -184,7 +184,7 @@ def assert_same_as_in_training(run, theirs, ids) -> None:
     step = run.result["used_step"]
     weights = run.checkpoint / "weights.safetensors"
     if step < run.result["step"]:
-        weights = run.path / "checkpoints" / "best.safetensors"
+        weights = checkpoints.best(run, step)
     adapters.load_weights(model, weights)
     model.eval()
     with torch.no_grad():

@@ -1,8 +1,10 @@
 """How long a run that waits will take, as the one that learns now shows it."""
 
+import math
 import os
 import time
 
+import psutil
 import pytest
 
 from core import pace
@@ -33,12 +35,12 @@ SLOW = {"tokens_per_second": 100.0, "slowdown": 4.0, "seconds_left": 50}
 def test_a_run_of_the_same_kind_tells_the_speed():
     waits = a_run({"seconds": 600, "tokens_per_second": 500.0, "slowdown": 1.0})
     assert pace.seconds_left(waits) == 600
-    assert pace.seconds_left(waits, a_run(shown=SLOW)) == 3000
+    assert pace.seconds_left(waits, a_run(shown=SLOW)) == pace.START + 5 * (600 - pace.START)
 
 
 def test_another_kind_tells_how_busy_the_machine_is():
     waits = a_run({"seconds": 600, "tokens_per_second": 500.0, "slowdown": 2.0})
-    assert pace.seconds_left(waits, a_run(shown=SLOW, quantization="4bit")) == 1200
+    assert pace.seconds_left(waits, a_run(shown=SLOW, quantization="4bit")) == 1190
     nothing_yet = a_run(quantization="4bit")
     assert pace.seconds_left(waits, nothing_yet) == 600
 
@@ -47,25 +49,19 @@ def test_a_run_that_goes_on_knows_its_own_pace():
     waits = a_run({"seconds": 600}, SLOW)
     assert pace.seconds_left(waits) == 600  # nothing was saved: it begins anew
     saved(waits, 5)  # 15 steps to go, of which 5 once more
-    assert pace.seconds_left(waits) == 75
+    assert pace.seconds_left(waits) == pace.START + 75
     quicker = a_run(shown={**SLOW, "tokens_per_second": 200.0})
-    assert pace.seconds_left(waits, quicker) == 37.5
+    assert pace.seconds_left(waits, quicker) == pace.START + 37.5
+    saved(waits, 20)
+    append_jsonl(waits.path / "metrics.jsonl", {"step": 20})
+    assert pace.seconds_left(waits) == pace.START  # killed behind its last step
     waits.enqueue(ends=True)
-    assert pace.seconds_left(waits) == 0
+    assert pace.seconds_left(waits) == pace.START
 
 
 @pytest.mark.parametrize("promised", [{}, {"slowdown": 1.0}])
 def test_of_what_was_never_promised_nothing_is_known(promised):
     assert pace.seconds_left(a_run(promised), a_run(shown=SLOW)) is None
-
-
-def test_the_first_updates_of_a_run_tell_no_speed():
-    run = a_run()
-    append_jsonl(run.path / "metrics.jsonl", {"step": 2, **SLOW})
-    with run.started():
-        assert pace.speed(run) is None
-        append_jsonl(run.path / "metrics.jsonl", {"step": 5, **SLOW})
-        assert pace.speed(run) == (100.0, 4.0)
 
 
 def test_a_speed_from_before_it_was_noted_with_it_counts_by_what_was_promised():
@@ -80,3 +76,6 @@ def test_the_load_of_a_run_of_ours_fades_once_it_has_ended():
     a_minute_ago = time.time() - 60
     os.utime(run.path / "metrics.jsonl", (a_minute_ago, a_minute_ago))
     assert pace.own_load() == pytest.approx(0.37, abs=0.05)
+    with run.started():  # by this process, which has run for seconds or minutes
+        age = time.time() - psutil.Process().create_time()
+        assert pace.own_load() == pytest.approx(1 - math.exp(-age / 60), abs=0.05)

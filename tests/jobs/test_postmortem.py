@@ -33,8 +33,7 @@ def test_where_the_system_counts_and_memory_was_ample_nothing_is_said_of_it(run,
     append_jsonl(run.path / "metrics.jsonl", {"step": 0, "memory": 1_000_000})
     error, hint, outside = postmortem.why(run, KILLED, 2)
     assert error == "The training was ended from outside (SIGKILL)."
-    assert "memory was not short" in hint
-    assert "model" not in hint
+    assert "memory" not in hint
     assert outside
     half = {"step": 1, "memory": psutil.virtual_memory().total * 0.6}
     append_jsonl(run.path / "metrics.jsonl", half)

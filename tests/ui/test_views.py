@@ -252,7 +252,6 @@ def test_text_from_people_files_and_models_never_becomes_markup(name, html):
         ("queued", {"position": 3}, ["Run next", "Earlier", "Pause", "Leave the line",
                                      "Change and run again"]),
         ("queued", {"ends": True}, ["Pause", "Leave the line", "Change and run again"]),
-        ("running", {"ends": True}, ["Change and run again"]),
         ("completed", {}, ["Compare answers", "Vote blind", "Download adapter", "Use in programs",
                            "Teach it more", "Change and run again", "Try several values",
                            "Delete"]),

@@ -93,6 +93,10 @@ def a_run(status, **more):
             "Waiting in line, next. Then what it learned is kept, which takes some seconds.",
         ),
         (
+            a_run("running", ends=True, phase="Loading the model"),
+            "Loading the model. Then what it learned is kept.",
+        ),
+        (
             a_run("stopped", saved_step=1200),
             "Stopped. It was saved at step 1,200: continue, or keep what it learned.",
         ),

@@ -208,7 +208,7 @@ def run_actions(run: dict[str, Any]) -> str:
         buttons.append(link(f"vote?run={quote(run['id'])}", "Vote blind", ""))
         buttons.append(button("download", "Download adapter", id))
         buttons.append(link(f"serve?run={quote(run['id'])}", "Use in programs"))
-    if status == "queued" or (status == "running" and not (run["stopping"] or run["ends"])):
+    if status in ("running", "queued") and not run["stopping"]:
         label = "Stop" if status == "running" else "Leave the line"
         buttons += reversed(_forward(run))
         buttons.append(button("pause", "Pause", id))
