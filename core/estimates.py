@@ -94,8 +94,8 @@ class Work:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will take. memory: bytes by part; tokens_per_second: while it learns, measured by
-    that of an earlier run or not."""
+    """What a run will take. memory: bytes by part; tokens_per_second: while it learns; measured: by
+    what an earlier run has shown."""
 
     steps: int
     seconds: int

@@ -188,7 +188,7 @@ class Learner:
         if state.best_eval_loss is None or state.best_step >= state.step:
             return state.step
         best = checkpoints.best(self.run, state.best_step)
-        if not best.exists():  # of a run that began before 2026-11-30
+        if not best.exists():  # of a run from before its name had the step
             best = best.with_name("best.safetensors")
         adapters.load_weights(self.plain, best)
         self._tell_ranks(state.best_step)
