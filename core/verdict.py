@@ -81,6 +81,8 @@ def verdict(card: dict[str, Any]) -> Verdict:
     if card["kind"] == "long" and task == "better":
         advice.append("Likeness is no proof: read some of the answers below before you rely on it.")
     headline = LIKER.get(task, HEADLINES[task]) if card["kind"] == "long" else HEADLINES[task]
+    if task == "unclear" and (looks := _looks(card["comparison"])):
+        headline = f"It looks {looks} than the original, on too few examples to be sure."
     if card["kind"] is None and task == "better":
         headline = "It has learned what such texts are like."
     return Verdict(
@@ -125,10 +127,16 @@ def _task(card: dict[str, Any]) -> tuple[Task, str, str]:
         f"{_signed(compared['high'])}."
     )
     if task == "unclear":
-        sided = compared["low"] > 0 or compared["high"] < 0
         few = f" So few examples, {card['rows']['asked']}, may still mislead."
-        evidence += few if sided else " That may well be chance."
+        evidence += few if _looks(compared) else " That may well be chance."
     return task, gained, evidence
+
+
+def _looks(compared: dict[str, Any] | None) -> str:
+    """“better” or “worse” where all that is likely lies on one side; empty otherwise."""
+    if compared is None:
+        return ""
+    return "better" if compared["low"] > 0 else "worse" if compared["high"] < 0 else ""
 
 
 def _rows(card: dict[str, Any]) -> str:

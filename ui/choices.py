@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from core import models
-from core.config import PRESETS, TrainConfig, problems
+from core.config import BY_PRESET, PRESETS, TrainConfig, problems
 from core.errors import UserError
 from core.estimates import Work
 from core.store import Store
@@ -70,8 +70,10 @@ def by_model(request: gr.Request, **values: Any) -> tuple[dict[str, Any], gr.Che
     try:
         modules = models.find(config["base_model"]).modules
         if config["dataset"]:
+            # Who chooses a preset gives up what it decides (ui.new).
+            rest = {name: value for name, value in config.items() if name not in BY_PRESET}
             for preset in PRESETS:
-                seconds[preset] = actions.estimate(store, {**config, "preset": preset})["seconds"]
+                seconds[preset] = actions.estimate(store, {**rest, "preset": preset})["seconds"]
     except UserError:
         pass  # The card says what is wrong; here it only means that there is nothing to add.
     return (

@@ -128,7 +128,7 @@ def build(demo: gr.Blocks) -> None:
     model["base_model"].input(lambda: "", None, model["other"], **page.DIRECT)
     # Who chooses how thorough it is wants that, and not what an old run had.
     decided = [settings[field] for field in BY_PRESET]
-    preset.input(lambda: [""] * len(BY_PRESET), None, decided, **page.DIRECT)
+    preset.input(lambda: [""] * (len(BY_PRESET) + 1), None, [*decided, seeded], **page.DIRECT)
     settings["target_modules"].select(
         _pick_modules, settings["target_modules"], settings["target_modules"], **page.DIRECT
     )

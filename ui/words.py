@@ -71,6 +71,8 @@ def percent(share: float) -> str:
 def loss(value: float | None) -> str:
     if value is None:
         return DASH
+    if 0 < abs(value) < 0.0005:
+        return "under 0.001"
     return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3f}"
 
 
@@ -224,7 +226,8 @@ def _waiting(run: dict[str, Any]) -> str:
     where = place(run.get("position"))
     waiting = f"Waiting in line, {where}." if where else "Waiting in line."
     if run.get("ends") and not run["phase"]:
-        return f"{waiting} Then what it learned is kept, which takes some seconds."
+        begins = f" Begins {soon(run['begins_at'])}." if run.get("begins_at") else ""
+        return f"{waiting}{begins} Then what it learned is kept, which takes some seconds."
     again = run["progress"]["step"] and not run.get("ends")
     if again:
         saved = run["saved_step"]

@@ -44,16 +44,17 @@ def test_worse_is_said_too_and_where_to_look():
 
 
 @pytest.mark.parametrize(
-    ("said", "so"),
+    ("said", "so", "headline"),
     [
-        (LABELLED[:5], "So few examples, 5, may still mislead."),  # all of them better
-        (LABELLED[-2:], "So few examples, 2, may still mislead."),
-        ([("Yes", "yes", "Yes")] * 3, "That may well be chance."),
+        (LABELLED[:5], "So few examples, 5, may still mislead.", "It looks better than"),
+        (LABELLED[-2:], "So few examples, 2, may still mislead.", "It looks worse than"),
+        ([("Yes", "yes", "Yes")] * 3, "That may well be chance.", "No clear difference"),
     ],
 )
-def test_what_may_be_chance_is_called_so(said, so):
+def test_what_may_be_chance_is_called_so(said, so, headline):
     found = verdict(card_of("labels", said))
     assert found.task == "unclear"
+    assert found.headline.startswith(headline)
     assert found.evidence.endswith(so)
     assert f"{len(said)} examples tell little" in found.advice
 
@@ -110,7 +111,7 @@ def test_the_model_card_says_it_once_however_often_it_is_made():
     assert first.replace(first[first.index("## Report") : first.index("## Settings")], "") == card
     again = with_report(first, card_of("labels", LABELLED[:5]))
     assert "**Better than the original.**" not in again
-    assert "**No clear difference from the original yet.**" in again
+    assert "**It looks better than the original, on too few examples to be sure.**" in again
     assert with_report(again, card_of("labels", LABELLED)) == first
 
 

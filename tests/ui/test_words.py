@@ -93,6 +93,11 @@ def a_run(status, **more):
             "Waiting in line, next. Then what it learned is kept, which takes some seconds.",
         ),
         (
+            a_run("queued", position=1, saved_step=5, ends=True, begins_at=time.time()),
+            "Waiting in line, next. Begins in a moment. Then what it learned is kept, which takes "
+            "some seconds.",
+        ),
+        (
             a_run("running", ends=True, phase="Loading the model"),
             "Loading the model. Then what it learned is kept.",
         ),

@@ -39,10 +39,10 @@ def run_row(run: dict[str, Any], curve: str, box: bool = False) -> str:
     last = progress["loss"] if best is None else progress["eval_loss"]
     figures = []
     if last is not None and status != "failed":
-        figures.append(f"loss {words.loss(last)}")
+        figures.append(f"{'practice ' if best is None else ''}loss {words.loss(last)}")
     if best is not None:
         figures.append(f"best {words.loss(best)}")
-    if status == "running" and progress["total_steps"]:
+    if status in ("running", "paused", "interrupted") and progress["total_steps"]:
         figures.append(f"step {progress['step']:,} of {progress['total_steps']:,}")
     told = [words.when(run["created"]), escape(model_title(run["config"])), *figures]
     facts = " · ".join(part for part in told if part)
