@@ -215,6 +215,8 @@ def test_a_broken_off_run_can_end_where_it_was_saved(make_run):
     trainer.stdout.close()
     assert (run.status, run.result["step"], run.saved_step) == ("stopped", saved, saved)
     assert run.result["used_step"] <= saved
+    tests = [row["eval_loss"] for row in run.metrics() if row["step"] and "eval_loss" in row]
+    assert run.result["final_eval_loss"] == tests[-1]
     assert run.adapter is not None
     assert losses(run) == {step: loss for step, loss in before.items() if step <= saved}
 

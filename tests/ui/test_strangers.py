@@ -230,6 +230,14 @@ def test_only_admins_see_who_is_there_and_what_waits(app, annas):
     assert call(app, "dataset_rows", [annas["DATASET"], 0, 5], "root")[0] == "error"
 
 
+def test_data_that_nobody_logs_in_for_is_listed(app, monkeypatch):
+    monkeypatch.setenv("GRAFT_DATA", str(app.data))
+    stage.add_dataset(Store("gone"), "Left behind")
+    (told,) = json.loads(call(app, "people", [], "root")[1])
+    left = told["people"][-1]
+    assert (left["name"], left["role"], left["datasets"], left["limits"]) == ("gone", "", 1, {})
+
+
 def test_the_owner_has_it_all(app, annas):
     client = Client(app.url, auth=("anna", PASSWORDS["anna"]), verbose=False)
     assert client.predict(annas["RUN"], api_name="/run")["name"] == "Anna's secret run"

@@ -277,6 +277,29 @@ def test_a_run_offers_what_makes_sense_now_and_one_main_action(status, more, but
     assert html.count("primary") == (status not in ("running", "queued"))
 
 
+def test_a_run_without_a_last_word_tells_how_long_it_took():
+    paused = views.runs.run_figures(a_run("paused"), [{"step": 50, "loss": 1.0, "seconds": 240.0}])
+    assert "Time taken4 min" in Elements(paused).text
+    ended = a_run("completed", result={"seconds": 600})
+    assert "Time taken10 min" in Elements(views.runs.run_figures(ended, METRICS)).text
+
+
+def test_a_stopped_run_says_why_it_answered_only_once():
+    told = {
+        "questions": [{"question": "Open?", "expected": "Yes."}], "held_out": True,
+        "times": [{"step": 0, "answers": ["No."]}], "left_out": [],
+    }  # fmt: skip
+    assert "stopped before it was asked again" in views.watch.watch(told, 100, "stopped")
+    assert "stopped" not in views.watch.watch(told, 100, "running")
+
+
+def test_where_the_steps_are_set_no_rounds_are_told():
+    config = a_run()["config"]
+    rounds = "Times through the examples"
+    assert rounds in views.settings.settings_in_words(config)
+    assert rounds not in views.settings.settings_in_words({**config, "max_steps": 6000})
+
+
 def test_the_list_is_in_parts_by_what_becomes_of_the_runs():
     runs = [(a_run(status), "") for status in ("running", "queued", "queued", "paused", "failed")]
     parts = Elements(views.runs.grouped(runs)).all("section")
